@@ -1,0 +1,1 @@
+"""The only folder that knows napari, magicgui and Qt."""

@@ -1,0 +1,231 @@
+"""Making the place for a result: a new store, one to go on with, or a refusal."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import napari_deblur
+from napari_deblur import ngff, system
+from napari_deblur.results import (
+    IMAGE,
+    KERNELS,
+    LEDGER,
+    OURS,
+    RESIDUALS,
+    SCHEMA,
+    open_result,
+)
+from napari_deblur.stack import AXES
+from napari_deblur.store import Store, digest
+
+if TYPE_CHECKING:
+    from napari_deblur.plans import Plan
+
+__all__ = ["create", "remove"]
+
+PACKAGES = ("numpy", "scipy", "torch", "zarr")
+
+
+def create(
+    path: Path,
+    plan: Plan,
+    *,
+    job: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+) -> Store:
+    """Make a store for a plan, or go on with the one that is there.
+
+    Several processes may do so at once: all write the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        A folder whose name ends in ``.zarr``.
+    plan : Plan
+    job : mapping or None
+        What was asked for, as plain data.
+    resume : bool
+        False refuses a store that is there, even one of the same plan.
+    overwrite : bool
+        Remove what is there first, if it is a result of this package.
+
+    Raises
+    ------
+    FileExistsError
+        When something else is there, in one sentence.
+    """
+    if overwrite:
+        remove(path)
+    if _is_blank(path):
+        (path / LEDGER).mkdir(parents=True, exist_ok=True)
+        store = Store(path, plan)
+        store.write_group(
+            "", {"ome": ngff.image_metadata(plan, store.levels[:1]), OURS: _record(plan, job)}
+        )
+    else:
+        store = Store(path, _resumable(path, plan, resume=resume))
+    _complete_layout(store)
+    return store
+
+
+def remove(path: Path) -> None:
+    """Delete a result of this package, or an empty folder; refuse anything else.
+
+    Raises
+    ------
+    FileExistsError
+        When `path` is not recognisable as a result.
+    """
+    if not path.exists() and not path.is_symlink():
+        return
+    ours = path.is_dir() and not path.is_symlink()
+    if ours and not _is_blank(path):
+        try:
+            open_result(path)
+        except ValueError:
+            ours = False
+    if not ours:
+        raise FileExistsError(
+            f"{path} is not recognisable as a result of napari-deblur, so it is not overwritten: "
+            "delete it yourself or choose another output"
+        )
+    shutil.rmtree(path)
+
+
+def _resumable(path: Path, plan: Plan, *, resume: bool) -> Plan:
+    try:
+        result = open_result(path)
+    except ValueError as error:
+        raise FileExistsError(
+            f"{path} exists and is no result that could be continued ({error}): "
+            "choose another output"
+        ) from error
+    if result.key != plan.key:
+        raise FileExistsError(
+            f"{path} holds the result of another plan ({result.key[:8]}, this one is "
+            f"{plan.key[:8]}): choose another output or overwrite it (--overwrite)"
+        )
+    if not resume:
+        raise FileExistsError(
+            f"{path} holds a result of the same plan: continue it (--resume), overwrite it "
+            "(--overwrite) or choose another output"
+        )
+    return result.plan
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether nothing is there, or only what a process killed at its very start leaves."""
+    if not path.exists():
+        return True
+    return path.is_dir() and all(
+        p.suffix == ".partial" or p.suffix == ".jsonl" or p == path / LEDGER
+        for p in path.rglob("*")
+    )
+
+
+def _complete_layout(store: Store) -> None:
+    """Write the groups, arrays and kernels that are not there yet."""
+    plan, done = store.plan, store.done()
+    recorded = {path for path, _, _ in done.recorded}
+    for name in ("kernels", "residuals"):
+        (store.path / name).mkdir(exist_ok=True)
+        if not (store.path / name / "zarr.json").exists():
+            store.write_group(name, _group_attributes(plan, name))
+    for name, spec in _arrays(store).items():
+        file = store.path / name / "zarr.json"
+        if not file.exists():
+            _create_array(store.path, name, spec)
+            system.sync_file(file)
+            system.sync_folder(file.parent)
+        if file.relative_to(store.path).as_posix() not in recorded:
+            store.record_metadata(file, file.read_bytes())
+    if not plan.finds_kernels:
+        for t, c in np.ndindex(plan.kernel.array.shape[:2]):
+            if f"{KERNELS}/c/{t}/{c}/0/0/0" not in recorded:
+                store.write_kernel(t, c)
+
+
+def _arrays(store: Store) -> dict[str, dict[str, Any]]:
+    plan = store.plan
+    axes = plan.layout.axes
+    dtype = np.dtype(plan.dtype)
+    image = {
+        "dtype": dtype,
+        "fill_value": np.nan if dtype.kind == "f" else 0,
+        "dimension_names": list(axes),
+    }
+    arrays = {}
+    for level in store.levels:
+        sizes = zip(AXES, level.grid.shape, (1, 1, *level.grid.core), strict=True)
+        shape, chunks = zip(*((n, c) for a, n, c in sizes if a in axes), strict=True)
+        arrays[str(level.number)] = image | {"shape": shape, "chunks": chunks}
+    one = plan.kernel.shape
+    if plan.finds_kernels:
+        blocks = plan.grid.counts
+        mosaic = (*blocks[:2], *(n * k for n, k in zip(blocks[2:], one, strict=True)))
+    else:
+        mosaic = plan.kernel.array.shape
+    real = {"dtype": np.dtype("float32"), "fill_value": np.nan}
+    names = {"dimension_names": list(AXES)}
+    arrays[KERNELS] = real | names | {"shape": mosaic, "chunks": (1, 1, *one)}
+    length = max(getattr(channel.method, "iterations", 0) for channel in plan.channels)
+    if length:
+        shape = (*plan.grid.counts, length)
+        names = {"dimension_names": ["t", "c", "nz", "ny", "nx", "iteration"]}
+        arrays[RESIDUALS] = real | names | {"shape": shape, "chunks": (1, 1, 1, 1, 1, length)}
+    # Empty: a place for files that zarr does not take for broken arrays.
+    arrays[LEDGER] = {"dtype": np.dtype("uint8"), "fill_value": 0, "shape": (0,), "chunks": (1,)}
+    return arrays
+
+
+def _create_array(path: Path, name: str, spec: Mapping[str, Any]) -> None:
+    import zarr
+    from zarr.codecs import ZstdCodec
+    from zarr.errors import ContainsArrayError
+
+    # Without the checksum, 44 of 60 flipped bits gave wrong voxels in silence.
+    codec = ZstdCodec(level=1, checksum=True)
+    # Another process may have been faster; it writes the same.
+    with suppress(ContainsArrayError):
+        zarr.create_array(path / name, compressors=[codec], **spec)
+
+
+def _group_attributes(plan: Plan, name: str) -> dict[str, Any]:
+    if name == "kernels":
+        return {"ome": ngff.kernel_metadata(plan), OURS: ngff.kernel_geometry(plan)}
+    return {}
+
+
+def _record(plan: Plan, job: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Say where a result comes from. No times: they are in the ledger."""
+    versions = {name: version(name) for name in PACKAGES}
+    versions |= {"napari-deblur": napari_deblur.__version__, "python": platform.python_version()}
+    return {
+        "schema": SCHEMA,
+        "complete": False,
+        "failed": [],
+        "key": plan.key,
+        "scale": plan.scale,
+        "offset": plan.offset,
+        "rgb": plan.layout.rgb,
+        "device": plan.device,
+        "platform": platform.platform(),
+        "cpu": system.cpu_kind(),
+        "versions": versions,
+        "hashes": {
+            "kernel": digest(plan.kernel.array),
+            "input": plan.source.fingerprint if plan.source else "",
+        },
+        "image": IMAGE,
+        "job": dict(job) if job is not None else None,
+        "plan": plan.to_dict(),
+    }

@@ -1,0 +1,151 @@
+"""A result as OME-TIFF: the image, and its kernels beside it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import napari_deblur
+from napari_deblur import system
+from napari_deblur.stack import AXES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur.ngff import Sizes
+    from napari_deblur.plans import Plan
+    from napari_deblur.results import Result
+
+__all__ = ["check_size", "is_ours", "kernels_path", "write_tiff"]
+
+LARGEST = 4_000_000_000  # bytes; beyond it a TIFF is a BigTIFF, which many programs cannot read
+SOFTWARE = "napari-deblur"
+SLAB = 1 << 26  # voxels read at a time
+
+
+def check_size(plan: Plan) -> None:
+    """Raise ValueError if the image is too large for a TIFF."""
+    size = prod(plan.layout.shape) * _dtype(plan).itemsize
+    if size > LARGEST:
+        raise ValueError(
+            f"the result has {size / 1e9:.1f} GB and a TIFF holds 4 GB: "
+            "use an output that ends in .deblur.zarr"
+        )
+
+
+def kernels_path(path: Path) -> Path:
+    """Say where the kernels of an image go: ``NAME.kernels.tif``."""
+    name = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    return path.with_name(f"{name}.kernels{path.suffix}")
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a TIFF that this package wrote."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return str(file.pages.first.software).startswith(SOFTWARE)
+    except (OSError, ValueError, KeyError, IndexError):
+        return False
+
+
+def write_tiff(result: Result, path: Path) -> None:
+    """Write the image to `path` and the kernels beside it, each as a whole or not at all.
+
+    Counts are float32; pictures that were 8 or 16 bit stay so. Voxel sizes are in µm.
+    """
+    plan = result.plan
+    check_size(plan)
+    layout = plan.layout
+    shape = tuple(n for n, a in zip(layout.shape, AXES, strict=True) if a in layout.axes)
+    channels = [channel.name or f"channel {i}" for i, channel in enumerate(layout.channels)]
+    metadata = _metadata(layout.pixel_size)
+    if layout.time_step is not None:
+        metadata |= {"TimeIncrement": layout.time_step, "TimeIncrementUnit": "s"}
+    if layout.rgb:
+        axes = layout.axes.replace("c", "") + "c"
+        shape = tuple(shape[layout.axes.index(a)] for a in axes)
+        metadata["axes"] = axes.upper().replace("C", "S")
+        _write(path, _pictures(result), shape, _dtype(plan), metadata, photometric="rgb")
+    else:
+        metadata |= {"axes": layout.axes.upper(), "Channel": {"Name": channels}}
+        _write(path, _planes(result), shape, _dtype(plan), metadata)
+    kernels = result.kernels
+    planes = (plane for t in kernels for c in t for plane in np.asarray(c))
+    own = _metadata(result.kernel_pixel_size) | {"axes": AXES.upper()}
+    _write(kernels_path(path), planes, kernels.shape, np.dtype("float32"), own)
+
+
+def _dtype(plan: Plan) -> np.dtype[Any]:
+    stored_as_it_is = plan.scale == 1 and plan.offset == 0
+    return np.dtype(plan.dtype if stored_as_it_is else "float32")
+
+
+def _metadata(sizes: Sizes | None) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
+    for axis, size in zip("ZYX", sizes or (None, None, None), strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    return metadata
+
+
+def _slabs(result: Result, t: int, c: int) -> Iterator[NDArray[Any]]:
+    """Read one frame and channel some planes at a time, whole chunks where memory allows."""
+    image = result.levels[0]
+    _, _, planes, height, width = result.plan.layout.shape
+    depth = result.plan.grid.core[0]
+    step = min(depth, max(1, SLAB // (height * width)))
+    for start in range(0, planes, step):
+        where: dict[str, Any] = {"t": t, "c": c, "z": slice(start, start + step)}
+        block = np.asarray(image[tuple(where.get(a, slice(None)) for a in result.axes)])
+        block = block.reshape(-1, height, width)
+        yield block if _dtype(result.plan) == block.dtype else result.counts(block)
+
+
+def _planes(result: Result) -> Iterator[NDArray[Any]]:
+    for t, c in np.ndindex(result.plan.layout.shape[:2]):
+        for slab in _slabs(result, t, c):
+            yield from slab
+
+
+def _pictures(result: Result) -> Iterator[NDArray[Any]]:
+    frames, channels = result.plan.layout.shape[:2]
+    for t in range(frames):
+        for slabs in zip(*(_slabs(result, t, c) for c in range(channels)), strict=True):
+            yield from np.stack(slabs, axis=-1)
+
+
+def _write(
+    path: Path,
+    planes: Iterator[NDArray[Any]],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    metadata: dict[str, Any],
+    photometric: str = "minisblack",
+) -> None:
+    import tifffile
+
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        tifffile.imwrite(
+            partial,
+            planes,
+            shape=shape,
+            dtype=dtype,
+            ome=True,
+            photometric=photometric,
+            metadata=metadata,
+            software=f"{SOFTWARE} {napari_deblur.__version__}",
+        )
+        system.sync_file(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    system.sync_folder(path.parent)

@@ -1,0 +1,150 @@
+"""The halo a method needs, measured: how far does a cut reach?
+
+A piece is restored whole, and again without an eighth at both ends of one axis. The largest
+difference at a distance ≥ d from a cut is the seam that a halo of d leaves: one cut gives it for
+every d at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from napari_deblur.restoring import as_counts
+from napari_deblur.sampling import enlarged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_deblur.protocols import Blur, Facts, Method
+    from napari_deblur.stack import Stack
+    from napari_deblur.tiles import Box
+
+__all__ = ["Halo", "measure"]
+
+# Each next length is tried when the halo came out longer than a quarter of the piece.
+LENGTHS = (144, 288, 576, 1024)
+# Voxels of a probe's padded piece; beyond that a probe would cost more than it saves.
+MOST_VOXELS = 12_000_000
+# A third of the seam is aimed at: other places of the stack may be harder than the samples.
+SAFETY = 3
+
+
+@dataclass(frozen=True)
+class Halo:
+    """What a probe found along one axis.
+
+    `width` is None when no halo within reach keeps the seam. `curve` holds the worst difference
+    ÷ peak for each distance from the cut.
+    """
+
+    width: int | None
+    curve: tuple[float, ...]
+
+    def seam(self, width: int) -> float:
+        """Give the seam that a halo of `width` leaves, as far as the curve goes."""
+        return self.curve[min(width, len(self.curve) - 1)]
+
+    def points(self) -> tuple[tuple[int, float], ...]:
+        """Give the curve thinned out to about 32 points, for the plan."""
+        step = max(1, len(self.curve) // 32)
+        return tuple((d, float(f"{self.curve[d]:.3g}")) for d in range(0, len(self.curve), step))
+
+
+def measure(
+    stack: Stack,
+    method: Method,
+    blur: Blur,
+    facts: Facts,
+    places: Sequence[tuple[int, int, Box]],
+    axis: Literal[0, 1, 2],
+    seam: float,
+) -> Halo:
+    """Measure the halo along one axis (0, 1, 2 for z, y, x) on some places of the stack.
+
+    Parameters
+    ----------
+    places : (time, channel, box) of the samples
+    seam : float
+        Largest difference over the channel's peak above its background that is allowed.
+    """
+    size = stack.shape[2:][axis]
+    peak = max((facts.white or 0.0) - (facts.background or 0.0), 1e-12)
+    halo = Halo(None, (np.inf,))
+    for length in LENGTHS:
+        shape = _piece(stack, blur, axis, length)
+        if shape is None:
+            break
+        curves = [_curve(stack, method, blur, facts, place, shape, axis, peak) for place in places]
+        # NaN marks a piece without data: it says nothing.
+        curve = np.nanmax(np.stack(curves), axis=0)
+        reached = np.flatnonzero(curve <= seam / SAFETY)
+        width = int(reached[0]) if reached.size else None
+        halo = Halo(width, tuple(float(v) for v in curve))
+        if width is not None and width <= shape[axis] // 4:
+            return halo
+        if shape[axis] >= size:
+            break
+    return Halo(None, halo.curve)
+
+
+def _piece(stack: Stack, blur: Blur, axis: int, length: int) -> tuple[int, int, int] | None:
+    """Give the shape of a piece `length` long on one axis; None when it is too large to probe."""
+    kernel = (1,) * (3 - blur.ndim) + blur.shape
+    sides = []
+    for a, n in enumerate(stack.shape[2:]):
+        if a == axis:
+            sides.append(min(n, length))
+        elif a == 0 and blur.ndim == 2:
+            sides.append(1)
+        else:
+            # Wide enough for the kernel; a cut along one axis is much the same everywhere.
+            sides.append(min(n, 48 if a == 0 else 96 if blur.ndim == 3 else 144))
+    padded = np.prod([s + k for s, k in zip(sides, kernel, strict=True)], dtype=float)
+    if padded > MOST_VOXELS and length > LENGTHS[0]:
+        return None
+    z, y, x = sides
+    return z, y, x
+
+
+def _curve(
+    stack: Stack,
+    method: Method,
+    blur: Blur,
+    facts: Facts,
+    place: tuple[int, int, Box],
+    shape: tuple[int, int, int],
+    axis: int,
+    peak: float,
+) -> NDArray[np.float64]:
+    """Give the worst difference at distance ≥ d from a cut, for d = 0 … half of the piece."""
+    t, c, box = place
+    z, y, x = (
+        enlarged(span, n, size)
+        for span, n, size in zip(box, shape, stack.shape[2:], strict=True)
+    )
+    tile = as_counts(stack.read(t, c, (z, y, x)), facts).to(blur.basis.device)
+    away = max(1, shape[axis] // 8)
+    cut = [slice(None)] * 3
+    cut[axis] = slice(away, shape[axis] - away)
+    where = tuple(cut)
+    whole = method(tile, blur).image[where]
+    apart = method(tile[where].contiguous(), blur).image
+    difference = _profile((whole - apart).abs(), axis) / peak
+    half = (difference.size + 1) // 2
+    # Distance d is left of the end; the curve at d is the worst from d to the middle.
+    both = np.fmax(difference[:half], difference[::-1][:half])
+    return np.fmax.accumulate(both[::-1])[::-1]
+
+
+def _profile(difference: Tensor, axis: int) -> NDArray[np.float64]:
+    others = tuple(a for a in range(3) if a != axis)
+    array = difference.cpu().numpy().astype(np.float64)
+    array[~np.isfinite(array)] = 0
+    profile: NDArray[np.float64] = array.max(axis=others)
+    return profile

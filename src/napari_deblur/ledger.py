@@ -1,0 +1,139 @@
+"""The ledger: what is finished, in append-only lines, one file for each process.
+
+The presence of a chunk says nothing (a killed run, a lost file and a zero-length file all read
+back as fill value); a line here does. Each line ends with its own checksum, so a line that was
+torn by a crash or damaged later never counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["Entry", "Ledger", "damaged_lines", "entries"]
+
+CHECK = ', "check": "'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: a tile or a chunk of a pyramid level that is on the disk, or a note.
+
+    Parameters
+    ----------
+    kind : str
+        ``tile`` (a core of the image, with its kernel and residuals), ``level`` (a chunk of a
+        pyramid level), ``kernel`` (a kernel of the plan), ``metadata`` (zarr.json files about
+        to be written) or ``split`` (a tile is about to be tried again in smaller pieces).
+    key : str
+        That of the plan; entries with another key never count.
+    index : tuple of int
+    level : int
+    files : mapping of a path in the store to (bytes, SHA-256 of the file)
+    values : str
+        SHA-256 of the decoded voxels, C order, little-endian.
+    inputs : str
+        For levels: what stands for the values of the chunks below.
+    splits, clipped, retries, device, seconds, finished
+        How it went; `finished` in UTC.
+    """
+
+    kind: Literal["tile", "level", "kernel", "metadata", "split"]
+    key: str
+    index: tuple[int, ...] = ()
+    level: int = 0
+    files: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    values: str = ""
+    inputs: str = ""
+    splits: int = 0
+    clipped: int = 0
+    retries: int = 0
+    device: str = ""
+    seconds: float = 0.0
+    finished: str = ""
+
+    def to_line(self) -> str:
+        """Give one line of JSON with its checksum."""
+        text = json.dumps(asdict(self))
+        return f'{text[:-1]}{CHECK}{_check(text)}"}}\n'
+
+    @classmethod
+    def from_line(cls, line: str) -> Entry | None:
+        """Read a line; None if it is torn or damaged."""
+        body, found, check = line.rstrip("\n").rpartition(CHECK)
+        text = body + "}"
+        if not found or check != f'{_check(text)}"}}':
+            return None
+        data: dict[str, Any] = json.loads(text)
+        known = {f.name for f in fields(cls)}  # a later version may say more
+        data = {name: value for name, value in data.items() if name in known}
+        files = {path: (size, digest) for path, (size, digest) in data["files"].items()}
+        return cls(**{**data, "index": tuple(data["index"]), "files": files})
+
+
+class Ledger:
+    """The lines that this process adds, in a file of its own that appears with the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def _handle(self) -> int:
+        host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
+        name = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        return os.open(self.folder / name, flags, 0o666)
+
+    def append(self, entry: Entry) -> None:
+        """Add a line; what it speaks of must be on the disk already."""
+        raw = entry.to_line().encode()
+        while raw:  # a full disk may take a part and raise at the next
+            raw = raw[os.write(self._handle, raw) :]
+
+    def close(self) -> None:
+        """Bring the lines to the disk and close the file, if there is one."""
+        handle = self.__dict__.pop("_handle", None)
+        if handle is not None:
+            os.fsync(handle)
+            os.close(handle)
+
+
+def now() -> str:
+    """Give the time as ledgers write it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """Read all valid lines of all processes, whatever their key."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for line in file:
+                entry = Entry.from_line(line)
+                if entry is not None:
+                    yield entry
+
+
+def damaged_lines(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Find lines that are damaged, as (file, number of the line).
+
+    A last line without its end is the mark of a killed process, not of damage.
+    """
+    for path in sorted(folder.glob("*.jsonl")):
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                if line.endswith("\n") and Entry.from_line(line) is None:
+                    yield path, number
+
+
+def _check(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"

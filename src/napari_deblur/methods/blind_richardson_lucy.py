@@ -1,0 +1,217 @@
+"""Blind Richardson-Lucy: image and kernel by turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from napari_deblur.methods.richardson_lucy import SEEN, RichardsonLucy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_deblur.protocols import Blur, Estimate, Kernel, Sample
+
+__all__ = ["BlindRichardsonLucy"]
+
+# What comes in at a kernel's edge when it is moved: not 0, from which no factor leads away.
+SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class BlindRichardsonLucy:
+    """Find image and kernel by turns, each with a few Richardson-Lucy steps.
+
+    The kernel stays non-negative, of sum 1 and centred; when it is moved back to the centre,
+    the image is moved the other way. Once the kernel is found, the image is restored with it
+    from the start.
+
+    People expect this method, and it is simple; it is not the most trustworthy one. It tends to
+    take too wide or too narrow a kernel, since image and kernel can trade sharpness: look at the
+    kernel before you believe the image.
+
+    Parameters
+    ----------
+    iterations : int
+        Of the final restoration, with the kernel found.
+    rounds : int
+        How often kernel and image take turns.
+    steps : int
+        Richardson-Lucy steps for the kernel, then for the image, in each round.
+    background, start, lowest : float or "auto"
+        As for ``richardson-lucy``.
+
+    References
+    ----------
+    Fish, Brinicombe, Pike and Walker, J. Opt. Soc. Am. A 12, 58 (1995),
+    doi:10.1364/JOSAA.12.000058. Departs from it by the weights at the border, the background,
+    the centring, and by restoring anew at the end.
+    """
+
+    iterations: Annotated[int, {"min": 1, "max": 1000}] = 30
+    rounds: Annotated[int, {"min": 1, "max": 200}] = 10
+    steps: Annotated[int, {"min": 1, "max": 50}] = 10
+    background: float | Literal["auto"] = "auto"
+    start: float | Literal["auto"] = "auto"
+    lowest: float | Literal["auto"] = "auto"
+
+    multiple_of: ClassVar[int] = 1
+    arrays: ClassVar[float] = 14
+    estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)} and must be 1 or more")
+        self._plain()  # its checks are ours
+
+    def resolved(self, samples: Sequence[Sample]) -> Self:
+        """Decide background, start and darkest count as Richardson-Lucy does."""
+        plain = self._plain().resolved(samples)
+        return replace(
+            self, background=plain.background, start=plain.start, lowest=plain.lowest
+        )
+
+    def restorer(self) -> RichardsonLucy:
+        """Give Richardson-Lucy with the same numbers."""
+        return self._plain()
+
+    def _plain(self) -> RichardsonLucy:
+        return RichardsonLucy(self.iterations, self.background, self.start, self.lowest)
+
+    def estimate(
+        self, samples: Sequence[Sample], shape: tuple[int, int, int], first: Kernel | None
+    ) -> Kernel:
+        """Find one kernel for all samples, starting from `first` or from a Gaussian.
+
+        Parameters
+        ----------
+        samples : of one channel
+        shape : (z, y, x) of the kernel; z = 1 for a blur within planes
+        first : Kernel or None
+        """
+        import torch
+
+        from napari_deblur.protocols import Kernel
+
+        start = torch.from_numpy(_fitted(first, shape))
+        start = start[0] if shape[0] == 1 else start
+        tiles = [sample.tile for sample in samples]
+        kernel, residuals = self._alternate(tiles, start.to(tiles[0].device))
+        report: dict[str, Any] = {
+            "method": "blind-richardson-lucy",
+            "samples": [[list(span) for span in sample.region] for sample in samples],
+            "residuals": [float(f"{float(r):.6g}") for r in residuals],
+        }
+        array = kernel.cpu().reshape(shape).numpy()
+        return Kernel(array, first.pixel_size if first else None, report)
+
+    def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
+        """Find the tile's own kernel, starting from `blur`, and restore the tile with it."""
+        import torch
+
+        from napari_deblur.protocols import Blur, Estimate
+
+        if blur.weights is not None:
+            raise ValueError(
+                "blind-richardson-lucy starts from one kernel, not from a field: give one kernel"
+            )
+        kernel, residuals = self._alternate([tile], blur.basis[0])
+        restored = self._plain()(tile, Blur(kernel[None]))
+        return Estimate(restored.image, kernel, torch.cat([residuals, restored.residuals]))
+
+    def _alternate(self, tiles: list[Tensor], kernel: Tensor) -> tuple[Tensor, Tensor]:
+        """Take turns; give the kernel (centred) and a residual for each round."""
+        import torch
+
+        from napari_deblur import ops
+        from napari_deblur.protocols import Blur
+
+        if "auto" in (self.background, self.start, self.lowest):
+            raise ValueError('blind-richardson-lucy has an "auto" left: call resolved(samples) first')
+        start, lowest = float(self.start), float(self.lowest)
+        dark, floor = float(self.background) - lowest, 1e-6 * start
+        kernel = ops.normalised(kernel.clamp(min=SMALLEST / kernel.numel()))
+        views = []  # of each tile: counts and mask
+        for tile in tiles:
+            counts, mask = ops.split(tile)
+            counts = counts.sub_(lowest).clamp_(min=0)
+            mask = torch.ones_like(counts) if mask is None else mask
+            views.append((counts.mul_(mask), mask))
+        pixels = float(sum(mask.sum() for _, mask in views))
+        shape = tuple(kernel.shape)
+        images = [
+            torch.full(ops.object_shape(tuple(c.shape), shape), start, device=c.device)
+            for c, _ in views
+        ]
+
+        def ratio(image: Tensor, kernel: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
+            return view[0] / ops.blur(image, Blur(kernel[None])).add_(dark).clamp_(min=floor)
+
+        residuals = []
+        for turn in range(self.rounds):
+            # The flat image knows nothing of the kernel: the image goes first.
+            for _ in range(self.steps if turn else 2 * self.steps):
+                of = Blur(kernel[None])
+                for i, view in enumerate(views):
+                    ops.checkpoint()
+                    seen = ops.blur_adjoint(view[1], of)
+                    weight = torch.where(seen > SEEN, 1 / seen, 0)
+                    back = ops.blur_adjoint(ratio(images[i], kernel, view), of).clamp_(min=0)
+                    images[i] = images[i] * back * weight
+            for _ in range(self.steps):
+                above, below = torch.zeros_like(kernel), torch.zeros_like(kernel)
+                for image, view in zip(images, views, strict=True):
+                    ops.checkpoint()
+                    above += ops.kernel_adjoint(ratio(image, kernel, view), image, shape)
+                    below += ops.kernel_adjoint(view[1], image, shape)
+                kernel = ops.normalised(kernel * above.clamp(min=0) / below.clamp(min=floor))
+            kernel, images = _recentred(kernel, images)
+            squares = [
+                ops.mean_square(
+                    (ops.blur(image, Blur(kernel[None])).add_(dark) - view[0]).mul_(view[1]), pixels
+                )
+                for image, view in zip(images, views, strict=True)
+            ]
+            residuals.append(torch.stack(squares).sum())
+        kernel = ops.normalised(ops.shifted(kernel, -ops.centroid(kernel)))
+        return kernel, torch.stack(residuals)
+
+
+def _recentred(kernel: Tensor, images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Move the kernel's centroid to the centre by whole pixels and the images the other way."""
+    import torch
+
+    from napari_deblur import ops
+
+    offsets = [int(round(float(c))) for c in ops.centroid(kernel)]
+    if not any(offsets):
+        return kernel, images
+    moved = ops.shifted(kernel, tuple(-float(o) for o in offsets))
+    moved = ops.normalised(moved.clamp(min=SMALLEST / kernel.numel()))
+    dims = tuple(range(-kernel.ndim, 0))
+    return moved, [torch.roll(image, tuple(offsets), dims) for image in images]
+
+
+def _fitted(first: Kernel | None, shape: tuple[int, int, int]) -> Any:
+    """Crop or pad the first kernel to `shape` around its centre, or make a Gaussian."""
+    import numpy as np
+
+    if first is None:
+        from napari_deblur.psfs.gaussian import Gaussian
+
+        # Narrower than most blurs: it grows where it must. From a start that is too wide the
+        # image sharpens too far and the kernel stays wide.
+        return Gaussian(sigma=(3.0, 1.0, 1.0))(shape, (1.0, 1.0, 1.0)).at().copy()
+    given = first.at()
+    fitted = np.zeros(shape, np.float32)
+    spans = []
+    for have, want in zip(given.shape, shape, strict=True):
+        before, after = min(have // 2, want // 2), min((have - 1) // 2, (want - 1) // 2)
+        spans.append(
+            (slice(have // 2 - before, have // 2 + after + 1),
+             slice(want // 2 - before, want // 2 + after + 1))
+        )
+    fitted[tuple(to for _, to in spans)] = given[tuple(of for of, _ in spans)]
+    return fitted

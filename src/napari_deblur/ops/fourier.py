@@ -1,0 +1,190 @@
+r"""Blur, its exact adjoint, and the domain on which the object lives.
+
+A kernel of n pixels with its centre at ``n // 2`` lets pixels of the object reach into the tile
+from ``(n - 1) // 2`` before it to ``n // 2`` behind it. So the object is n − 1 longer than the
+tile on each axis that is blurred:
+
+.. code-block:: text
+
+    object   |--(n-1)//2--|---------- tile ----------|--n//2--|      T + n − 1
+    tile                  |----------- T ------------|
+
+With transforms at least as long as the object the valid part never wraps around. Axes in front of
+the blur's are a batch: all items share one blur.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import torch
+
+from napari_deblur.protocols import Blur
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "blur",
+    "blur_adjoint",
+    "crop",
+    "good_length",
+    "kernel_adjoint",
+    "object_shape",
+    "transfer_function",
+    "transform_shape",
+]
+
+# A run uses one tile shape, and the thin tiles of a split a few more.
+_KEPT = 4
+_kept: WeakKeyDictionary[Blur, dict[tuple[int, ...], Tensor]] = WeakKeyDictionary()
+
+
+@lru_cache(maxsize=4096)
+def good_length(n: int, *, even: bool = False) -> int:
+    """Give the least length ≥ `n` of the form 2ᵃ·3ᵇ·5ᶜ·7ᵈ, and even if wanted.
+
+    A bad length costs a transform two to seven times its time.
+    """
+    length = max(n, 1)
+    while True:
+        rest = length
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1 and not (even and length % 2):
+            return length
+        length += 1
+
+
+def object_shape(tile: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the shape of the object: T + n − 1 along the kernel's axes, the batch in front."""
+    lead = len(tile) - len(kernel)
+    if lead < 0:
+        raise ValueError(f"a kernel of shape {kernel} has more axes than a tile of shape {tile}")
+    return (*tile[:lead], *(t + n - 1 for t, n in zip(tile[lead:], kernel, strict=True)))
+
+
+def transform_shape(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """Give good lengths ≥ `lengths`, the last one even."""
+    return (*(good_length(n) for n in lengths[:-1]), good_length(lengths[-1], even=True))
+
+
+def transfer_function(kernel: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """Transform a kernel so that the valid part of a product begins at index 0.
+
+    Parameters
+    ----------
+    kernel : Tensor, shape (..., [z,] y, x), float32
+    lengths : ([z,] y, x)
+        Of the transform, each at least the kernel's.
+
+    Returns
+    -------
+    Tensor, shape (..., [z,] y, x // 2 + 1), complex64
+    """
+    dims = tuple(range(-len(lengths), 0))
+    padded = kernel.new_zeros((*kernel.shape[: -len(lengths)], *lengths))
+    padded[(..., *(slice(n) for n in kernel.shape[-len(lengths) :]))] = kernel
+    shifts = tuple(1 - n for n in kernel.shape[-len(lengths) :])
+    return torch.fft.rfftn(torch.roll(padded, shifts, dims), dim=dims)
+
+
+def _transfer(of: Blur, lengths: tuple[int, ...]) -> Tensor:
+    """Give the transfer functions of a blur's basis, kept while the blur lives."""
+    if torch.is_grad_enabled() and of.basis.requires_grad:
+        return transfer_function(of.basis, lengths)
+    known = _kept.setdefault(of, {})
+    if lengths not in known:
+        if len(known) >= _KEPT:
+            known.pop(next(iter(known)))
+        known[lengths] = transfer_function(of.basis, lengths)
+    return known[lengths]
+
+
+def _weighted(of: Blur, rank: int, thing: Tensor) -> Tensor:
+    return thing if of.weights is None else thing * of.weights[rank]
+
+
+def blur(thing: Tensor, of: Blur) -> Tensor:
+    """Blur an object into the tile that a camera would see.
+
+    Parameters
+    ----------
+    thing : Tensor, shape (..., [z,] y, x), float32
+        The object, n − 1 longer than the tile along the blur's axes.
+    of : Blur
+
+    Returns
+    -------
+    Tensor, shape (..., [z,] y, x), float32
+        The tile, in the object's unit.
+    """
+    dims = tuple(range(-of.ndim, 0))
+    shape = tuple(thing.shape[-of.ndim :])
+    lengths = transform_shape(shape)
+    otfs = _transfer(of, lengths)
+    spectrum = torch.fft.rfftn(_weighted(of, 0, thing), s=lengths, dim=dims)
+    spectrum *= otfs[0]
+    for rank in range(1, otfs.shape[0]):
+        spectrum += torch.fft.rfftn(_weighted(of, rank, thing), s=lengths, dim=dims) * otfs[rank]
+    blurred = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
+    valid = (slice(m - n + 1) for m, n in zip(shape, of.shape, strict=True))
+    tile: Tensor = blurred[(..., *valid)]
+    # The modes of a varying blur sum to what is non-negative only up to their truncation.
+    return tile if of.weights is None else tile.clamp(min=0)
+
+
+def blur_adjoint(tile: Tensor, of: Blur) -> Tensor:
+    """Apply the adjoint of `blur` (before its clamp): from the tile back to the object."""
+    dims = tuple(range(-of.ndim, 0))
+    shape = object_shape(tuple(tile.shape[-of.ndim :]), of.shape)
+    lengths = transform_shape(shape)
+    spectrum = torch.fft.rfftn(tile, s=lengths, dim=dims)
+    where = (..., *(slice(m) for m in shape))
+    total: Tensor | None = None
+    for rank, otf in enumerate(_transfer(of, lengths)):
+        last = rank == of.basis.shape[0] - 1
+        product = spectrum.mul_(otf.conj()) if last else spectrum * otf.conj()
+        part = _weighted(of, rank, torch.fft.irfftn(product, s=lengths, dim=dims)[where])
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def crop(thing: Tensor, of: Blur) -> Tensor:
+    """Cut the tile's part out of an object; a view."""
+    where = (
+        slice((n - 1) // 2, m - n // 2)
+        for m, n in zip(thing.shape[-of.ndim :], of.shape, strict=True)
+    )
+    return thing[(..., *where)]
+
+
+def kernel_adjoint(tile: Tensor, thing: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Apply the adjoint of `blur` as a function of the kernel, the object being fixed.
+
+    Parameters
+    ----------
+    tile : Tensor, shape (..., [z,] y, x)
+    thing : Tensor, shape (..., [z,] y, x)
+        The object, n − 1 longer.
+    shape : ([z,] y, x) of the kernel
+
+    Returns
+    -------
+    Tensor, shape ([z,] y, x)
+        Summed over the batch, whose items share the kernel.
+    """
+    ndim = len(shape)
+    dims = tuple(range(-ndim, 0))
+    lengths = transform_shape(tuple(thing.shape[-ndim:]))
+    spectrum = torch.fft.rfftn(thing, s=lengths, dim=dims)
+    spectrum *= torch.fft.rfftn(tile, s=lengths, dim=dims).conj()
+    if spectrum.ndim > ndim:
+        spectrum = spectrum.reshape(-1, *spectrum.shape[-ndim:]).sum(dim=0)
+    correlation = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
+    # blur(x)[i] = sum_j h[j] x[i + n - 1 - j], so h[j] sees the shift n - 1 - j.
+    return correlation[tuple(slice(n) for n in shape)].flip(dims)

@@ -1,0 +1,61 @@
+"""Centre, shift and compare kernels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["centroid", "delta", "normalised", "shifted"]
+
+
+def centroid(kernel: Tensor) -> Tensor:
+    """Give the centre of mass of a kernel relative to ``n // 2``, shape (ndim,), in pixels."""
+    total = kernel.sum()
+    places = []
+    for axis, n in enumerate(kernel.shape):
+        others = [a for a in range(kernel.ndim) if a != axis]
+        marginal = kernel.sum(dim=others) if others else kernel
+        offsets = torch.arange(n, device=kernel.device, dtype=kernel.dtype) - n // 2
+        places.append((marginal * offsets).sum() / total)
+    return torch.stack(places)
+
+
+def delta(shape: tuple[int, ...]) -> Tensor:
+    """Make the kernel that changes nothing."""
+    kernel = torch.zeros(shape)
+    kernel[tuple(n // 2 for n in shape)] = 1
+    return kernel
+
+
+def normalised(kernel: Tensor) -> Tensor:
+    """Project to non-negative values of sum 1."""
+    kernel = kernel.clamp(min=0)
+    return kernel / kernel.sum()
+
+
+def shifted(kernel: Tensor, shift: Tensor | tuple[float, ...]) -> Tensor:
+    """Shift a kernel by a fraction of a pixel along each axis: linear, zeros come in.
+
+    Linear weights keep a kernel non-negative and move its centroid by exactly `shift` where
+    nothing falls off the edge; a Fourier shift would ring at a motion kernel's ends.
+    """
+    for axis, by in enumerate(float(s) for s in shift):
+        whole = int(torch.floor(torch.tensor(by)))
+        part = by - whole
+        kernel = (1 - part) * _moved(kernel, whole, axis) + part * _moved(kernel, whole + 1, axis)
+    return kernel
+
+
+def _moved(kernel: Tensor, by: int, axis: int) -> Tensor:
+    """Shift by whole pixels along one axis; zeros come in."""
+    n = kernel.shape[axis]
+    if abs(by) >= n:
+        return torch.zeros_like(kernel)
+    moved = torch.roll(kernel, by, axis)
+    edge = slice(0, by) if by >= 0 else slice(n + by, n)
+    moved[(slice(None),) * axis + (edge,)] = 0
+    return moved

@@ -1,0 +1,275 @@
+"""The types that everything shares. Read this first.
+
+A *kernel* is sampled blur; a *method* restores one tile with a kernel; an *estimator* finds
+kernels. Methods and estimators are frozen dataclasses of parameters: the same object is data for
+forms, TOML files and provenance, and a function for tiles.
+
+Arrays inside these types are changed by nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
+
+__all__ = ["Blur", "Cancelled", "Estimate", "Estimator", "Facts", "Kernel", "Method", "Sample"]
+
+Auto = Literal["auto"]
+Origin = Literal["given", "read", "estimated"]
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Raised inside an iteration when the run was cancelled."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of one channel's camera and optics; None where nothing is.
+
+    Counts are in the unit of the stack; lengths in µm. `origins` says for each name whether the
+    value was given by the user, read from metadata or estimated from samples.
+    """
+
+    gain: float | None = None
+    offset: float | None = None
+    read_noise: float | None = None
+    saturation: float | None = None
+    background: float | None = None
+    white: float | None = None
+    noise: float | None = None
+    na: float | None = None
+    wavelength: float | None = None
+    n_immersion: float | None = None
+    n_sample: float | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+    def completed(self, origin: Origin, **values: float | None) -> Self:
+        """Fill in those of `values` that are not known yet, and say where they come from."""
+        new = {k: float(v) for k, v in values.items() if v is not None and getattr(self, k) is None}
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "origins"}
+        return type(self)(**(kept | new), origins={**self.origins, **dict.fromkeys(new, origin)})
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """Sampled blur, float32, with the physical size of its pixels.
+
+    Parameters
+    ----------
+    array : array of shape (y, x), (z, y, x) or (t | 1, c | 1, z | 1, y, x)
+        Finite, non-negative; the centre is at index ``n // 2`` of each axis, odd or even. Each
+        kernel is divided by its sum. Negative values are an error here: clean measured kernels
+        with `Kernel.cleaned`.
+    pixel_size : (z, y, x) in µm, or None
+        None says: the same as the image's.
+    report : mapping
+        How the kernel was found: plain numbers, strings and lists (it goes into JSON).
+
+    Raises
+    ------
+    ValueError
+        When a kernel is empty, not finite, negative somewhere or zero everywhere.
+    """
+
+    array: NDArray[np.float32]
+    pixel_size: tuple[float, float, float] | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        raw = np.array(self.array, dtype=np.float64)  # a copy, writable and native
+        if raw.ndim not in (2, 3, 5) or 0 in raw.shape:
+            raise ValueError(
+                f"a kernel has axes (y, x), (z, y, x) or (t, c, z, y, x), got shape {raw.shape}"
+            )
+        raw = raw.reshape((1,) * (5 - raw.ndim) + raw.shape)
+        if not np.isfinite(raw).all():
+            bad = int((~np.isfinite(raw)).sum())
+            raise ValueError(
+                f"the kernel has {bad} values that are NaN or infinite: repair it first, "
+                "or use Kernel.cleaned(array), which sets them to 0"
+            )
+        if raw.min() < 0:
+            raise ValueError(
+                f"the kernel goes down to {raw.min():.3g}, and a kernel is non-negative: "
+                "use Kernel.cleaned(array), which removes a measured background"
+            )
+        sums = raw.sum(axis=(2, 3, 4), keepdims=True)
+        if (sums <= 0).any():
+            raise ValueError("the kernel is zero everywhere: there is nothing to divide by")
+        array = (raw / sums).astype(np.float32)
+        array.flags.writeable = False
+        object.__setattr__(self, "array", array)
+        if self.pixel_size is not None:
+            size = tuple(float(v) for v in self.pixel_size)
+            if len(size) != 3 or not all(v > 0 and np.isfinite(v) for v in size):
+                raise ValueError(
+                    f"pixel_size of a kernel is (z, y, x) in µm, all > 0, got {self.pixel_size}"
+                )
+            object.__setattr__(self, "pixel_size", size)
+
+    @classmethod
+    def cleaned(
+        cls, array: ArrayLike, *, pixel_size: tuple[float, float, float] | None = None
+    ) -> Self:
+        """Make a kernel of a measured array: NaN and negative values become 0, and it is said.
+
+        Measured kernels have a background that was subtracted imperfectly. The report holds
+        the changes under ``"cleaned"``.
+        """
+        raw = np.asarray(array, dtype=np.float64)
+        said = []
+        bad = ~np.isfinite(raw)
+        if bad.any():
+            said.append(f"{int(bad.sum())} values that were NaN or infinite were set to 0")
+        raw = np.where(bad, 0.0, raw)
+        negative = raw < 0
+        if negative.any():
+            share = -raw[negative].sum() / max(np.abs(raw).sum(), np.finfo(float).tiny)
+            said.append(f"negative values ({share:.1%} of the total) were set to 0")
+        return cls(
+            np.maximum(raw, 0).astype(np.float64),
+            pixel_size,
+            {"cleaned": said} if said else {},
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one kernel, (z, y, x)."""
+        _, _, z, y, x = self.array.shape
+        return z, y, x
+
+    def at(self, t: int = 0, c: int = 0) -> NDArray[np.float32]:
+        """Give the kernel of one frame and channel, shape (z, y, x)."""
+        frames, channels = self.array.shape[:2]
+        return self.array[t if frames > 1 else 0, c if channels > 1 else 0]
+
+    def centroid(self, t: int = 0, c: int = 0) -> tuple[float, float, float]:
+        """Give the centre of mass relative to ``n // 2``, (z, y, x) in pixels."""
+        one = self.at(t, c).astype(np.float64)
+        marginals = [one.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+        z, y, x = (float((m * (np.arange(m.size) - m.size // 2)).sum() / m.sum()) for m in marginals)
+        return z, y, x
+
+
+@dataclass(frozen=True, eq=False)
+class Blur:
+    """What a tile is given: a basis of kernels and, for a blur that varies, their weights.
+
+    Parameters
+    ----------
+    basis : Tensor, shape (rank, [z,] y, x), float32
+        Two axes for a blur that acts plane by plane; three for one with several planes.
+    weights : Tensor, shape (rank, \\*object), or None
+        On the object side; None for rank 1, the same everywhere.
+    """
+
+    basis: Tensor
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.basis.ndim not in (2, 3, 4):
+            raise ValueError(
+                f"a blur's basis has axes (rank, [z,] y, x), got shape {tuple(self.basis.shape)}"
+            )
+        if self.weights is None and self.basis.shape[0] != 1:
+            raise ValueError(f"a blur of rank {self.basis.shape[0]} needs weights")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the kernels, ([z,] y, x)."""
+        return tuple(self.basis.shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes that the blur acts on."""
+        return self.basis.ndim - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A piece of a channel on which `plan` decides.
+
+    Parameters
+    ----------
+    tile : Tensor, shape ([z,] y, x), float32
+        Counts of the input; NaN where there are no data.
+    region : ((start, stop), ...) in voxels of the stack, one pair for z, y, x
+    time, channel : int
+    blur : Blur or None
+        None as long as no kernel is known.
+    facts : Facts
+    """
+
+    tile: Tensor
+    region: tuple[tuple[int, int], ...]
+    time: int
+    channel: int
+    blur: Blur | None
+    facts: Facts
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What a method makes of one tile.
+
+    Parameters
+    ----------
+    image : Tensor, shape of the tile, float32
+        In counts of the input, background included; NaN where nothing is known.
+    kernel : Tensor, shape ([z,] y, x), or None
+        The kernel found in this tile; None if it was given.
+    residuals : Tensor, shape (n,), float32
+        What the method says of its progress, one number per iteration; may be empty.
+    """
+
+    image: Tensor
+    kernel: Tensor | None
+    residuals: Tensor
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A frozen dataclass of parameters that restores one tile.
+
+    `arrays` is the number of float32 arrays of the padded tile's size that are alive at the
+    peak of a call, the tile itself included: the planner counts memory with it.
+    """
+
+    multiple_of: ClassVar[int]
+    arrays: ClassVar[float]
+
+    def resolved(self, samples: Sequence[Sample]) -> Self:
+        """Give the same method with every "auto" decided from these samples of one channel."""
+        ...
+
+    def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
+        """Restore a tile (..., [z,] y, x); pure. Raise ValueError if an "auto" is left."""
+        ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A frozen dataclass of parameters that finds kernels."""
+
+    estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]]
+
+    def resolved(self, samples: Sequence[Sample]) -> Self:
+        """Give the same estimator with every "auto" decided from these samples."""
+        ...
+
+    def estimate(
+        self, samples: Sequence[Sample], shape: tuple[int, int, int], first: Kernel | None
+    ) -> Kernel:
+        """Find the kernel (1, 1, z, y, x) that suits all samples; its report says why."""
+        ...
+
+    def restorer(self) -> Method:
+        """Give the method that restores once the kernel is known."""
+        ...

@@ -1,0 +1,94 @@
+"""What OME-XML says of one image: voxels, time, channels and the objective."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from napari_deblur.readers._building import Found
+from napari_deblur.readers._units import above_zero, micrometres, seconds
+from napari_deblur.stack import Channel, Optics
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+__all__ = ["read_ome_xml"]
+
+# Refractive indices at the yellow-green of the sodium line, near 23 °C.
+IMMERSIONS = {
+    "air": 1.0,
+    "water": 1.333,
+    "waterdipping": 1.333,
+    "oil": 1.515,
+    "glycerin": 1.47,
+    "glycerol": 1.47,
+}
+
+
+def read_ome_xml(text: str, series: int = 0) -> Found:
+    """Read the description of one image; what is missing or senseless stays unknown.
+
+    Raises
+    ------
+    ValueError
+        When the text is no XML.
+    """
+    try:
+        root = ElementTree.fromstring(text.encode())
+    except ElementTree.ParseError as error:
+        raise ValueError(
+            f"the OME-XML metadata are damaged ({error}): export the file again"
+        ) from error
+    images = root.findall("{*}Image")
+    if series >= len(images):
+        return Found()
+    image = images[series]
+    pixels = image.find("{*}Pixels")
+    if pixels is None:
+        return Found()
+    z, y, x = (
+        micrometres(pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        for axis in "ZYX"
+    )
+    return Found(
+        (z, y, x),
+        seconds(pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit", "s")),
+        tuple(_channel(channel) for channel in pixels.findall("{*}Channel")),
+        _optics(root, image),
+    )
+
+
+def _channel(channel: Element) -> Channel:
+    emission, excitation = (
+        micrometres(channel.get(f"{which}Wavelength"), channel.get(f"{which}WavelengthUnit", "nm"))
+        for which in ("Emission", "Excitation")
+    )
+    return Channel(channel.get("Name", ""), _color(channel.get("Color")), emission, excitation)
+
+
+def _color(value: str | None) -> str | None:
+    """Give "#rrggbb" of OME's signed 32-bit RGBA; -1, white, is what OME assumes."""
+    try:
+        rgba = int(value or "-1") & 0xFFFFFFFF
+    except ValueError:
+        return None
+    return None if rgba == 0xFFFFFFFF else f"#{rgba >> 8:06x}"
+
+
+def _optics(root: Element, image: Element) -> Optics:
+    settings = image.find("{*}ObjectiveSettings")
+    objectives = root.findall("{*}Instrument/{*}Objective")
+    if settings is not None:
+        objectives = [o for o in objectives if o.get("ID") == settings.get("ID")] or objectives
+    # Several objectives without a word on which one was used say nothing.
+    objective = objectives[0] if len(objectives) == 1 else None
+    medium = settings.get("Medium") if settings is not None else None
+    index = above_zero(settings.get("RefractiveIndex")) if settings is not None else None
+    na = magnification = None
+    if objective is not None:
+        medium = medium or objective.get("Immersion")
+        na = above_zero(objective.get("LensNA"))
+        magnification = above_zero(objective.get("NominalMagnification"))
+    if index is None or not 1 <= index < 2.5:
+        index = IMMERSIONS.get((medium or "").lower())
+    return Optics(na if na is None or na < 2 else None, index, None, magnification)

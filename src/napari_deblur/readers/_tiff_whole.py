@@ -1,0 +1,122 @@
+"""Is a TIFF all there? A file cut short otherwise opens with fewer planes, without an error."""
+
+from __future__ import annotations
+
+import math
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+__all__ = ["check_pages", "check_series"]
+
+MOST_TAGS = 4096
+TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+
+def check_pages(path: str) -> None:
+    """Follow the chain of page directories from the header to its end.
+
+    Raises
+    ------
+    ValueError
+        When a directory or a value of it lies outside the file, or the chain runs in a circle.
+    """
+    size = Path(path).stat().st_size
+    again = "so copy it again from where it came from"
+    with Path(path).open("rb") as file:
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        big = head[2:4] in (b"+\0", b"\0+")
+        count, pointer = (order + "Q", order + "Q") if big else (order + "H", order + "I")
+        seen: set[int] = set()
+        position = _number(head[8 if big else 4 :], pointer)
+        while position:
+            if position in seen:
+                raise ValueError(
+                    f'"{path}" is damaged: its directory of pages runs in a circle after '
+                    f"{len(seen)} pages, {again}"
+                )
+            seen.add(position)
+            following, reach = _directory(file, position, count, pointer)
+            if following is None or reach > size:
+                raise ValueError(
+                    f'"{path}" is cut short: page {len(seen) - 1} reaches to byte '
+                    f"{max(reach, position)} but the file has {size} bytes, {again}"
+                )
+            position = following
+        if not seen:
+            raise ValueError(f'"{path}" is cut short: it has a header but no page, {again}')
+
+
+def _directory(file: BinaryIO, position: int, count: str, pointer: str) -> tuple[int | None, int]:
+    """Give where the next directory lies, and how far the values of this one reach."""
+    file.seek(position)
+    entry = struct.Struct(pointer[0] + "HH" + 2 * pointer[1])
+    number = _number(file.read(struct.calcsize(count)), count)
+    if not number or number > MOST_TAGS:
+        return None, position
+    raw = file.read(number * entry.size)
+    following = _number(file.read(struct.calcsize(pointer)), pointer)
+    if following is None:
+        return None, position
+    inside = struct.calcsize(pointer)
+    reach = 0
+    for _, kind, length, offset in entry.iter_unpack(raw):
+        size = TYPE_SIZES.get(kind, 1) * length
+        if size > inside:
+            reach = max(reach, offset + size)
+    return following, reach
+
+
+def _number(raw: bytes, form: str) -> int | None:
+    size = struct.calcsize(form)
+    return int(struct.unpack(form, raw[:size])[0]) if len(raw) >= size else None
+
+
+def check_series(tif: Any, series: Any, pages: Any, path: str) -> None:
+    """Compare what the metadata promise with the planes that are there and the file's length.
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+    series : tifffile.TiffPageSeries
+        The series, or one resolution of it.
+    pages : sequence of tifffile pages, None for those that were not found
+    path : str
+
+    Raises
+    ------
+    ValueError
+        When planes are missing.
+    """
+    size = tif.filehandle.size
+    dialect = "ome" if tif.is_ome else "imagej" if tif.is_imagej else series.kind
+    if dialect != series.kind:
+        raise ValueError(
+            f'"{path}" is cut short or damaged: its {dialect} metadata promise other planes '
+            f"than the {len(tif.pages)} that it has, so copy it again"
+        )
+    there = sum(page is not None for page in pages)
+    promised = math.prod(series.shape) // max(1, math.prod(series.keyframe.shape))
+    if there < len(pages) or (series.dataoffset is None and there < promised):
+        raise ValueError(
+            f'"{path}" has {there} of the {max(promised, len(pages))} planes that its metadata '
+            "promise: copy it again, with the other files of the same image if it has some"
+        )
+    if series.dataoffset is not None:
+        end = series.dataoffset + series.nbytes
+    else:
+        end = max(
+            (
+                offset + count
+                for page in pages
+                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
+                if page.parent is tif
+            ),
+            default=0,
+        )
+    if end > size:
+        raise ValueError(
+            f'"{path}" is cut short: its pixels reach to byte {end} but it has {size} bytes, '
+            "so copy it again from where it came from"
+        )

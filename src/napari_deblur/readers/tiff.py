@@ -1,0 +1,134 @@
+"""TIFF, BigTIFF, OME-TIFF and ImageJ TIFF, of any size: no pixel is read when they are opened."""
+
+from __future__ import annotations
+
+import struct
+import weakref
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import tifffile
+import zarr
+
+from napari_deblur.readers._building import build_stack, chosen_axes, only, stored_in
+from napari_deblur.readers._files import file_fingerprint, first_bytes
+from napari_deblur.readers._tiff_facts import read_facts
+from napari_deblur.readers._tiff_whole import check_pages, check_series
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur.stack import Source, Stack
+
+__all__ = ["Tiff"]
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@dataclass(frozen=True)
+class Tiff:
+    """Opens one series of a TIFF, at one of its resolutions."""
+
+    patterns: ClassVar[tuple[str, ...]] = ("*.tif", "*.tiff", "*.btf", "*.tf8", "*.lsm")
+
+    def accepts(self, address: str) -> bool:
+        """Say whether the file begins like a TIFF."""
+        return first_bytes(address).startswith(MAGIC)
+
+    def __call__(self, source: Source) -> Stack:
+        """Open a series, the first one if none is named.
+
+        Raises
+        ------
+        ValueError
+            When planes are missing, the axes are not known or there is no such series or level.
+        """
+        only(source, series=True, level=True)
+        check_pages(source.address)
+        try:
+            with tifffile.TiffFile(source.address) as tif:
+                return _open(tif, source)
+        except (tifffile.TiffFileError, struct.error, IndexError, KeyError, TypeError) as error:
+            raise ValueError(
+                f'"{source.address}" is a damaged TIFF ({" ".join(str(error).split())[:120]}): '
+                "copy it again from where it came from"
+            ) from error
+
+
+def _open(tif: tifffile.TiffFile, source: Source) -> Stack:
+    index = source.series or 0
+    whole = _picked(tif.series, index, "series", source.address)
+    series = _picked(whole.levels, source.level, "level", source.address)
+    check_series(tif, series, series.pages, source.address)
+    page = series.keyframe
+    full = series.get_axes(squeeze=False)
+    # The user may name the axes of length 1 too, which are left out otherwise.
+    squeeze = source.axes is None or len(source.axes) != len(full)
+    shape = tuple(int(n) for n in series.get_shape(squeeze))
+    coloured = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+    stated = series.get_axes(squeeze).lower()
+    if not coloured:
+        stated = stated.replace("s", "c")
+    axes = chosen_axes(source.axes, stated, shape)
+    if coloured and page.samplesperpixel > 1 and axes[stated.index("s")] not in "sc":
+        raise ValueError(
+            f'axes="{axes}" contradict "{source.address}", whose axis {stated.index("s")} of shape '
+            f'{shape} holds colour samples: name it s, e.g. axes="{stated}"'
+        )
+    found = read_facts(tif, index, shape[axes.index("c")] if "c" in axes else 1)
+    if source.level:
+        full_size = dict(zip(whole.axes, whole.shape, strict=True))
+        size = dict(zip(series.axes, series.shape, strict=True))
+        z, y, x = (
+            None if value is None else value * full_size.get(axis, 1) / size.get(axis, 1)
+            for axis, value in zip("ZYX", found.pixel_size, strict=True)
+        )
+        found = replace(found, pixel_size=(z, y, x))
+    source = stored_in(source, "tiff", file_fingerprint(source.address))
+    base = _base(source, series, axes, squeeze=squeeze)
+    return build_stack(source, base, axes, found, levels=len(whole.levels))
+
+
+def _picked(things: Any, index: int, what: str, address: str) -> Any:
+    if not 0 <= index < len(things):
+        raise ValueError(
+            f'{what}={index} was asked for but "{address}" has {len(things)}, counted from 0: '
+            f"choose 0 to {len(things) - 1}"
+        )
+    return things[index]
+
+
+def _base(source: Source, series: Any, axes: str, *, squeeze: bool) -> Any:
+    """Give something to index: the file itself if its pixels lie plainly in it, else zarr."""
+    parent = series.keyframe.parent
+    shape = tuple(int(n) for n in series.get_shape(squeeze))
+    if series.dataoffset is not None and all(page.parent is parent for page in series.pages):
+        dtype = np.dtype(series.dtype).newbyteorder(parent.byteorder)
+        chunks = tuple(n if a in "yxs" else 1 for a, n in zip(axes, shape, strict=True))
+        return _Mapped(source.address, dtype, series.dataoffset, shape, chunks)
+    tif = tifffile.TiffFile(source.address)
+    level = tif.series[source.series or 0].levels[source.level]
+    base = zarr.open(level.aszarr(level=0, squeeze=squeeze), mode="r")
+    # The file is read as long as the array lives, and Python warns if nobody closes it.
+    weakref.finalize(base, tif.close)
+    return base
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Pixels that lie unpacked in one piece of a file.
+
+    The file is mapped for each read: a crop touches its own bytes only (a plane as one zarr chunk
+    reads all of it), it pickles, and a file that was cut short meanwhile is an error, not a crash.
+    """
+
+    path: str
+    dtype: np.dtype[Any]
+    offset: int
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+
+    def __getitem__(self, where: Any) -> NDArray[Any]:
+        mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return np.array(mapped[where])

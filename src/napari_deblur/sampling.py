@@ -1,0 +1,182 @@
+"""Which pieces of a stack are looked at before a run: bounded, whatever the size of the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from napari_deblur.protocols import Facts, Sample
+from napari_deblur.restoring import as_counts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur.protocols import Blur
+    from napari_deblur.stack import Pixels, Stack
+    from napari_deblur.tiles import Box
+
+__all__ = ["Look", "best", "brightness", "enlarged", "look", "luma_of", "sample"]
+
+# In all, whatever the number of frames, channels and planes.
+MOST_PLANES = 64
+# Of one channel, read as volumes.
+MOST_SAMPLES = 8
+SIDE = 144
+DEPTH, SOLID_SIDE = 48, 128
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The planes that were looked at in one channel, best first.
+
+    `places` are (time, box) with a box one plane thick; `planes` what was read there.
+    """
+
+    places: tuple[tuple[int, Box], ...]
+    planes: tuple[NDArray[Any], ...]
+
+
+def look(stack: Stack, c: int, *, solid: bool) -> Look:
+    """Read a few planes of channel `c` all over the stack and rank them by their detail.
+
+    Parameters
+    ----------
+    solid : bool
+        Whether the kernel has several planes: samples are then smaller across.
+    """
+    frames, channels, nz, ny, nx = stack.shape
+    most = max(MOST_PLANES // channels, 6)
+    side = SOLID_SIDE if solid else SIDE
+    times = sorted({0, frames // 2, frames - 1})
+    depths = _spread(nz, 1, max(1, min(5, most // (2 * len(times)))))
+    across = max(1, most // (len(times) * len(depths)))
+    rows = max(1, round(np.sqrt(across * ny / nx)))
+    ys = _spread(ny, side, min(rows, across), stack.pixels.chunks[1])
+    xs = _spread(nx, side, max(1, across // len(ys)), stack.pixels.chunks[2])
+    places = [(t, (z, y, x)) for t in times for z in depths for y in ys for x in xs][:most]
+    planes = [stack.read(t, c, box) for t, box in places]
+    order = sorted(range(len(planes)), key=lambda i: -_detail(planes[i]))
+    return Look(tuple(places[i] for i in order), tuple(planes[i] for i in order))
+
+
+def sample(
+    stack: Stack, c: int, place: tuple[int, Box], facts: Facts, blur: Blur | None, *, solid: bool
+) -> Sample:
+    """Read the piece of the stack around a place: a plane, or a volume for a solid kernel."""
+    t, (z, y, x) = place
+    depth = min(DEPTH, stack.shape[2]) if solid else 1
+    z = enlarged(z, depth, stack.shape[2])
+    counts = as_counts(stack.read(t, c, (z, y, x)), facts)
+    return Sample(counts, (z, y, x), t, c, blur, facts)
+
+
+def best(seen: Look, *, times: Sequence[int] | None = None, most: int) -> list[tuple[int, Box]]:
+    """Take the best places, no two of which overlap; of some frames only, if wanted."""
+    taken: list[tuple[int, Box]] = []
+    for t, box in seen.places:
+        if times is not None and t not in times:
+            continue
+        if not any(t == other and box[1:] == place[1:] for other, place in taken):
+            taken.append((t, box))
+        if len(taken) == most:
+            break
+    return taken
+
+
+def enlarged(span: tuple[int, int], length: int, size: int) -> tuple[int, int]:
+    """Grow or shrink a span to `length` around its middle, inside 0…size."""
+    length = min(length, size)
+    start = min(max((span[0] + span[1] - length) // 2, 0), size - length)
+    return start, start + length
+
+
+def _spread(size: int, length: int, count: int, chunk: int = 1) -> list[tuple[int, int]]:
+    """Spread `count` spans of `length` over an axis, beginning at chunks where that is possible."""
+    length = min(length, size)
+    count = min(count, max(1, size // length))
+    spans = set()
+    for i in range(count):
+        start = round((size - length) * (i + 0.5) / count)
+        if chunk <= length:
+            start = min(start // chunk * chunk, size - length)
+        spans.add((start, start + length))
+    return sorted(spans)
+
+
+def _detail(plane: NDArray[Any]) -> float:
+    """Give the mean squared gradient of a plane binned 2 × 2, which halves the noise's share."""
+    counts = plane.astype(np.float32).reshape(plane.shape[-2:])
+    if min(counts.shape) >= 4:
+        even = counts[: counts.shape[0] // 2 * 2, : counts.shape[1] // 2 * 2]
+        counts = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+    total = 0.0
+    for axis in (0, 1):
+        if counts.shape[axis] > 1:
+            steps = np.diff(counts, axis=axis)
+            steps = steps[np.isfinite(steps)]
+            total += float(np.square(steps, dtype=np.float64).mean()) if steps.size else 0.0
+    return total
+
+
+def brightness(stack: Stack, c: int, seen: Look, facts: Facts) -> tuple[float, ...]:
+    """Give a factor of mean brightness for each frame of a channel, or nothing for one frame.
+
+    Of at most 64 frames the plane with the most detail is looked at; frames between are
+    interpolated. Frames with hardly any light keep the factor 1.
+    """
+    frames = stack.shape[0]
+    if frames == 1:
+        return ()
+    times = np.unique(np.linspace(0, frames - 1, min(frames, MOST_PLANES)).round().astype(int))
+    box = seen.places[0][1]
+    background, noise = facts.background or 0.0, facts.noise or 0.0
+    means = []
+    for t in times:
+        counts = as_counts(stack.read(int(t), c, box), facts)
+        known = counts[counts.isfinite()]
+        means.append(float(known.mean()) - background if known.numel() else 0.0)
+    signal = np.array(means)
+    typical = float(np.median(signal))
+    if typical <= max(noise / 10, 1e-12):
+        return (1.0,) * frames
+    factors = np.where(signal > 0.05 * typical, signal / typical, 1.0)
+    every = np.interp(np.arange(frames), times, factors)
+    return tuple(float(f"{v:.6g}") for v in every)
+
+
+def luma_of(stack: Stack, gamma: str) -> Stack:
+    """Give the luminance of a picture in colour as a stack of one channel, lazily.
+
+    Weights of ITU-R BT.709, in linear light if `gamma` is "srgb".
+    """
+    return replace(
+        stack,
+        pixels=cast("Pixels", _Luma(stack.pixels, gamma)),
+        axes=stack.axes.replace("c", ""),
+        channels=stack.channels[:1],
+        rgb=False,
+        source=None,
+    )
+
+
+class _Luma:
+    """Reads three colours and gives their luminance."""
+
+    def __init__(self, pixels: Pixels, gamma: str) -> None:
+        frames, _, z, y, x = pixels.shape
+        self.pixels, self.gamma = pixels, gamma
+        self.shape, self.chunks, self.dtype = (frames, 1, z, y, x), pixels.chunks, np.dtype("f4")
+
+    def read(self, t: int, c: int, region: Box | None = None) -> NDArray[Any]:
+        from napari_deblur.restoring import linear_light
+
+        colours = [self.pixels.read(t, i, region) for i in range(3)]
+        light = [
+            linear_light(colour.astype(np.float32), self.gamma, self.pixels.dtype.name)
+            for colour in colours
+        ]
+        luma: NDArray[Any] = np.float32(0.2126) * light[0] + np.float32(0.7152) * light[1]
+        return luma + np.float32(0.0722) * light[2]

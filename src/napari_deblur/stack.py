@@ -1,0 +1,362 @@
+"""A lazy stack: pixels wherever they lie, with axes, voxel size, channels and optics."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import dask.array as da
+    from numpy.typing import NDArray
+
+__all__ = ["Channel", "Optics", "Pixels", "Reader", "Source", "Stack"]
+
+AXES = "tczyx"
+Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Name, colour and wavelengths (µm) of one channel."""
+
+    name: str = ""
+    color: str | None = None  # "#rrggbb"
+    emission: float | None = None
+    excitation: float | None = None
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What the metadata say of the microscope."""
+
+    na: float | None = None
+    n_immersion: float | None = None
+    n_sample: float | None = None
+    magnification: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """An address that a stack can be opened from again, in any process.
+
+    `address` is a path or URL; `axes` and `pixel_size` are what the user gave, not what was read.
+    `times` and `channels` are indices into the file, `region` is (start, stop) for z, y, x.
+    `fingerprint` is what tells a changed file: size and time of change, or a hash of metadata.
+    """
+
+    address: str
+    reader: str
+    axes: str | None = None
+    pixel_size: tuple[float | None, float | None, float | None] | None = None
+    series: int | None = None
+    level: int = 0
+    field: str | None = None
+    times: tuple[int, ...] | None = None
+    channels: tuple[int, ...] | None = None
+    region: Region | None = None
+    fingerprint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON and TOML."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Make a source of what `to_dict` gave, lists in place of tuples or not."""
+
+        def frozen(value: Any) -> Any:
+            return tuple(frozen(v) for v in value) if isinstance(value, list | tuple) else value
+
+        return cls(**{name: frozen(value) for name, value in data.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Any array, seen in the order t, c, z, y, x without reading it.
+
+    Parameters
+    ----------
+    base : numpy, zarr or dask array, or anything with shape, dtype and basic indexing
+    axes : str
+        One letter out of "tczyx" for each axis of `base`, in the order of `base`.
+    times, channels : sequences of int, or None for all
+    region : (start, stop) for z, y, x, or None for all
+    """
+
+    base: Any
+    axes: str
+    times: Sequence[int] | None = None
+    channels: Sequence[int] | None = None
+    region: Region | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.axes) != len(self.base.shape) or len(set(self.axes)) != len(self.axes):
+            raise ValueError(
+                f'axes "{self.axes}" do not fit an array of shape {tuple(self.base.shape)}: '
+                "give one letter out of t, c, z, y, x for each axis"
+            )
+
+    def _whole(self, axis: str) -> int:
+        return int(self.base.shape[self.axes.index(axis)]) if axis in self.axes else 1
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Shape in t, c, z, y, x; 1 for axes that `base` lacks."""
+        frames = self._whole("t") if self.times is None else len(self.times)
+        channels = self._whole("c") if self.channels is None else len(self.channels)
+        if self.region is None:
+            z, y, x = (self._whole(axis) for axis in "zyx")
+        else:
+            z, y, x = (stop - start for start, stop in self.region)
+        return frames, channels, z, y, x
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the pixels, in native byte order."""
+        return np.dtype(self.base.dtype).newbyteorder("=")
+
+    @property
+    def chunks(self) -> tuple[int, int, int]:
+        """Shape (z, y, x) of the blocks in which the source is stored; all of it if it is not."""
+        chunks = getattr(self.base, "shards", None) or getattr(self.base, "chunks", None)
+        whole = dict(zip(self.axes, self.base.shape, strict=True))
+        if chunks is not None:
+            sizes = [c if isinstance(c, int) else max(c, default=1) for c in chunks]
+            whole = dict(zip(self.axes, sizes, strict=True))
+        z, y, x = (
+            max(1, min(int(whole.get(axis, 1)), size))
+            for axis, size in zip("zyx", self.shape[2:], strict=True)
+        )
+        return z, y, x
+
+    def read(self, t: int, c: int, region: Region | None = None) -> NDArray[Any]:
+        """Read the voxels of one frame and channel; (z, y, x), in the type of the source."""
+        spans = region or tuple((0, n) for n in self.shape[2:])
+        offsets = [start for start, _ in self.region] if self.region else [0, 0, 0]
+        where: dict[str, Any] = {
+            "t": self.times[t] if self.times is not None else t,
+            "c": self.channels[c] if self.channels is not None else c,
+        }
+        for axis, (start, stop), offset in zip("zyx", spans, offsets, strict=True):
+            where[axis] = slice(start + offset, stop + offset)
+        block = self.base[tuple(where[axis] for axis in self.axes)]
+        if hasattr(block, "compute"):
+            block = block.compute(scheduler="synchronous")
+        # An array in memory is copied: nobody may change the user's pixels through a tile.
+        block = np.array(block) if isinstance(self.base, np.ndarray) else np.asarray(block)
+        block = block.astype(block.dtype.newbyteorder("="), copy=False)
+        left = [axis for axis in self.axes if axis in "zyx"]
+        block = np.transpose(block, [left.index(axis) for axis in "zyx" if axis in left])
+        return np.expand_dims(block, [i for i, axis in enumerate("zyx") if axis not in left])
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """A frozen dataclass that opens one format; `patterns` are names such as "*.tif"."""
+
+    patterns: ClassVar[tuple[str, ...]]
+
+    def accepts(self, address: str) -> bool:
+        """Say, by a look at its first bytes or its metadata, whether this reader can open it."""
+        ...
+
+    def __call__(self, source: Source) -> Stack:
+        """Open it without reading pixels.
+
+        `axes`, `pixel_size`, `series`, `level` and `field` of the source are applied; `times`,
+        `channels` and `region` are not. The stack's source has the fingerprint.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """A stack that is opened but not read.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    axes : str
+        Those out of "tczyx" that the stack has, in that order.
+    pixel_size : (z, y, x) in µm, or None; a single number may be None too
+    channels : one `Channel` for each channel
+    optics : Optics
+    time_step : float or None, in seconds
+    rgb : bool
+        True when the channels are red, green, blue (and alpha).
+    source : Source or None
+        Where it can be opened from again; None for one that lives in memory.
+    name : str
+    levels : int
+        Number of resolutions in which the source holds the image.
+    """
+
+    pixels: Pixels
+    axes: str
+    pixel_size: tuple[float | None, float | None, float | None] | None = None
+    channels: tuple[Channel, ...] = ()
+    optics: Optics = field(default_factory=Optics)
+    time_step: float | None = None
+    rgb: bool = False
+    source: Source | None = None
+    name: str = "stack"
+    levels: int = 1
+
+    def __post_init__(self) -> None:
+        if list(self.axes) != [a for a in AXES if a in self.axes] or not {"y", "x"} <= set(
+            self.axes
+        ):
+            raise ValueError(
+                f'axes "{self.axes}": a stack has y and x and any of t, c, z, in the order tczyx'
+            )
+        for axis, size in zip(AXES, self.shape, strict=True):
+            if size < 1:
+                raise ValueError(f"the stack has no pixels: axis {axis} has length {size}")
+            if axis not in self.axes and size != 1:
+                raise ValueError(f'axis {axis} has length {size} but is not among "{self.axes}"')
+        if self.dtype.kind not in "buif":
+            raise ValueError(
+                f"pixels are of type {self.dtype}: deblurring needs real numbers; "
+                "take the magnitude or the real part of complex data first"
+            )
+        if self.pixel_size is not None and not all(
+            v is None or (np.isfinite(v) and v > 0) for v in self.pixel_size
+        ):
+            raise ValueError(
+                f"pixel_size is (z, y, x) in µm, each > 0 or unknown, got {self.pixel_size}"
+            )
+        if not self.channels:
+            blank = tuple(Channel() for _ in range(self.shape[1]))
+            object.__setattr__(self, "channels", blank)
+        if len(self.channels) != self.shape[1]:
+            raise ValueError(
+                f"{len(self.channels)} channels are described but the stack has {self.shape[1]}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """Shape in t, c, z, y, x."""
+        return self.pixels.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the pixels."""
+        return self.pixels.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels, unpacked."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def data(self) -> da.Array:
+        """The pixels as a lazy dask array with the stack's axes."""
+        import dask.array as da
+
+        keep = tuple(0 if axis not in self.axes else slice(None) for axis in AXES)
+        chunks = (1, 1, *self.pixels.chunks)
+        whole = da.from_array(_Indexed(self.pixels), chunks, name=False, fancy=False)
+        return whole[keep]
+
+    def read(self, t: int, c: int, region: Region | None = None) -> NDArray[Any]:
+        """Read the voxels of one frame and channel; (z, y, x), in the type of the source."""
+        return self.pixels.read(t, c, region)
+
+    def selected(
+        self,
+        *,
+        times: Sequence[int] | None = None,
+        channels: Sequence[int] | None = None,
+        region: Region | None = None,
+    ) -> Stack:
+        """Give the same stack with only some frames and channels and a region of (z, y, x).
+
+        Raises
+        ------
+        ValueError
+            When an index or the region lies outside the stack.
+        """
+        frames, count, *sizes = self.shape
+        for what, picked, size in (("time", times, frames), ("channel", channels, count)):
+            for index in picked if picked is not None else ():
+                if not 0 <= index < size:
+                    raise ValueError(f"{what} {index} is outside the stack, which has {size}")
+            if picked is not None and not len(picked):
+                raise ValueError(f"no {what} is left: choose at least one of {size}")
+        if self.rgb and channels is not None:
+            raise ValueError("red, green and blue belong together: do not select channels of them")
+        for axis, span, size in zip("zyx", region or (), sizes, strict=False):
+            if not 0 <= span[0] < span[1] <= size:
+                raise ValueError(
+                    f"region {span[0]}:{span[1]} along {axis} does not lie inside 0:{size}"
+                )
+        old = self.pixels
+        if times is not None:
+            times = tuple(old.times[t] if old.times is not None else t for t in times)
+        if channels is not None:
+            described = tuple(self.channels[c] for c in channels)
+            channels = tuple(old.channels[c] if old.channels is not None else c for c in channels)
+        else:
+            described = self.channels
+        if region is not None and old.region is not None:
+            z, y, x = ((a + o, b + o) for (a, b), (o, _) in zip(region, old.region, strict=True))
+            region = (z, y, x)
+        times = times if times is not None else old.times
+        channels = channels if channels is not None else old.channels
+        region = region if region is not None else old.region
+        source = self.source and replace(
+            self.source,
+            times=times if times is None else tuple(times),
+            channels=channels if channels is None else tuple(channels),
+            region=region,
+        )
+        pixels = replace(old, times=times, channels=channels, region=region)
+        return replace(self, pixels=pixels, channels=described, source=source)
+
+    def summary(self) -> str:
+        """Say in one line how the data are read."""
+        frames, count, z, y, x = self.shape
+        parts = []
+        if "t" in self.axes:
+            parts.append(f"{frames} time point{'s' if frames > 1 else ''}")
+        if self.rgb:
+            parts.append("colour")
+        elif "c" in self.axes:
+            parts.append(f"{count} channel{'s' if count > 1 else ''}")
+        solid = "z" in self.axes
+        sizes = " × ".join(map(str, (z, y, x) if solid else (y, x)))
+        parts.append(f"{sizes} {'voxels' if solid else 'pixels'}")
+        known = self.pixel_size[0 if solid else 1 :] if self.pixel_size else (None,)
+        size = (
+            "of " + " × ".join("?" if v is None else f"{v:.4g}" for v in known) + " µm"
+            if any(v is not None for v in known)
+            else "of unknown size"
+        )
+        return f"{' × '.join(parts)} {size}, {self.dtype}"
+
+
+class _Indexed:
+    """What dask wants of an array: shape, dtype, ndim and slicing in t, c, z, y, x."""
+
+    ndim = 5
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels, self.shape, self.dtype = pixels, pixels.shape, pixels.dtype
+
+    def __getitem__(self, where: tuple[int | slice, ...]) -> NDArray[Any]:
+        # dask merges the user's own slices into this one: integers and steps come too.
+        picks = [range(n)[w] for w, n in zip(where, self.shape, strict=True)]
+        spans = [(min(p, default=0), max(p, default=-1) + 1) for p in map(_as_range, picks)]
+        (t0, _), (c0, _), z, y, x = spans
+        whole = np.empty([stop - start for start, stop in spans], self.dtype)
+        for t, c in np.ndindex(whole.shape[:2] if whole.size else (0, 0)):
+            whole[t, c] = self.pixels.read(t0 + t, c0 + c, (z, y, x))
+        return whole[tuple(0 if isinstance(p, int) else slice(None, None, p.step) for p in picks)]
+
+
+def _as_range(pick: int | range) -> range:
+    return range(pick, pick + 1) if isinstance(pick, int) else pick

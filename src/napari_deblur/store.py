@@ -1,0 +1,319 @@
+"""A result on the disk while it is written: ``NAME.deblur.zarr``, OME-Zarr 0.5.
+
+::
+
+    zarr.json      the image's metadata; napari_deblur: plan, key, versions, …, complete
+    0, 1, …        the image and its pyramid: one chunk = one core = one task
+    kernels/0      the kernels, axes t, c, z, y, x, with their own voxel size
+    residuals/     values (t, c, nz, ny, nx, iteration)
+    ledger/        what is finished, one file for each process
+
+Everything outside ``ledger/`` depends on the plan and the software alone, so a run that was
+killed and resumed leaves the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur import ngff, system
+from napari_deblur.ledger import Entry, Ledger, entries, now
+from napari_deblur.pyramid import Level, below, levels_of, pieces, shrunk
+from napari_deblur.results import IMAGE, KERNELS, LEDGER, OURS, RESIDUALS, Result, open_result
+from napari_deblur.stack import AXES
+from napari_deblur.tiles import Box, Index
+
+if TYPE_CHECKING:
+    import zarr
+    from numpy.typing import NDArray
+
+    from napari_deblur.plans import Plan
+    from napari_deblur.restoring import Restored
+
+__all__ = ["Done", "Result", "Store", "as_stored", "open_result"]
+
+# A `*.partial` file that nobody has touched for so long belongs to a process that is dead.
+STALE = 3600.0
+
+
+@dataclass
+class Done:
+    """What the ledger says is finished and still there, for one plan.
+
+    `tiles` and `levels` hold SHA-256 of values by index and by (level, index); `inputs` what
+    levels were made of.
+    """
+
+    tiles: dict[Index, str] = field(default_factory=dict)
+    clipped: dict[Index, int] = field(default_factory=dict)
+    splits: dict[Index, int] = field(default_factory=dict)
+    levels: dict[tuple[int, Index], str] = field(default_factory=dict)
+    inputs: dict[tuple[int, Index], str] = field(default_factory=dict)
+    recorded: set[tuple[str, int, str]] = field(default_factory=set)
+
+    def add(self, entry: Entry) -> None:
+        """Count one more entry."""
+        index: Any = entry.index
+        if entry.kind == "tile":
+            self.tiles[index] = entry.values
+            self.clipped[index] = entry.clipped
+        elif entry.kind == "split":
+            self.splits[index] = max(entry.splits, self.splits.get(index, 0))
+        elif entry.kind == "level":
+            self.levels[entry.level, index] = entry.values
+            self.inputs[entry.level, index] = entry.inputs
+        else:
+            self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
+
+
+class Store:
+    """A result that this process writes to. `creating.create` makes one; workers open it by path.
+
+    Parameters
+    ----------
+    path : Path
+    plan : Plan
+        That of the result.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path, self.plan = path, plan
+        self.levels = levels_of(plan.layout, plan.grid)
+        self.ledger = Ledger(path / LEDGER)
+        self._synced: set[Path] = set()
+
+    @classmethod
+    def at(cls, path: Path, key: str) -> Store:
+        """Open the store of a run that goes on; ValueError if it has another plan by now."""
+        result = open_result(path)
+        if result.key != key:
+            raise ValueError(
+                f"{path} holds another run by now (plan {result.key[:8]}, not {key[:8]}): "
+                "start again with an output of its own"
+            )
+        return cls(path, result.plan)
+
+    def done(self) -> Done:
+        """Read the ledger; what has no file of the right size any more does not count."""
+        done = Done()
+        for entry in entries(self.path / LEDGER):
+            if entry.key == self.plan.key and self._is_there(entry):
+                done.add(entry)
+        return done
+
+    def _is_there(self, entry: Entry) -> bool:
+        if entry.kind == "metadata":
+            return True
+        try:
+            return all((self.path / p).stat().st_size == n for p, (n, _) in entry.files.items())
+        except OSError:
+            return False
+
+    # Writing ------------------------------------------------------------------------------------
+
+    def write_tile(
+        self, index: Index, restored: Restored, *, seconds: float = 0.0, retries: int = 0
+    ) -> Entry:
+        """Write the core of a tile, its kernel and its residuals; then say so in the ledger."""
+        stored, clipped = as_stored(restored.image, self.plan)
+        files = dict([self._write(IMAGE, self._block(index), stored)])
+        if self.plan.finds_kernels and restored.kernel is not None:
+            files |= [self._write(KERNELS, index, restored.kernel)]
+        if RESIDUALS in self._arrays:
+            length = self._arrays[RESIDUALS].shape[-1]
+            residuals = np.full(length, np.nan, np.float32)
+            given = restored.residuals[:length]
+            residuals[: len(given)] = given
+            files |= [self._write(RESIDUALS, (*index, 0), residuals)]
+        return self._record(
+            Entry(
+                "tile",
+                self.plan.key,
+                index,
+                files=files,
+                values=digest(stored),
+                splits=restored.splits,
+                clipped=clipped,
+                retries=retries,
+                device=self.plan.device,
+                seconds=round(seconds, 4),
+                finished=now(),
+            )
+        )
+
+    def write_level(self, number: int, index: Index, *, inputs: str) -> Entry:
+        """Make a chunk of a pyramid level from the level below, piece by piece."""
+        level, lower = self.levels[number], self.levels[number - 1]
+        core = level.grid.tile(index).core
+        image = np.empty([stop - start for start, stop in core], self.plan.dtype)
+        for box, source in pieces(level, lower, index):
+            where = tuple(slice(a - s, b - s) for (a, b), (s, _) in zip(box, core, strict=True))
+            image[where] = shrunk(self.read(number - 1, index[:2], source), level.step)
+        files = dict([self._write(str(number), self._block(index), image)])
+        key = self.plan.key
+        return self._record(
+            Entry("level", key, index, number, files, digest(image), inputs, finished=now())
+        )
+
+    def write_kernel(self, t: int, c: int) -> Entry:
+        """Write one of the plan's kernels."""
+        kernel = self.plan.kernel.array[t, c]
+        files = dict([self._write(KERNELS, (t, c, 0, 0, 0), kernel)])
+        key = self.plan.key
+        return self._record(
+            Entry("kernel", key, (t, c), files=files, values=digest(kernel), finished=now())
+        )
+
+    def write_group(self, name: str, attributes: Mapping[str, Any]) -> None:
+        """Write the metadata of a group; its hash goes into the ledger first."""
+        data = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        content = json.dumps(data, indent=2, allow_nan=False).encode()
+        file = self.path / name / "zarr.json"
+        self.record_metadata(file, content)
+        system.write_atomically(file, content)
+
+    def record_metadata(self, file: Path, content: bytes) -> None:
+        """Write down what a ``zarr.json`` is about to hold, or holds."""
+        sizes = (len(content), hashlib.sha256(content).hexdigest())
+        files = {file.relative_to(self.path).as_posix(): sizes}
+        self._record(Entry("metadata", self.plan.key, files=files, finished=now()))
+
+    def note_split(self, index: Index, splits: int) -> None:
+        """Write down that a tile is tried in smaller pieces, so that a resumed run does it too."""
+        self.ledger.append(Entry("split", self.plan.key, index, splits=splits, finished=now()))
+
+    def inputs(self, number: int, index: Index, done: Done) -> str:
+        """Give what stands for the chunks below a chunk of a level: it is redone if that changes."""
+        lower = self.levels[number - 1]
+        values = hashlib.sha256()
+        for under in below(self.levels[number], lower, index):
+            known = done.levels.get((number - 1, under)) if number > 1 else done.tiles.get(under)
+            values.update((known or "-").encode())
+        return values.hexdigest()
+
+    def read(self, number: int, frame: tuple[int, int], box: Box) -> NDArray[Any]:
+        """Read stored values (z, y, x) of one level, (frame, channel) and box."""
+        spans: dict[str, Any] = dict(zip("tc", frame, strict=True))
+        spans |= {a: slice(*span) for a, span in zip("zyx", box, strict=True)}
+        block = np.asarray(
+            self._arrays[str(number)][tuple(spans[a] for a in self.plan.layout.axes)]
+        )
+        return block if "z" in self.plan.layout.axes else block[None]
+
+    def chunk_names(self) -> Iterator[str]:
+        """Give the paths of all chunks that a complete result has: levels and plan's kernels."""
+        for level in self.levels:
+            for index in level.grid:
+                yield _file_name(str(level.number), self._block(index))
+        if not self.plan.finds_kernels:
+            for t, c in np.ndindex(self.plan.kernel.array.shape[:2]):
+                yield _file_name(KERNELS, (t, c, 0, 0, 0))
+
+    def finish(self, failed: Sequence[Mapping[str, Any]] = ()) -> None:
+        """List all levels, and say that the result is complete unless something failed."""
+        self.sweep(0 if not failed else STALE)
+        self._write_root(self.levels, failed, complete=not failed)
+        self.ledger.close()
+
+    def mark_incomplete(self) -> None:
+        """Say that the result is not complete any more, if it was."""
+        if open_result(self.path).complete:
+            self._write_root(self.levels, (), complete=False)
+
+    def sweep(self, age: float = STALE) -> None:
+        """Remove what killed processes left half written at least `age` seconds ago."""
+        for path in self.path.rglob("*.partial"):
+            try:
+                if time.time() - path.stat().st_mtime >= age:
+                    path.unlink()
+            except FileNotFoundError:
+                continue  # its process was alive and has just finished it
+
+    def close(self) -> None:
+        """Close this process's ledger."""
+        self.ledger.close()
+
+    def _block(self, index: Index) -> tuple[int, ...]:
+        return tuple(
+            i for i, axis in zip(index, AXES, strict=True) if axis in self.plan.layout.axes
+        )
+
+    def _write(
+        self, name: str, block: tuple[int, ...], values: NDArray[Any]
+    ) -> tuple[str, tuple[int, str]]:
+        """Write one whole chunk and wait until it is on the disk; give its path, size and hash."""
+        array = self._arrays[name]
+        where = tuple(
+            slice(i * size, min((i + 1) * size, length))
+            for i, size, length in zip(block, array.chunks, array.shape, strict=True)
+        )
+        file = self.path / _file_name(name, block)
+        array[where] = values.reshape([s.stop - s.start for s in where])
+        raw = file.read_bytes()
+        system.sync_file(file)
+        self._sync_folders(file.parent)
+        return file.relative_to(self.path).as_posix(), (len(raw), hashlib.sha256(raw).hexdigest())
+
+    def _sync_folders(self, folder: Path) -> None:
+        """Bring a new name to the disk, and the names of folders that are new to this process."""
+        system.sync_folder(folder)
+        while folder not in self._synced and folder != self.path:
+            self._synced.add(folder)
+            folder = folder.parent
+            system.sync_folder(folder)
+
+    def _record(self, entry: Entry) -> Entry:
+        self.ledger.append(entry)
+        return entry
+
+    def _write_root(
+        self, levels: Sequence[Level], failed: Sequence[Mapping[str, Any]], *, complete: bool
+    ) -> None:
+        attributes = json.loads((self.path / "zarr.json").read_bytes())["attributes"]
+        attributes["ome"] = ngff.image_metadata(self.plan, levels)
+        attributes[OURS] |= {"failed": list(failed), "complete": complete}
+        self.write_group("", attributes)
+
+    @cached_property
+    def _arrays(self) -> dict[str, zarr.Array]:
+        import zarr
+
+        names = [*(str(level.number) for level in self.levels), KERNELS]
+        if (self.path / RESIDUALS / "zarr.json").is_file():
+            names.append(RESIDUALS)
+        # Chunks that are all fill value are written too: a missing file is always an error.
+        config = {"write_empty_chunks": True}
+        return {n: zarr.open_array(self.path / n, mode="r+", config=config) for n in names}
+
+
+def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], int]:
+    """Turn counts into what the plan stores, and count the voxels that were clipped.
+
+    Integers are ``round((counts - offset) / scale)``; NaN becomes 0 and is not counted.
+    """
+    dtype = np.dtype(plan.dtype)
+    if dtype.kind == "f":
+        return np.ascontiguousarray(counts, dtype), 0
+    top = np.iinfo(dtype).max
+    values = np.rint((counts.astype(np.float64) - plan.offset) / plan.scale)
+    clipped = int(((values < 0) | (values > top)).sum())  # comparing with NaN gives False
+    return np.where(np.isnan(values), 0, np.clip(values, 0, top)).astype(dtype), clipped
+
+
+def _file_name(name: str, block: tuple[int, ...]) -> str:
+    return "/".join([name, "c", *map(str, block)])
+
+
+def digest(values: NDArray[Any]) -> str:
+    """Give SHA-256 of an array's values: C order, little-endian."""
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(np.ascontiguousarray(little).tobytes()).hexdigest()

@@ -1,0 +1,191 @@
+"""What depends on the operating system, all of it."""
+
+from __future__ import annotations
+
+import ast
+import errno
+import multiprocessing
+import os
+import platform
+import shutil
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+
+__all__ = [
+    "available_memory",
+    "cores",
+    "cpu_kind",
+    "free_disk",
+    "links_out_of",
+    "refuse_unguarded_script",
+    "stopping_on_signals",
+    "sync_file",
+    "sync_folder",
+    "write_atomically",
+]
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the content of a file is on the disk."""
+    with path.open("r+b") as file:  # Windows flushes handles that may write only
+        os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can be asked to."""
+    if os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network and FUSE file systems keep no folder handles; they sync names themselves.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: whoever reads it sees the old content or the new."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.write_bytes(content)
+        sync_file(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def free_disk(path: Path) -> int:
+    """Give the bytes that are free where `path` is or will be."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def available_memory() -> int:
+    """Give the bytes of memory that are left, in this container if there is one."""
+    import psutil  # type: ignore[import-untyped]
+
+    left = int(psutil.virtual_memory().available)
+    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
+    if limit.isdigit() and used.isdigit():
+        left = min(left, max(0, int(limit) - int(used)))
+    return left
+
+
+def cores() -> int:
+    """Give the number of cores that this process may use: affinity and container count."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    quota, _, period = _cgroup("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        count = min(count, max(1, round(int(quota) / int(period))))
+    return count
+
+
+def _cgroup(name: str) -> str:
+    try:
+        return (CGROUP / name).read_text().strip()
+    except OSError:
+        return ""  # not Linux, or no container
+
+
+@lru_cache(maxsize=1)
+def cpu_kind() -> str:
+    """Name the processor; float32 results are bit-identical on one kind only."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux: the standard library knows
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """Let SIGTERM (and Ctrl-Break) inside stop the program as Ctrl-C does, by KeyboardInterrupt.
+
+    Outside the main thread, where Python allows no handlers, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+
+    names = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last one is Windows'
+    kinds = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {kind: signal.signal(kind, stop) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def links_out_of(root: Path) -> Iterator[Path]:
+    """Find the symbolic links under `root` that point to something outside it."""
+    home = root.resolve()
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                yield path
+
+
+def refuse_unguarded_script() -> None:
+    """Raise if starting processes now would run the user's script again in each of them.
+
+    Processes are spawned: each imports the main script anew. One that starts processes at its
+    top level, outside ``if __name__ == "__main__":``, would do so again in every child.
+
+    Raises
+    ------
+    RuntimeError
+        One sentence that says what to write.
+    """
+    inherits = getattr(multiprocessing.current_process(), "_inheriting", False)
+    if not inherits and _is_guarded():
+        return
+    raise RuntimeError(
+        "worker processes import your script again, so it would start itself without end: put "
+        'the lines that run it below `if __name__ == "__main__":`, or use workers=0'
+    )
+
+
+def _is_guarded() -> bool:
+    main = sys.modules["__main__"]
+    path = getattr(main, "__file__", None)
+    if path is None or not path.endswith(".py") or not Path(path).is_file():
+        return True  # a prompt, a notebook, a program without source: not imported again
+    tree = ast.parse(Path(path).read_bytes())
+    guards = [
+        (node.lineno, node.end_lineno or node.lineno)
+        for node in tree.body
+        if isinstance(node, ast.If)
+        and any(isinstance(n, ast.Name) and n.id == "__name__" for n in ast.walk(node.test))
+    ]
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals is vars(main):
+            line = frame.f_lineno
+            return any(first <= line <= last for first, last in guards)
+        frame = frame.f_back
+    return bool(guards) or threading.current_thread() is not threading.main_thread()

@@ -1,0 +1,131 @@
+"""Tile geometry, all of it: chunk, core, halo, tile.
+
+A *core* is the box of voxels that one task owns; it is a whole chunk of the output. A *tile* is
+the core and a *halo* around it, as far as the stack reaches. Wherever the stack is large enough,
+all tiles have one shape: at the stack's border the window moves inwards instead of shrinking, so
+that every tile uses the same transform length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil, prod
+
+__all__ = ["Box", "Grid", "Index", "Tile", "halves"]
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+Index = tuple[int, int, int, int, int]
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile: the core in voxels of the stack, what to read for it, and the core inside that."""
+
+    index: Index
+    core: Box
+    read: Box
+
+    @property
+    def inside(self) -> tuple[slice, slice, slice]:
+        """Where the core lies in the block that was read."""
+        z, y, x = (
+            slice(start - first, stop - first)
+            for (start, stop), (first, _) in zip(self.core, self.read, strict=True)
+        )
+        return z, y, x
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A stack of (t, c, z, y, x) cut into cores of (z, y, x), each with a halo.
+
+    Raises
+    ------
+    ValueError
+        When a length is not positive or a halo is negative.
+    """
+
+    shape: tuple[int, int, int, int, int]
+    core: Triple
+    halo: Triple = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or min(self.core) < 1:
+            raise ValueError(f"shape {self.shape} and core {self.core} must be 1 or more everywhere")
+        if min(self.halo) < 0:
+            raise ValueError(f"a halo is 0 px or more along each axis, got {self.halo}")
+        z, y, x = (min(c, n) for c, n in zip(self.core, self.shape[2:], strict=True))
+        object.__setattr__(self, "core", (z, y, x))
+
+    @property
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """Number of cores along t, c, z, y, x."""
+        z, y, x = (ceil(n / c) for n, c in zip(self.shape[2:], self.core, strict=True))
+        return self.shape[0], self.shape[1], z, y, x
+
+    @property
+    def tile_shape(self) -> Triple:
+        """Shape (z, y, x) that every tile has."""
+        z, y, x = (
+            min(n, n if c >= n else c + 2 * h)
+            for n, c, h in zip(self.shape[2:], self.core, self.halo, strict=True)
+        )
+        return z, y, x
+
+    def __len__(self) -> int:
+        return prod(self.counts)
+
+    def __iter__(self) -> Iterator[Index]:
+        """Iterate over the indices (t, c, z, y, x) of all tiles, x fastest; nothing is stored."""
+        frames, channels, nz, ny, nx = self.counts
+        return (
+            (t, c, z, y, x)
+            for t in range(frames)
+            for c in range(channels)
+            for z in range(nz)
+            for y in range(ny)
+            for x in range(nx)
+        )
+
+    def tile(self, index: Index) -> Tile:
+        """Give the tile of an index; IndexError when there is none."""
+        if any(not 0 <= i < n for i, n in zip(index, self.counts, strict=True)):
+            raise IndexError(f"no tile {index} in a grid of {self.counts}")
+        spans = []
+        for i, size, core in zip(index[2:], self.shape[2:], self.core, strict=True):
+            spans.append((i * core, min((i + 1) * core, size)))
+        z, y, x = spans
+        return self.around(index, (z, y, x))
+
+    def around(self, index: Index, core: Box) -> Tile:
+        """Give the tile around any core: at least a halo on each side, inside the stack."""
+        spans = []
+        for (start, stop), size, usual, halo, whole in zip(
+            core, self.shape[2:], self.core, self.halo, self.tile_shape, strict=True
+        ):
+            # The last core of an axis may be thin: its tile is as long as all others, and only
+            # its halo is larger. A core that was split for memory gets a shorter tile.
+            thin = stop == size and start % usual == 0
+            length = whole if thin else min(whole, stop - start + 2 * halo)
+            first = min(max(start - halo, 0), size - length)
+            spans.append((first, first + length))
+        z, y, x = spans
+        return Tile(index, core, (z, y, x))
+
+
+def halves(core: Box, *, multiple_of: int = 1) -> tuple[Box, Box] | None:
+    """Cut a core in two along its longest axis; None when it is too small to cut."""
+    lengths = [stop - start for start, stop in core]
+    axis = max(range(3), key=lambda a: (lengths[a], a))
+    start, stop = core[axis]
+    middle = start + lengths[axis] // 2 // multiple_of * multiple_of
+    if middle in (start, stop):
+        return None
+
+    def put(span: tuple[int, int]) -> Box:
+        z, y, x = (span if a == axis else core[a] for a in range(3))
+        return z, y, x
+
+    return put((start, middle)), put((middle, stop))

@@ -1,0 +1,288 @@
+import os
+import time
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_deblur.opening import coarsest, open_stack, reopen
+from napari_deblur.stack import Channel, Optics, Reader, Source
+
+SPACING = {"PhysicalSizeZ": 300, "PhysicalSizeZUnit": "nm", "PhysicalSizeY": 0.12}
+SPACING |= {"PhysicalSizeYUnit": "µm", "PhysicalSizeX": 1.1e-4, "PhysicalSizeXUnit": "mm"}
+
+OPTICS = """<?xml version="1.0" encoding="UTF-8"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">
+ <Instrument ID="Instrument:0">
+  <Objective ID="Objective:0" LensNA="0.4" Immersion="Air"/>
+  <Objective ID="Objective:1" LensNA="1.4" Immersion="Oil" NominalMagnification="63"/>
+ </Instrument>
+ <Image ID="Image:0" Name="first">
+  <ObjectiveSettings ID="Objective:1"{settings}/>
+  <Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="24" SizeY="40" SizeZ="5"
+   SizeC="2" SizeT="3" TimeIncrement="1.5" TimeIncrementUnit="min" PhysicalSizeX="0.11">
+   <Channel ID="Channel:0:0" Name="DAPI" EmissionWavelength="461" ExcitationWavelength="405"
+    Color="65535" SamplesPerPixel="1"/>
+   <Channel ID="Channel:0:1" Name="Cy5" SamplesPerPixel="1"/>
+   <TiffData/>
+  </Pixels>
+ </Image>
+</OME>"""
+
+
+def test_the_reader_keeps_the_contract():
+    from napari_deblur.registry import readers
+
+    assert isinstance(readers["tiff"](), Reader)
+
+
+@pytest.mark.parametrize("packed", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_pixels_and_axes_come_back_from_every_layout(tmp_path, volume, packed, order, big):
+    path = tmp_path / "cells.tif"
+    tifffile.imwrite(path, volume, metadata={"axes": "ZYX"}, byteorder=order, bigtiff=big, **packed)
+    stack = open_stack(path)
+    assert (stack.axes, stack.shape, stack.dtype) == ("zyx", (1, 1, 5, 40, 24), np.uint16)
+    np.testing.assert_array_equal(stack.read(0, 0), volume)
+    np.testing.assert_array_equal(
+        stack.read(0, 0, ((1, 4), (7, 33), (2, 19))), volume[1:4, 7:33, 2:19]
+    )
+    np.testing.assert_array_equal(stack.data.compute(), volume)
+    assert stack.name == "cells"
+
+
+def test_ome_sizes_in_three_units_become_micrometres(tmp_path, volume):
+    path = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(path, volume, metadata={"axes": "ZYX", **SPACING})
+    stack = open_stack(path)
+    assert stack.pixel_size == pytest.approx((0.3, 0.12, 0.11))
+    assert stack.name == "cells"
+    assert open_stack(path, pixel_size=(None, 1, None)).pixel_size == pytest.approx((0.3, 1, 0.11))
+
+
+@pytest.mark.parametrize(
+    ("settings", "index"),
+    [("", 1.515), (' RefractiveIndex="1.47"', 1.47), (' Medium="Water"', 1.333)],
+)
+def test_ome_optics_are_those_of_the_objective_that_was_used(tmp_path, hyperstack, settings, index):
+    path = tmp_path / "cells.ome.tif"
+    xml = OPTICS.replace("{settings}", settings)
+    planes = hyperstack.reshape(-1, 40, 24)
+    tifffile.imwrite(path, planes, description=xml, metadata=None)
+    stack = open_stack(path)
+    assert stack.axes == "tczyx"
+    assert stack.optics == Optics(1.4, index, None, 63)
+    assert stack.channels[0] == Channel("DAPI", "#0000ff", 0.461, 0.405)
+    assert stack.channels[1] == Channel("Cy5")
+    assert stack.time_step == 90
+    assert stack.pixel_size == (None, None, 0.11)
+    np.testing.assert_array_equal(stack.read(2, 1), hyperstack[2, 1])
+
+
+def test_imagej_spacing_interval_and_colours_are_read(tmp_path, hyperstack):
+    path = tmp_path / "cells.tif"
+    ramp = np.arange(256, dtype="u1")
+    green, grey = np.stack([ramp * 0, ramp, ramp * 0]), np.stack([ramp] * 3)
+    tifffile.imwrite(
+        path,
+        np.moveaxis(hyperstack, 1, 2),
+        imagej=True,
+        resolution=(1 / 0.11, 1 / 0.12),
+        metadata={
+            "axes": "TZCYX",
+            "spacing": 0.3,
+            "unit": "um",
+            "finterval": 2.5,
+            "LUTs": [green, grey],
+        },
+    )
+    stack = open_stack(path)
+    assert stack.axes == "tczyx"
+    assert stack.pixel_size == pytest.approx((0.3, 0.12, 0.11), rel=1e-5)
+    assert stack.time_step == 2.5
+    assert [c.color for c in stack.channels] == ["#00ff00", None]
+    np.testing.assert_array_equal(stack.read(1, 1), hyperstack[1, 1])
+
+
+def test_imagej_without_a_unit_has_no_voxel_size(tmp_path, volume):
+    tifffile.imwrite(tmp_path / "a.tif", volume, imagej=True, metadata={"axes": "ZYX"})
+    assert open_stack(tmp_path / "a.tif").pixel_size is None
+
+
+@pytest.mark.parametrize(
+    ("resolution", "unit", "size"),
+    [
+        ((1e4 / 0.11, 1e4 / 0.12), "CENTIMETER", (0.12, 0.11)),
+        ((25400 / 0.5, 25400 / 0.4), "INCH", (0.4, 0.5)),
+        ((72, 72), "INCH", None),
+        ((300, 300), "INCH", None),
+        ((1, 1), "NONE", None),
+    ],
+)
+def test_resolution_of_a_printer_is_not_that_of_the_microscope(tmp_path, resolution, unit, size):
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(
+        path, np.zeros((40, 24), "u1"), resolution=resolution, resolutionunit=unit, metadata=None
+    )
+    read = open_stack(path).pixel_size
+    assert (read and read[1:]) == (size and pytest.approx(size, rel=1e-5))
+
+
+def test_planes_of_unknown_meaning_are_asked_for(tmp_path, volume):
+    path = tmp_path / "plain.tif"
+    tifffile.imwrite(path, volume, metadata=None)
+    with pytest.raises(ValueError, match=r'shape \(5, 40, 24\).*axes="zyx"'):
+        open_stack(path)
+    assert open_stack(path, "tyx").shape == (5, 1, 1, 40, 24)
+    assert open_stack(path, "zyx").read(0, 0).shape == (5, 40, 24)
+
+
+@pytest.mark.parametrize("axes", ["yx", "zzx", "zyq", "tcz", "tczyx"])
+def test_axes_that_cannot_be_are_refused(tmp_path, volume, axes):
+    tifffile.imwrite(tmp_path / "a.tif", volume, metadata={"axes": "ZYX"})
+    with pytest.raises(ValueError, match=rf'axes="{axes}" do not fit .*\(5, 40, 24\)'):
+        open_stack(tmp_path / "a.tif", axes)
+
+
+def test_axes_may_name_the_ones_of_length_one_too(tmp_path, volume):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, volume[:, None], metadata={"axes": "ZCYX"})
+    assert open_stack(path).axes == "zyx"
+    assert open_stack(path, "zcyx").axes == "czyx"
+    assert open_stack(path, "tcyx").shape == (5, 1, 1, 40, 24)
+
+
+@pytest.mark.parametrize("samples", [3, 4])
+@pytest.mark.parametrize("packed", [{}, {"compression": "zlib"}, {"planarconfig": "separate"}])
+def test_colour_becomes_channels_that_belong_together(tmp_path, samples, packed):
+    image = np.random.default_rng(0).integers(0, 255, (40, 24, samples)).astype("u1")
+    stored = np.moveaxis(image, -1, 0) if "planarconfig" in packed else image
+    extra = {"extrasamples": ["unassalpha"]} if samples == 4 else {}
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", **packed, **extra)
+    stack = open_stack(tmp_path / "a.tif")
+    assert stack.rgb
+    assert stack.axes == "cyx"
+    assert [c.name for c in stack.channels] == ["red", "green", "blue", "alpha"][:samples]
+    for c in range(samples):
+        np.testing.assert_array_equal(stack.read(0, c)[0], image[..., c])
+
+
+def test_colour_can_be_read_as_channels_but_not_as_space(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 24, 3), "u1"), photometric="rgb")
+    assert not open_stack(tmp_path / "a.tif", "yxc").rgb
+    with pytest.raises(ValueError, match="colour samples: name it s"):
+        open_stack(tmp_path / "a.tif", "zyx")
+
+
+@pytest.mark.parametrize("kind", ["plain", "ome", "imagej", "zlib", "ome-zlib-tiles"])
+def test_a_file_cut_anywhere_is_refused(tmp_path, volume, kind, caplog):
+    caplog.set_level("CRITICAL")
+    settings = {
+        "plain": {"metadata": None},
+        "ome": {"ome": True},
+        "imagej": {"imagej": True},
+        "zlib": {"compression": "zlib"},
+        "ome-zlib-tiles": {"ome": True, "compression": "zlib", "tile": (16, 16)},
+    }[kind]
+    path = tmp_path / "whole.tif"
+    tifffile.imwrite(path, volume, **({"metadata": {"axes": "ZYX"}} | settings))
+    whole = path.read_bytes()
+    np.testing.assert_array_equal(open_stack(path, "zyx").read(0, 0), volume)
+    # The writer ends with 16 bytes that no page refers to: losing those loses nothing.
+    for length in np.linspace(9, len(whole) - 17, 60).astype(int):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"cut short|damaged"):
+            open_stack(path, "zyx")
+
+
+@pytest.mark.parametrize("kind", ["ome", "imagej"])
+def test_fewer_planes_than_the_metadata_promise_are_refused(tmp_path, volume, kind, caplog):
+    caplog.set_level("CRITICAL")
+    path = tmp_path / "a.tif"
+    xml = OPTICS.replace("{settings}", "")
+    text = xml if kind == "ome" else "ImageJ=1.54f\nimages=30\nslices=30\n"
+    tifffile.imwrite(path, volume, description=text, metadata=None, compression="zlib")
+    with pytest.raises(ValueError, match=r"promise"):
+        open_stack(path, "zyx")
+
+
+def test_a_directory_that_runs_in_a_circle_is_refused(tmp_path, volume):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, volume[0], metadata=None)
+    raw = bytearray(path.read_bytes())
+    first = int.from_bytes(raw[4:8], "little")
+    end = first + 2 + 12 * int.from_bytes(raw[first : first + 2], "little")
+    raw[end : end + 4] = raw[4:8]
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match="runs in a circle"):
+        open_stack(path)
+
+
+@pytest.mark.parametrize("dialect", [{"bigtiff": True}, {"imagej": True, "truncate": True}])
+def test_ten_gigabytes_open_in_less_than_a_second(tmp_path, dialect):
+    path = tmp_path / "huge.tif"
+    shape = (320, 4096, 4096)
+    tifffile.imwrite(path, shape=shape, dtype="u2", metadata={"axes": "ZYX"}, **dialect)
+    assert path.stat().st_size > 1e10
+    started = time.perf_counter()
+    stack = open_stack(path)
+    crop = stack.read(0, 0, ((200, 203), (1000, 1050), (500, 570)))
+    assert time.perf_counter() - started < 1
+    assert stack.shape[2:] == shape
+    assert crop.shape == (3, 50, 70)
+    assert stack.pixels.chunks == (1, *shape[1:])
+
+
+def test_one_of_several_series_is_opened(tmp_path, volume):
+    path = tmp_path / "two.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as writer:
+        writer.write(volume, metadata={"axes": "ZYX", **SPACING})
+        writer.write(volume[:3, :30], metadata={"axes": "TYX", "PhysicalSizeX": 0.5})
+    assert open_stack(path).shape == (1, 1, 5, 40, 24)
+    second = open_stack(path, series=1)
+    assert second.shape == (3, 1, 1, 30, 24)
+    assert second.pixel_size == (None, None, 0.5)
+    np.testing.assert_array_equal(second.read(2, 0)[0], volume[2, :30])
+    with pytest.raises(ValueError, match=r"series=2 was asked for but .* has 2"):
+        open_stack(path, series=2)
+
+
+def test_levels_of_a_pyramid_have_their_own_voxel_size(tmp_path, volume):
+    path = tmp_path / "pyramid.ome.tif"
+    with tifffile.TiffWriter(path) as writer:
+        size = {"axes": "ZYX", **SPACING}
+        writer.write(volume, subifds=1, metadata=size, compression="zlib")
+        writer.write(volume[:, ::2, ::2], subfiletype=1, compression="zlib")
+    fine, coarse = open_stack(path), open_stack(path, level=1)
+    assert (fine.levels, coarse.levels) == (2, 2)
+    assert coarse.pixel_size == pytest.approx((0.3, 0.24, 0.22))
+    np.testing.assert_array_equal(coarse.read(0, 0), volume[:, ::2, ::2])
+    part = coarsest(fine.selected(region=((1, 3), (5, 9), (3, 24))))
+    assert part.shape[2:] == (2, 3, 11)
+    assert coarsest(coarse) is None
+    with pytest.raises(ValueError, match=r"level=2 was asked for but .* has 2"):
+        open_stack(path, level=2)
+
+
+def test_a_changed_file_is_noticed(tmp_path, volume):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, volume, metadata={"axes": "ZYX"})
+    source = Source.from_dict(open_stack(path).source.to_dict())
+    assert reopen(source).shape == (1, 1, 5, 40, 24)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ValueError, match="has changed since"):
+        reopen(source)
+    assert reopen(source, check=False).shape == (1, 1, 5, 40, 24)
+
+
+def test_complex_pixels_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 24), "c8"))
+    with pytest.raises(ValueError, match="real numbers"):
+        open_stack(tmp_path / "a.tif")
+
+
+def test_a_plate_field_of_a_tiff_is_refused(tmp_path, volume):
+    tifffile.imwrite(tmp_path / "a.tif", volume, metadata={"axes": "ZYX"})
+    with pytest.raises(ValueError, match="leave field out"):
+        open_stack(tmp_path / "a.tif", field="A/1/0")
