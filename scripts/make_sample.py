@@ -1,6 +1,6 @@
 """Make the bundled sample from its source (see src/napari_deblur/data/README.md).
 
-    python scripts/make_sample.py arabidopsis-embryo.tif
+python scripts/make_sample.py arabidopsis-embryo.tif
 """
 
 import sys

@@ -33,9 +33,7 @@ def test_import_leaves_heavy_packages_alone(code):
 
 
 def test_import_takes_less_than_half_a_second():
-    code = (
-        "from time import perf_counter as now; t = now(); import napari_deblur; print(now() - t)"
-    )
+    code = "from time import perf_counter as now; t = now(); import napari_deblur; print(now() - t)"
     # The best of three: another program may have the processor.
     assert min(float(_python(code)) for _ in range(3)) < 0.5
 

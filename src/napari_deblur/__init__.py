@@ -18,8 +18,9 @@ from napari_deblur.registry import methods, psfs, readers
 if TYPE_CHECKING:
     from napari_deblur.batch import run
     from napari_deblur.job import Job
+    from napari_deblur.lazy import deconvolve
     from napari_deblur.opening import open_stack
-    from napari_deblur.planning import deconvolve, estimate_kernel, plan
+    from napari_deblur.planning import estimate_kernel, plan
     from napari_deblur.plans import Plan
     from napari_deblur.protocols import Estimate, Kernel
     from napari_deblur.stack import Stack
@@ -47,7 +48,7 @@ _HOMES = {
     "Kernel": "protocols",
     "Plan": "plans",
     "Stack": "stack",
-    "deconvolve": "planning",
+    "deconvolve": "lazy",
     "estimate_kernel": "planning",
     "open_stack": "opening",
     "plan": "planning",

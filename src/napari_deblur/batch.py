@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import re
-import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +12,17 @@ from typing import TYPE_CHECKING, Any
 from napari_deblur import creating, export, system
 from napari_deblur.ledger import Entry
 from napari_deblur.progress import Progress, Tally
-from napari_deblur.protocols import Cancelled
 from napari_deblur.results import open_result
-from napari_deblur.tasks import Engine, Task, Todo, perform, scratch_of, stops_the_run
+from napari_deblur.scratch import copied
+from napari_deblur.tasks import (
+    Engine,
+    RunStopped,
+    Task,
+    Todo,
+    explained,
+    in_this_process,
+    stops_the_run,
+)
 
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
@@ -27,19 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "RunStopped", "replay", "run"]
 
-LOG = logging.getLogger(__name__)
-
 TRIES = 3
 MARGIN = 1.1  # metadata, ledger and folders on top of the planned bytes
-WAYS = {
-    errno.ENOSPC: "free some space",
-    errno.EROFS: "make it writable",
-    getattr(errno, "EDQUOT", errno.ENOSPC): "free some of your quota",
-}
-
-
-class RunStopped(OSError):
-    """The run cannot go on now, but can be continued: the text says why and how."""
 
 
 def replay(store: str | Path) -> Plan:
@@ -151,7 +145,7 @@ def _run(
 
         stack = reopen(plan.source)  # a missing input is said once, not for each tile
     with (
-        _explained(output),
+        explained(output),
         closing(
             creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
         ) as store,
@@ -222,69 +216,17 @@ def _work(
 @contextmanager
 def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
     if not how.workers and how.scheduler is None:
-        yield _here(store, stack)
+        yield in_this_process(store, stack)
         return
     from napari_deblur.cluster import cluster_engine
 
     with ExitStack() as cleanup:
         if store.plan.source is None and stack is not None:
-            cleanup.enter_context(_copied(stack, store))
+            cleanup.enter_context(copied(stack, store.path, store.plan.grid))
         key = store.plan.key
         yield cleanup.enter_context(
             cluster_engine(store.path, key, workers=how.workers, scheduler=how.scheduler)
         )
-
-
-def _here(store: Store, stack: Stack | None) -> Engine:
-    def engine(todo: Todo) -> Generator[tuple[Task, Entry | Exception]]:
-        while (task := todo.next()) is not None:
-            try:
-                outcome: Entry | Exception = perform(store, stack, task)
-            except Cancelled:
-                raise
-            except Exception as error:  # noqa: BLE001 - it is listed, and the run goes on
-                outcome = error
-            yield task, outcome
-
-    return engine
-
-
-@contextmanager
-def _copied(stack: Stack, store: Store) -> Iterator[None]:
-    """Put a stack from memory beside the store, chunk by chunk, for other processes to read."""
-    import zarr
-
-    path, grid = scratch_of(store.path), store.plan.grid
-    LOG.warning("the stack lives in memory: it is copied to %s for the workers", path)
-    try:
-        shutil.rmtree(path, ignore_errors=True)
-        copy = zarr.create_array(
-            path, shape=stack.shape, chunks=(1, 1, *grid.core), dtype=stack.dtype
-        )
-        for index in grid:
-            core = grid.tile(index).core
-            where = (*index[:2], *(slice(*span) for span in core))
-            copy[where] = stack.read(*index[:2], core)
-        yield
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _explained(output: Path) -> Iterator[None]:
-    """Say in one sentence why the run stops, and that it can go on."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, RunStopped) or not stops_the_run(error):
-            raise
-        way = WAYS.get(error.errno or 0, "get the permission to read and write there")
-        stopped = RunStopped(
-            f"stopped at {error.filename or output}: {error.strerror}; {way}, then run the same "
-            "again: what is done is kept"
-        )
-        stopped.errno = error.errno
-        raise stopped from error
 
 
 def _check_disk(plan: Plan, output: Path, *, share: float) -> None:
@@ -337,7 +279,7 @@ def _run_to_tiff(
     if last is None:
         return
     yield replace(last, phase="export", note=f"writing {output.name}")
-    with _explained(output):
+    with explained(output):
         export.write_tiff(open_result(hidden), output)
         if last.phase == "complete":
             creating.remove(hidden)

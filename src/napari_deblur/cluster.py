@@ -36,6 +36,7 @@ __all__ = ["cluster_engine"]
 AHEAD = 6  # tasks per worker that are under way: 4-8 keep it busy
 DEATHS = 3  # workers that may die over a task before it counts as failed once
 RECOUNT = 5.0  # seconds between two looks at how many workers there are
+PATIENCE = 20.0  # seconds until a scheduler has answered
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def _local(workers: int) -> Iterator[Client]:
             dashboard_address=None,
             memory_limit=0,  # the plan has seen to memory; dask is not to spill or pause
             local_directory=folder,
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -102,7 +103,7 @@ def _local(workers: int) -> Iterator[Client]:
 @contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
     try:
-        client = Client(scheduler, timeout=20)
+        client = Client(scheduler, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise ConnectionError(
             f"no scheduler answers at {scheduler} ({error}): check the address, "

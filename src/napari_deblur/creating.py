@@ -91,7 +91,7 @@ def remove(path: Path) -> None:
     if ours and not _is_blank(path):
         try:
             open_result(path)
-        except ValueError:
+        except (FileNotFoundError, ValueError):
             ours = False
     if not ours:
         raise FileExistsError(
@@ -104,7 +104,7 @@ def remove(path: Path) -> None:
 def _resumable(path: Path, plan: Plan, *, resume: bool) -> Plan:
     try:
         result = open_result(path)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise FileExistsError(
             f"{path} exists and is no result that could be continued ({error}): "
             "choose another output"
@@ -127,8 +127,7 @@ def _is_blank(path: Path) -> bool:
     if not path.exists():
         return True
     return path.is_dir() and all(
-        p.suffix == ".partial" or p.suffix == ".jsonl" or p == path / LEDGER
-        for p in path.rglob("*")
+        p.suffix == ".partial" or path / LEDGER in (p, p.parent) for p in path.rglob("*")
     )
 
 
@@ -158,12 +157,12 @@ def _arrays(store: Store) -> dict[str, dict[str, Any]]:
     plan = store.plan
     axes = plan.layout.axes
     dtype = np.dtype(plan.dtype)
-    image = {
+    image: dict[str, Any] = {
         "dtype": dtype,
         "fill_value": np.nan if dtype.kind == "f" else 0,
         "dimension_names": list(axes),
     }
-    arrays = {}
+    arrays: dict[str, dict[str, Any]] = {}
     for level in store.levels:
         sizes = zip(AXES, level.grid.shape, (1, 1, *level.grid.core), strict=True)
         shape, chunks = zip(*((n, c) for a, n, c in sizes if a in axes), strict=True)
@@ -174,7 +173,7 @@ def _arrays(store: Store) -> dict[str, dict[str, Any]]:
         mosaic = (*blocks[:2], *(n * k for n, k in zip(blocks[2:], one, strict=True)))
     else:
         mosaic = plan.kernel.array.shape
-    real = {"dtype": np.dtype("float32"), "fill_value": np.nan}
+    real: dict[str, Any] = {"dtype": np.dtype("float32"), "fill_value": np.nan}
     names = {"dimension_names": list(AXES)}
     arrays[KERNELS] = real | names | {"shape": mosaic, "chunks": (1, 1, *one)}
     length = max(getattr(channel.method, "iterations", 0) for channel in plan.channels)

@@ -47,7 +47,9 @@ def facts_of(stack: Stack, c: int, planes: Sequence[NDArray[Any]], given: Facts)
         wavelength=stack.channels[c].emission,
     )
     counts = [np.asarray(plane, np.float32) for plane in planes]
-    finite = np.concatenate([a[np.isfinite(a)].ravel() for a in counts] or [np.zeros(1)])
+    finite = np.concatenate(
+        [a[np.isfinite(a)].ravel() for a in counts] or [np.zeros(1, np.float32)]
+    )
     if finite.size == 0:
         finite = np.zeros(1, np.float32)
     saturation = saturation_of(planes)

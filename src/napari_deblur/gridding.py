@@ -62,7 +62,9 @@ def allowed_memory(memory: int | None, device: str) -> int:
 
     if memory is not None:
         if memory < 2**20:
-            raise ValueError(f"memory of {memory} bytes is too little for any tile: give 1 MB or more")
+            raise ValueError(
+                f"memory of {memory} bytes is too little for any tile: give 1 MB or more"
+            )
         return memory
     if device.startswith("cuda"):
         import torch
@@ -168,7 +170,7 @@ def lay(
         break
     need = needs(core, widths)
     if need > memory and tile is None:
-        reason = "the halo is too long for it" if whole or max(widths) else "a plane is too large"
+        reason = "the halo is too long" if whole or any(widths) else "a plane is too large"
         raise ValueError(
             f"one task would need {need / GIB:.2g} GiB of {memory / GIB:.2g} GiB: {reason}; "
             "allow more memory, a larger seam, or accept_seam"
@@ -233,9 +235,11 @@ def _fitted(
         if _memory(tile, kernel, method) <= memory and prod(core) <= MOST_CORE:
             return core
         order = [1, 2] if core[1] > core[2] else [2, 1]
-        if kernel[0] == 1 and core[0] > 1:
-            order.insert(0, 0)
-        elif core[0] > DEEP or (core[0] > 2 * max(core[1:]) and core[0] > 4 * kernel[0]):
+        if (
+            (kernel[0] == 1 and core[0] > 1)
+            or core[0] > DEEP
+            or (core[0] > 2 * max(core[1:]) and core[0] > 4 * kernel[0])
+        ):
             order.insert(0, 0)
         able = [a for a in order if a not in whole and core[a] > (1 if kernel[a] == 1 else 8)]
         if not able:

@@ -1,4 +1,4 @@
-"""The halo a method needs, measured: how far does a cut reach?
+"""The halo a method needs, measured: how far a cut reaches.
 
 A piece is restored whole, and again without an eighth at both ends of one axis. The largest
 difference at a distance ≥ d from a cut is the seam that a halo of d leaves: one cut gives it for
@@ -125,8 +125,7 @@ def _curve(
     """Give the worst difference at distance ≥ d from a cut, for d = 0 … half of the piece."""
     t, c, box = place
     z, y, x = (
-        enlarged(span, n, size)
-        for span, n, size in zip(box, shape, stack.shape[2:], strict=True)
+        enlarged(span, n, size) for span, n, size in zip(box, shape, stack.shape[2:], strict=True)
     )
     tile = as_counts(stack.read(t, c, (z, y, x)), facts).to(blur.basis.device)
     away = max(1, shape[axis] // 8)

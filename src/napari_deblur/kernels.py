@@ -43,7 +43,7 @@ def load_kernel(path: str | Path, *, pixel_size: Size | None = None) -> Kernel:
         from napari_deblur.opening import open_stack
 
         inner = path / "kernels"
-        stack = open_stack(inner if inner.is_dir() else path, **_axes_of(path))
+        stack = open_stack(inner if inner.is_dir() else path, _axes_of(path))
         if stack.shape[0] > 1 or stack.shape[1] > 1:
             raise ValueError(
                 f"{path} holds {stack.shape[0] * stack.shape[1]} kernels: "
@@ -60,10 +60,10 @@ def load_kernel(path: str | Path, *, pixel_size: Size | None = None) -> Kernel:
     return replace(kernel, report={**report, **kernel.report})
 
 
-def _axes_of(path: Path) -> dict[str, str]:
+def _axes_of(path: Path) -> str | None:
     """Name the axes of a TIFF by their number: kernels have y,x or z,y,x, whatever it says."""
     if path.suffix.lower() not in (".tif", ".tiff"):
-        return {}
+        return None
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -71,8 +71,8 @@ def _axes_of(path: Path) -> dict[str, str]:
         ndim = len(file.series[0].shape) if file.series else 0
         stated = file.series[0].axes.lower() if file.series else ""
     if stated in ("yx", "zyx") or len(shape) not in (2, 3) or ndim not in (2, 3):
-        return {}
-    return {"axes": "zyx"[-ndim:]}
+        return None
+    return "zyx"[-ndim:]
 
 
 def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None]:
@@ -166,7 +166,10 @@ def resampled(kernel: Kernel, pixel_size: Size) -> Kernel:
     ratios = [new / old for new, old in zip(pixel_size, kernel.pixel_size, strict=True)]
     shape = kernel.shape
     # Odd, so that the centre stays a voxel; planes of a flat kernel stay one.
-    target = [1 if n == 1 else max(1, round(n / r) // 2 * 2 + 1) for n, r in zip(shape, ratios, strict=True)]
+    target = [
+        1 if n == 1 else max(1, round(n / r) // 2 * 2 + 1)
+        for n, r in zip(shape, ratios, strict=True)
+    ]
     # Voxels are averaged over fine parts of them, each no wider than an old voxel.
     parts = [1 if n == 1 else int(np.ceil(r)) for n, r in zip(shape, ratios, strict=True)]
     fine = [n * p for n, p in zip(target, parts, strict=True)]

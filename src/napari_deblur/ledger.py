@@ -16,11 +16,15 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["Entry", "Ledger", "damaged_lines", "entries"]
+from napari_deblur import system
+
+if TYPE_CHECKING:
+    from napari_deblur.tiles import Index
+
+__all__ = ["Done", "Entry", "Ledger", "damaged_lines", "entries"]
 
 CHECK = ', "check": "'
 
@@ -81,31 +85,66 @@ class Entry:
         return cls(**{**data, "index": tuple(data["index"]), "files": files})
 
 
+@dataclass
+class Done:
+    """What the ledger says is finished and still there, for one plan.
+
+    `tiles` and `levels` hold SHA-256 of values by index and by (level, index); `inputs` what
+    levels were made of.
+    """
+
+    tiles: dict[Index, str] = field(default_factory=dict)
+    clipped: dict[Index, int] = field(default_factory=dict)
+    splits: dict[Index, int] = field(default_factory=dict)
+    levels: dict[tuple[int, Index], str] = field(default_factory=dict)
+    inputs: dict[tuple[int, Index], str] = field(default_factory=dict)
+    recorded: set[tuple[str, int, str]] = field(default_factory=set)
+
+    def add(self, entry: Entry) -> None:
+        """Count one more entry."""
+        index: Any = entry.index  # of five numbers, by its kind
+        if entry.kind == "tile":
+            self.tiles[index] = entry.values
+            self.clipped[index] = entry.clipped
+        elif entry.kind == "split":
+            self.splits[index] = max(entry.splits, self.splits.get(index, 0))
+        elif entry.kind == "level":
+            self.levels[entry.level, index] = entry.values
+            self.inputs[entry.level, index] = entry.inputs
+        else:
+            self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
+
+
 class Ledger:
-    """The lines that this process adds, in a file of its own that appears with the first."""
+    """The lines that this process adds, in a file of its own that appears with the first.
+
+    The file is opened for each line: a worker may live on while its store is removed and made
+    again.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-
-    @cached_property
-    def _handle(self) -> int:
-        host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
-        name = f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        return os.open(self.folder / name, flags, 0o666)
+        self._file: Path | None = None
 
     def append(self, entry: Entry) -> None:
         """Add a line; what it speaks of must be on the disk already."""
-        raw = entry.to_line().encode()
-        while raw:  # a full disk may take a part and raise at the next
-            raw = raw[os.write(self._handle, raw) :]
+        file, self._file = self._file or self._new_file(), None
+        with file.open("ab", buffering=0) as handle:
+            raw = entry.to_line().encode()
+            while raw:  # a full disk may take a part and raise at the next
+                raw = raw[handle.write(raw) :]
+        # Only now: after a torn line nothing is added to a file any more.
+        self._file = file
 
     def close(self) -> None:
-        """Bring the lines to the disk and close the file, if there is one."""
-        handle = self.__dict__.pop("_handle", None)
-        if handle is not None:
-            os.fsync(handle)
-            os.close(handle)
+        """Bring the lines to the disk, if there are any."""
+        if self._file is not None and self._file.exists():
+            system.sync_file(self._file)
+            system.sync_folder(self.folder)
+
+    def _new_file(self) -> Path:
+        host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
+        return self.folder / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
 
 def now() -> str:

@@ -161,7 +161,8 @@ class Plan:
             "float32": base64.b64encode(raw).decode(),
         }
         data["notes"] = list(self.notes)
-        plain: dict[str, Any] = json.loads(json.dumps(data))  # tuples become lists, once and for all
+        # Tuples become lists here, once and for all.
+        plain: dict[str, Any] = json.loads(json.dumps(data))
         return plain
 
     @classmethod

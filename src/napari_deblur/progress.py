@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_deblur.tiles import Index
+if TYPE_CHECKING:
+    from napari_deblur.tiles import Index
 
 __all__ = ["Progress", "Tally"]
 

@@ -25,7 +25,7 @@ Auto = Literal["auto"]
 Origin = Literal["given", "read", "estimated"]
 
 
-class Cancelled(Exception):  # noqa: N818 - not an error: the user asked for it
+class Cancelled(Exception):
     """Raised inside an iteration when the run was cancelled."""
 
 
@@ -78,7 +78,7 @@ class Kernel:
         When a kernel is empty, not finite, negative somewhere or zero everywhere.
     """
 
-    array: NDArray[np.float32]
+    array: NDArray[Any]
     pixel_size: tuple[float, float, float] | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 
@@ -154,19 +154,21 @@ class Kernel:
         """Give the centre of mass relative to ``n // 2``, (z, y, x) in pixels."""
         one = self.at(t, c).astype(np.float64)
         marginals = [one.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
-        z, y, x = (float((m * (np.arange(m.size) - m.size // 2)).sum() / m.sum()) for m in marginals)
+        z, y, x = (
+            float((m * (np.arange(m.size) - m.size // 2)).sum() / m.sum()) for m in marginals
+        )
         return z, y, x
 
 
 @dataclass(frozen=True, eq=False)
 class Blur:
-    """What a tile is given: a basis of kernels and, for a blur that varies, their weights.
+    r"""What a tile is given: a basis of kernels and, for a blur that varies, their weights.
 
     Parameters
     ----------
     basis : Tensor, shape (rank, [z,] y, x), float32
         Two axes for a blur that acts plane by plane; three for one with several planes.
-    weights : Tensor, shape (rank, \\*object), or None
+    weights : Tensor, shape (rank, \*object), or None
         On the object side; None for rank 1, the same everywhere.
     """
 

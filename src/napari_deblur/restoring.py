@@ -79,7 +79,9 @@ def restore_tile(
     """
     if stack is None:
         if plan.source is None:
-            raise ValueError("the plan's stack lives in memory: pass it, or save it as a file first")
+            raise ValueError(
+                "the plan's stack lives in memory: pass it, or save it as a file first"
+            )
         stack = _opened(plan.source)
     while True:
         try:
@@ -106,7 +108,7 @@ def _restore_pieces(plan: Plan, stack: Stack, index: Index, core: Box, splits: i
     return Restored(
         np.concatenate([first.image, second.image], axis=axis),
         kernel,
-        (first.residuals + second.residuals) / 2,
+        ((first.residuals + second.residuals) / 2).astype(np.float32),
         splits,
     )
 
@@ -118,7 +120,7 @@ def _restore_core(plan: Plan, stack: Stack, index: Index, core: Box) -> Restored
     tile = plan.grid.around(index, core)
     block = stack.read(t, c, tile.read)
     if plan.layout.has_alpha and c == 3:
-        opacity = np.ascontiguousarray(block[tile.inside], dtype=np.float32)
+        opacity: NDArray[Any] = np.ascontiguousarray(block[tile.inside], dtype=np.float32)
         return Restored(opacity, None, np.zeros(0, np.float32))
     channel = plan.channels[c]
     counts = as_counts(block, channel.facts)

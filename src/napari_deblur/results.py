@@ -13,10 +13,11 @@ import numpy as np
 
 from napari_deblur.ngff import Sizes, kernel_pixel_size
 from napari_deblur.plans import Plan
-from napari_deblur.tiles import Index
 
 if TYPE_CHECKING:
     import zarr
+
+    from napari_deblur.tiles import Index
 
 __all__ = ["IMAGE", "KERNELS", "LEDGER", "OURS", "RESIDUALS", "SCHEMA", "Result", "open_result"]
 

@@ -18,7 +18,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +25,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import ngff, system
-from napari_deblur.ledger import Entry, Ledger, entries, now
+from napari_deblur.ledger import Done, Entry, Ledger, entries, now
 from napari_deblur.pyramid import Level, below, levels_of, pieces, shrunk
 from napari_deblur.results import IMAGE, KERNELS, LEDGER, OURS, RESIDUALS, Result, open_result
 from napari_deblur.stack import AXES
-from napari_deblur.tiles import Box, Index
 
 if TYPE_CHECKING:
     import zarr
@@ -38,41 +36,12 @@ if TYPE_CHECKING:
 
     from napari_deblur.plans import Plan
     from napari_deblur.restoring import Restored
+    from napari_deblur.tiles import Box, Index
 
 __all__ = ["Done", "Result", "Store", "as_stored", "open_result"]
 
 # A `*.partial` file that nobody has touched for so long belongs to a process that is dead.
 STALE = 3600.0
-
-
-@dataclass
-class Done:
-    """What the ledger says is finished and still there, for one plan.
-
-    `tiles` and `levels` hold SHA-256 of values by index and by (level, index); `inputs` what
-    levels were made of.
-    """
-
-    tiles: dict[Index, str] = field(default_factory=dict)
-    clipped: dict[Index, int] = field(default_factory=dict)
-    splits: dict[Index, int] = field(default_factory=dict)
-    levels: dict[tuple[int, Index], str] = field(default_factory=dict)
-    inputs: dict[tuple[int, Index], str] = field(default_factory=dict)
-    recorded: set[tuple[str, int, str]] = field(default_factory=set)
-
-    def add(self, entry: Entry) -> None:
-        """Count one more entry."""
-        index: Any = entry.index
-        if entry.kind == "tile":
-            self.tiles[index] = entry.values
-            self.clipped[index] = entry.clipped
-        elif entry.kind == "split":
-            self.splits[index] = max(entry.splits, self.splits.get(index, 0))
-        elif entry.kind == "level":
-            self.levels[entry.level, index] = entry.values
-            self.inputs[entry.level, index] = entry.inputs
-        else:
-            self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
 
 
 class Store:
@@ -192,7 +161,7 @@ class Store:
         self.ledger.append(Entry("split", self.plan.key, index, splits=splits, finished=now()))
 
     def inputs(self, number: int, index: Index, done: Done) -> str:
-        """Give what stands for the chunks below a chunk of a level: it is redone if that changes."""
+        """Give what stands for the chunks that a chunk of a level is made of."""
         lower = self.levels[number - 1]
         values = hashlib.sha256()
         for under in below(self.levels[number], lower, index):

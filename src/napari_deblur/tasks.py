@@ -5,22 +5,34 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from napari_deblur.protocols import Cancelled
 from napari_deblur.restoring import restore_tile
-from napari_deblur.stack import AXES, Pixels, Stack
+from napari_deblur.scratch import scratch_of, stack_of
 from napari_deblur.store import Store
-from napari_deblur.tiles import Index
 
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
-    from napari_deblur.plans import Layout
+    from napari_deblur.stack import Stack
+    from napari_deblur.tiles import Index
 
-__all__ = ["Engine", "Task", "Todo", "perform", "scratch_of", "stack_of", "stops_the_run", "work"]
+__all__ = [
+    "Engine",
+    "RunStopped",
+    "Task",
+    "Todo",
+    "explained",
+    "in_this_process",
+    "perform",
+    "stops_the_run",
+    "work",
+]
 
 # The disk is full or not ours to write to: no other tile would fare better.
 FATAL = {
@@ -28,6 +40,15 @@ FATAL = {
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM")
     if hasattr(errno, name)
 }
+WAYS = {
+    errno.ENOSPC: "free some space",
+    errno.EROFS: "make it writable",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "free some of your quota",
+}
+
+
+class RunStopped(OSError):
+    """The run cannot go on now, but can be continued: the text says why and how."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +100,22 @@ def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
     return store.write_tile(index, restored, seconds=seconds, retries=task.retries)
 
 
+def in_this_process(store: Store, stack: Stack | None) -> Engine:
+    """Give the engine that does one task after the other, here."""
+
+    def engine(todo: Todo) -> Generator[tuple[Task, Entry | Exception]]:
+        while (task := todo.next()) is not None:
+            try:
+                outcome: Entry | Exception = perform(store, stack, task)
+            except Cancelled:
+                raise
+            except Exception as error:  # noqa: BLE001 - it is listed, and the run goes on
+                outcome = error
+            yield task, outcome
+
+    return engine
+
+
 def work(path: str, key: str, task: Task) -> Entry:
     """Do a task in a worker process, which opens store and source once."""
     store, stack = _opened(path, key)
@@ -93,28 +130,6 @@ def _opened(path: str, key: str) -> tuple[Store, Stack | None]:
     return store, stack_of(scratch_of(store.path), store.plan.layout)
 
 
-def scratch_of(path: Path) -> Path:
-    """Say where a stack from memory is put, so that other processes can read it."""
-    return path.with_name(f".{path.name}.input.zarr")
-
-
-def stack_of(scratch: Path, layout: Layout) -> Stack:
-    """Open the copy of a stack that lived in memory."""
-    import zarr
-
-    pixels = Pixels(zarr.open_array(scratch, mode="r"), AXES)
-    return Stack(
-        pixels,
-        layout.axes,
-        layout.pixel_size,
-        layout.channels,
-        layout.optics,
-        layout.time_step,
-        layout.rgb,
-        name=layout.name,
-    )
-
-
 def stops_the_run(error: BaseException) -> bool:
     """Whether an error would meet every tile: disk full, read-only, no permission."""
     while error is not None:
@@ -122,3 +137,20 @@ def stops_the_run(error: BaseException) -> bool:
             return True
         error = error.__cause__  # type: ignore[assignment]
     return False
+
+
+@contextmanager
+def explained(output: Path) -> Iterator[None]:
+    """Say in one sentence why the run stops, and that it can go on."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RunStopped) or not stops_the_run(error):
+            raise
+        way = WAYS.get(error.errno or 0, "get the permission to read and write there")
+        stopped = RunStopped(
+            f"stopped at {error.filename or output}: {error.strerror}; {way}, then run the same "
+            "again: what is done is kept"
+        )
+        stopped.errno = error.errno
+        raise stopped from error

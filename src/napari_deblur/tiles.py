@@ -53,7 +53,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or min(self.core) < 1:
-            raise ValueError(f"shape {self.shape} and core {self.core} must be 1 or more everywhere")
+            raise ValueError(
+                f"shape {self.shape} and core {self.core} must be 1 or more everywhere"
+            )
         if min(self.halo) < 0:
             raise ValueError(f"a halo is 0 px or more along each axis, got {self.halo}")
         z, y, x = (min(c, n) for c, n in zip(self.core, self.shape[2:], strict=True))

@@ -1,5 +1,8 @@
 import os
+import pickle
 import time
+from contextlib import suppress
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -168,6 +171,17 @@ def test_colour_becomes_channels_that_belong_together(tmp_path, samples, packed)
         np.testing.assert_array_equal(stack.read(0, c)[0], image[..., c])
 
 
+def test_a_coloured_volume_keeps_its_planes(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (5, 40, 24, 3)).astype("u1")
+    metadata = {"axes": "ZYXS"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", image, photometric="rgb", metadata=metadata)
+    stack = open_stack(tmp_path / "a.ome.tif")
+    assert (stack.axes, stack.rgb) == ("czyx", True)
+    np.testing.assert_array_equal(
+        stack.data.compute(scheduler="synchronous"), np.moveaxis(image, -1, 0)
+    )
+
+
 def test_colour_can_be_read_as_channels_but_not_as_space(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 24, 3), "u1"), photometric="rgb")
     assert not open_stack(tmp_path / "a.tif", "yxc").rgb
@@ -248,6 +262,34 @@ def test_one_of_several_series_is_opened(tmp_path, volume):
         open_stack(path, series=2)
 
 
+TWO_FILES = """<?xml version="1.0"?>
+<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{own}">
+ <Image ID="Image:0">
+  <Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint16" SizeX="24" SizeY="40" SizeZ="5"
+   SizeC="1" SizeT="2"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>
+   <TiffData FirstT="0" IFD="0" PlaneCount="5">
+    <UUID FileName="t0.ome.tif">urn:uuid:{first}</UUID></TiffData>
+   <TiffData FirstT="1" IFD="0" PlaneCount="5">
+    <UUID FileName="t1.ome.tif">urn:uuid:{second}</UUID></TiffData>
+  </Pixels>
+ </Image>
+</OME>"""
+
+
+def test_an_image_in_two_files_is_whole_or_refused(tmp_path, volume, caplog):
+    caplog.set_level("CRITICAL")
+    first, second = str(UUID(int=1)), str(UUID(int=2))
+    for name, own, data in (("t0", first, volume), ("t1", second, volume[::-1])):
+        xml = TWO_FILES.format(own=own, first=first, second=second)
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", data, description=xml, metadata=None)
+    stack = open_stack(tmp_path / "t0.ome.tif")
+    assert stack.axes == "tzyx"
+    np.testing.assert_array_equal(stack.read(1, 0), volume[::-1])
+    (tmp_path / "t1.ome.tif").unlink()
+    with pytest.raises(ValueError, match="5 of the 10 planes"):
+        open_stack(tmp_path / "t0.ome.tif")
+
+
 def test_levels_of_a_pyramid_have_their_own_voxel_size(tmp_path, volume):
     path = tmp_path / "pyramid.ome.tif"
     with tifffile.TiffWriter(path) as writer:
@@ -274,6 +316,43 @@ def test_a_changed_file_is_noticed(tmp_path, volume):
     with pytest.raises(ValueError, match="has changed since"):
         reopen(source)
     assert reopen(source, check=False).shape == (1, 1, 5, 40, 24)
+
+
+@pytest.mark.parametrize("packed", [{}, {"compression": "zlib"}])
+def test_pixels_travel_by_path_not_by_value(tmp_path, volume, packed):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, volume, metadata={"axes": "ZYX"}, **packed)
+    sent = pickle.dumps(open_stack(path).pixels)
+    assert len(sent) < 1000
+    np.testing.assert_array_equal(pickle.loads(sent).read(0, 0), volume)
+
+
+def test_pixels_that_cannot_be_decoded_name_the_file(tmp_path, volume):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, volume, metadata={"axes": "ZYX"}, compression="zlib")
+    raw = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        place = tif.pages[2].dataoffsets[0]
+    raw[place : place + 400] = bytes(400)
+    path.write_bytes(raw)
+    stack = open_stack(path)
+    with pytest.raises(ValueError, match=r'"[^"]*a.tif" cannot be decoded'):
+        stack.read(0, 0)
+
+
+def test_changed_bytes_are_an_error_in_words_or_nothing(tmp_path, volume, caplog):
+    caplog.set_level("CRITICAL")
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, volume, metadata={"axes": "ZYX"}, compression="zlib", tile=(16, 16))
+    whole = path.read_bytes()
+    random = np.random.default_rng(11)
+    for _ in range(150):
+        raw = bytearray(whole)
+        for place in random.integers(4, 300, 2):
+            raw[place] = random.integers(256)
+        path.write_bytes(raw)
+        with suppress(ValueError):
+            open_stack(path, "zyx")
 
 
 def test_complex_pixels_are_refused(tmp_path):

@@ -1,1 +1,1 @@
-"""The only folder that knows napari, magicgui and Qt."""
+"""All that knows napari or Qt. The layers below give values; here they become layers."""

@@ -69,9 +69,7 @@ class BlindRichardsonLucy:
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Decide background, start and darkest count as Richardson-Lucy does."""
         plain = self._plain().resolved(samples)
-        return replace(
-            self, background=plain.background, start=plain.start, lowest=plain.lowest
-        )
+        return replace(self, background=plain.background, start=plain.start, lowest=plain.lowest)
 
     def restorer(self) -> RichardsonLucy:
         """Give Richardson-Lucy with the same numbers."""
@@ -129,7 +127,9 @@ class BlindRichardsonLucy:
         from napari_deblur.protocols import Blur
 
         if "auto" in (self.background, self.start, self.lowest):
-            raise ValueError('blind-richardson-lucy has an "auto" left: call resolved(samples) first')
+            raise ValueError(
+                'blind-richardson-lucy has an "auto" left: call resolved(samples) first'
+            )
         start, lowest = float(self.start), float(self.lowest)
         dark, floor = float(self.background) - lowest, 1e-6 * start
         kernel = ops.normalised(kernel.clamp(min=SMALLEST / kernel.numel()))
@@ -166,7 +166,9 @@ class BlindRichardsonLucy:
                     ops.checkpoint()
                     above += ops.kernel_adjoint(ratio(image, kernel, view), image, shape)
                     below += ops.kernel_adjoint(view[1], image, shape)
-                kernel = ops.normalised(kernel * above.clamp(min=0) / below.clamp(min=floor))
+                new = kernel * above.clamp(min=0) / below.clamp(min=floor)
+                # A tile without any light says nothing of the kernel.
+                kernel = ops.normalised(new) if float(new.sum()) > 0 else kernel
             kernel, images = _recentred(kernel, images)
             squares = [
                 ops.mean_square(
@@ -185,7 +187,7 @@ def _recentred(kernel: Tensor, images: list[Tensor]) -> tuple[Tensor, list[Tenso
 
     from napari_deblur import ops
 
-    offsets = [int(round(float(c))) for c in ops.centroid(kernel)]
+    offsets = [round(float(c)) for c in ops.centroid(kernel)]
     if not any(offsets):
         return kernel, images
     moved = ops.shifted(kernel, tuple(-float(o) for o in offsets))
@@ -210,8 +212,10 @@ def _fitted(first: Kernel | None, shape: tuple[int, int, int]) -> Any:
     for have, want in zip(given.shape, shape, strict=True):
         before, after = min(have // 2, want // 2), min((have - 1) // 2, (want - 1) // 2)
         spans.append(
-            (slice(have // 2 - before, have // 2 + after + 1),
-             slice(want // 2 - before, want // 2 + after + 1))
+            (
+                slice(have // 2 - before, have // 2 + after + 1),
+                slice(want // 2 - before, want // 2 + after + 1),
+            )
         )
     fitted[tuple(to for _, to in spans)] = given[tuple(of for of, _ in spans)]
     return fitted

@@ -78,17 +78,17 @@ class RichardsonLucy:
 
         if "auto" in (self.background, self.start, self.lowest):
             raise ValueError('richardson-lucy has an "auto" left: call resolved(samples) first')
+        background, start, lowest = float(self.background), float(self.start), float(self.lowest)
         counts, mask = ops.split(tile)
-        counts.sub_(self.lowest).clamp_(min=0)  # type: ignore[arg-type]
+        counts.sub_(lowest).clamp_(min=0)
         if mask is not None:
             counts *= mask
-        dark = self.background - self.lowest  # type: ignore[operator]
-        floor = 1e-6 * self.start  # type: ignore[operator]
+        dark, floor = background - lowest, 1e-6 * start
         pixels = float(counts.numel() if mask is None else mask.sum())
 
         seen = ops.blur_adjoint(torch.ones_like(counts) if mask is None else mask, blur)
         weight = torch.where(seen > SEEN, 1 / seen, 0)
-        image = torch.full_like(weight, self.start)
+        image = torch.full_like(weight, start)
         residuals = []
         for _ in range(self.iterations):
             ops.checkpoint()
@@ -97,7 +97,7 @@ class RichardsonLucy:
             ratio = torch.div(counts, blurred, out=blurred)
             image *= ops.blur_adjoint(ratio, blur).clamp_(min=0)
             image *= weight
-        image = ops.crop(image, blur) + self.background
+        image = ops.crop(image, blur) + background
         unknown = ops.crop(seen, blur) <= SEEN
         return Estimate(image.masked_fill_(unknown, torch.nan), None, torch.stack(residuals))
 

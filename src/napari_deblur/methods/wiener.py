@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class Wiener:
     power : float or "auto"
         Mean squared difference of neighbouring pixels of the sharp object, in counts².
     background : float or "auto"
-        Counts without light; only what is continued into large holes depends on it.
+        Counts without light, to which the image is continued far beyond its border.
 
     References
     ----------
@@ -48,7 +48,7 @@ class Wiener:
     background: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 10
+    arrays: ClassVar[float] = 16
 
     def __post_init__(self) -> None:
         if self.noise != "auto" and self.noise < 0:
@@ -96,7 +96,7 @@ def _filtered(tile: Tensor, blur: Blur, ratio: float, background: float) -> Tens
     from napari_deblur import ops
 
     size = tuple(tile.shape[-blur.ndim :])
-    # Half a kernel on either side to fall back on, so that opposite borders don't meet.
+    # A kernel on either side, so that opposite borders don't meet.
     lengths = ops.transform_shape(tuple(n + 2 * k for n, k in zip(size, blur.shape, strict=True)))
     values, mask = ops.split(tile)
     grid = ops.filled(values - background, mask, lengths)
@@ -108,7 +108,8 @@ def _filtered(tile: Tensor, blur: Blur, ratio: float, background: float) -> Tens
     spectrum /= otf.abs().square() + ratio * _roughness(lengths, tile)
     image = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
     image = torch.roll(image, [-s for s in shifts], dims)
-    return image[(..., *(slice(n) for n in size))] + background
+    where: tuple[Any, ...] = (..., *(slice(n) for n in size))
+    return image[where] + background
 
 
 def _roughness(lengths: tuple[int, ...], like: Tensor) -> Tensor:
@@ -129,7 +130,9 @@ def _power(samples: Sequence[Sample], noise: float) -> float:
     What is measured there, less the noise, divided by the transfer function. (Measuring the
     gradients of a restored sample instead runs away: restored noise looks like power.)
     """
-    known = [sample for sample in samples if sample.blur is not None and sample.blur.weights is None]
+    known = [
+        sample for sample in samples if sample.blur is not None and sample.blur.weights is None
+    ]
     if not known:
         raise ValueError("wiener needs a kernel to estimate its power: give power, or a kernel")
     powers = [_power_of(sample, noise) for sample in known]

@@ -15,16 +15,17 @@ the blur's are a batch: all items share one blur.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 
-from napari_deblur.protocols import Blur
-
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from napari_deblur.protocols import Blur
 
 __all__ = [
     "blur",
@@ -87,7 +88,7 @@ def transfer_function(kernel: Tensor, lengths: tuple[int, ...]) -> Tensor:
     """
     dims = tuple(range(-len(lengths), 0))
     padded = kernel.new_zeros((*kernel.shape[: -len(lengths)], *lengths))
-    padded[(..., *(slice(n) for n in kernel.shape[-len(lengths) :]))] = kernel
+    padded[_first(kernel.shape[-len(lengths) :])] = kernel
     shifts = tuple(1 - n for n in kernel.shape[-len(lengths) :])
     return torch.fft.rfftn(torch.roll(padded, shifts, dims), dim=dims)
 
@@ -131,8 +132,7 @@ def blur(thing: Tensor, of: Blur) -> Tensor:
     for rank in range(1, otfs.shape[0]):
         spectrum += torch.fft.rfftn(_weighted(of, rank, thing), s=lengths, dim=dims) * otfs[rank]
     blurred = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
-    valid = (slice(m - n + 1) for m, n in zip(shape, of.shape, strict=True))
-    tile: Tensor = blurred[(..., *valid)]
+    tile: Tensor = blurred[_first(m - n + 1 for m, n in zip(shape, of.shape, strict=True))]
     # The modes of a varying blur sum to what is non-negative only up to their truncation.
     return tile if of.weights is None else tile.clamp(min=0)
 
@@ -143,7 +143,7 @@ def blur_adjoint(tile: Tensor, of: Blur) -> Tensor:
     shape = object_shape(tuple(tile.shape[-of.ndim :]), of.shape)
     lengths = transform_shape(shape)
     spectrum = torch.fft.rfftn(tile, s=lengths, dim=dims)
-    where = (..., *(slice(m) for m in shape))
+    where = _first(shape)
     total: Tensor | None = None
     for rank, otf in enumerate(_transfer(of, lengths)):
         last = rank == of.basis.shape[0] - 1
@@ -160,7 +160,8 @@ def crop(thing: Tensor, of: Blur) -> Tensor:
         slice((n - 1) // 2, m - n // 2)
         for m, n in zip(thing.shape[-of.ndim :], of.shape, strict=True)
     )
-    return thing[(..., *where)]
+    cut: tuple[Any, ...] = (..., *where)
+    return thing[cut]
 
 
 def kernel_adjoint(tile: Tensor, thing: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -187,4 +188,9 @@ def kernel_adjoint(tile: Tensor, thing: Tensor, shape: tuple[int, ...]) -> Tenso
         spectrum = spectrum.reshape(-1, *spectrum.shape[-ndim:]).sum(dim=0)
     correlation = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
     # blur(x)[i] = sum_j h[j] x[i + n - 1 - j], so h[j] sees the shift n - 1 - j.
-    return correlation[tuple(slice(n) for n in shape)].flip(dims)
+    return correlation[_first(shape)].flip(dims)
+
+
+def _first(lengths: Iterable[int]) -> tuple[Any, ...]:
+    """Index the first so many of the last axes."""
+    return (..., *(slice(n) for n in lengths))

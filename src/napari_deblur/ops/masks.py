@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -38,6 +38,8 @@ def filled(values: Tensor, mask: Tensor | None, lengths: tuple[int, ...]) -> Ten
 
     Each unknown voxel takes the mean of its known neighbours under the narrowest of a series of
     Gaussians (σ doubling from 1 px) that reaches any: direct filters see no jump at the border.
+    The middle of the gap is 0, so that opposite borders, which a tile puts side by side, know
+    nothing of each other: without that, tiles differed from the whole by 1 % at its borders.
 
     Parameters
     ----------
@@ -52,11 +54,15 @@ def filled(values: Tensor, mask: Tensor | None, lengths: tuple[int, ...]) -> Ten
     ndim = len(lengths)
     dims = tuple(range(-ndim, 0))
     lead = values.shape[:-ndim]
-    where = (..., *(slice(n) for n in values.shape[-ndim:]))
+    where: tuple[Any, ...] = (..., *(slice(n) for n in values.shape[-ndim:]))
     grid = values.new_zeros((*lead, *lengths))
     known = torch.zeros_like(grid)
     grid[where] = values
     known[where] = 1 if mask is None else mask
+    for axis, (n, length) in enumerate(zip(values.shape[-ndim:], lengths, strict=True), -ndim):
+        third = (length - n) // 3
+        if third > 0:
+            known.narrow(axis, n + third, max(1, length - n - 2 * third)).fill_(1)
     result, done = grid.clone(), known > 0
     spectra = [torch.fft.rfftn(thing, dim=dims) for thing in (grid, known)]
     sigma = 1.0

@@ -25,6 +25,7 @@ __all__ = [
 BLOCK = 8
 # The median absolute deviation of a normal distribution is 0.6745 of its standard deviation.
 MAD = 0.6745
+_ZERO = np.zeros(1, np.float32)
 
 
 def _planes(arrays: Iterable[NDArray[np.float32]]) -> Iterable[NDArray[np.float32]]:
@@ -53,7 +54,7 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
     mean = np.concatenate(means) if means else np.zeros(0)
     scatter = np.concatenate(scatters) if scatters else np.zeros(0)
     if mean.size == 0:
-        finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays] or [np.zeros(1)])
+        finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays] or [_ZERO])
         return float(finite.min()) if finite.size else 0.0
     empty = (mean == 0) & (scatter == 0)
     if empty.any() and not empty.all():
@@ -127,7 +128,7 @@ def background_of(samples: Sequence[Sample]) -> float:
 
 def lowest_of(samples: Sequence[Sample]) -> float:
     """Give 0 for counts, or what lies safely below nearly all values when some are negative."""
-    values = np.concatenate([a[np.isfinite(a)].ravel() for a in _arrays(samples)] or [np.zeros(1)])
+    values = np.concatenate([a[np.isfinite(a)].ravel() for a in _arrays(samples)] or [_ZERO])
     if values.size == 0 or values.min() >= 0:
         return min(0.0, background_of(samples))
     return float(min(np.percentile(values, 0.1), background_of(samples)))

@@ -38,6 +38,11 @@ def check_pages(path: str) -> None:
                 )
             seen.add(position)
             following, reach = _directory(file, position, count, pointer)
+            if following is None and position < size:
+                raise ValueError(
+                    f'"{path}" is cut short or damaged: page {len(seen) - 1} should be described '
+                    f"at byte {position} but is not, {again}"
+                )
             if following is None or reach > size:
                 raise ValueError(
                     f'"{path}" is cut short: page {len(seen) - 1} reaches to byte '

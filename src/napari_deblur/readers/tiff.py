@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Tiff"]
 
+# What tifffile raises for bytes that were changed, found by changing them.
+DAMAGE = (
+    tifffile.TiffFileError,
+    struct.error,
+    LookupError,
+    TypeError,
+    RuntimeError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+)
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -49,7 +60,7 @@ class Tiff:
         try:
             with tifffile.TiffFile(source.address) as tif:
                 return _open(tif, source)
-        except (tifffile.TiffFileError, struct.error, IndexError, KeyError, TypeError) as error:
+        except DAMAGE as error:
             raise ValueError(
                 f'"{source.address}" is a damaged TIFF ({" ".join(str(error).split())[:120]}): '
                 "copy it again from where it came from"
@@ -77,17 +88,20 @@ def _open(tif: tifffile.TiffFile, source: Source) -> Stack:
             f'{shape} holds colour samples: name it s, e.g. axes="{stated}"'
         )
     found = read_facts(tif, index, shape[axes.index("c")] if "c" in axes else 1)
-    if source.level:
-        full_size = dict(zip(whole.axes, whole.shape, strict=True))
-        size = dict(zip(series.axes, series.shape, strict=True))
-        z, y, x = (
-            None if value is None else value * full_size.get(axis, 1) / size.get(axis, 1)
-            for axis, value in zip("ZYX", found.pixel_size, strict=True)
-        )
-        found = replace(found, pixel_size=(z, y, x))
+    found = replace(found, pixel_size=_at_level(found.pixel_size, whole, series))
     source = stored_in(source, "tiff", file_fingerprint(source.address))
     base = _base(source, series, axes, squeeze=squeeze)
     return build_stack(source, base, axes, found, levels=len(whole.levels))
+
+
+def _at_level(sizes: Any, whole: Any, level: Any) -> Any:
+    """Give the voxel size of a lower resolution: the same extent over fewer voxels."""
+    fine = dict(zip(whole.axes, whole.shape, strict=True))
+    coarse = dict(zip(level.axes, level.shape, strict=True))
+    return tuple(
+        None if size is None else size * fine.get(axis, 1) / coarse.get(axis, 1)
+        for axis, size in zip("ZYX", sizes, strict=True)
+    )
 
 
 def _picked(things: Any, index: int, what: str, address: str) -> Any:
@@ -107,12 +121,7 @@ def _base(source: Source, series: Any, axes: str, *, squeeze: bool) -> Any:
         dtype = np.dtype(series.dtype).newbyteorder(parent.byteorder)
         chunks = tuple(n if a in "yxs" else 1 for a, n in zip(axes, shape, strict=True))
         return _Mapped(source.address, dtype, series.dataoffset, shape, chunks)
-    tif = tifffile.TiffFile(source.address)
-    level = tif.series[source.series or 0].levels[source.level]
-    base = zarr.open(level.aszarr(level=0, squeeze=squeeze), mode="r")
-    # The file is read as long as the array lives, and Python warns if nobody closes it.
-    weakref.finalize(base, tif.close)
-    return base
+    return _Packed(source.address, source.series or 0, source.level, squeeze)
 
 
 @dataclass(frozen=True)
@@ -132,3 +141,32 @@ class _Mapped:
     def __getitem__(self, where: Any) -> NDArray[Any]:
         mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
         return np.array(mapped[where])
+
+
+class _Packed:
+    """Pixels in tiles or strips that are compressed or scattered; decoded when they are read."""
+
+    def __init__(self, path: str, series: int, level: int, squeeze: bool) -> None:  # noqa: FBT001
+        self._address = (path, series, level, squeeze)
+        tif = tifffile.TiffFile(path)
+        # The file is read as long as this lives, and Python warns if nobody closes it.
+        weakref.finalize(self, tif.close)
+        store = tif.series[series].levels[level].aszarr(level=0, squeeze=squeeze)
+        self._array = zarr.open(store, mode="r")
+        self.shape, self.dtype, self.chunks = (
+            self._array.shape,
+            self._array.dtype,
+            self._array.chunks,
+        )
+
+    def __reduce__(self) -> tuple[type[_Packed], tuple[str, int, int, bool]]:
+        return _Packed, self._address
+
+    def __getitem__(self, where: Any) -> NDArray[Any]:
+        try:
+            return np.asarray(self._array[where])
+        except (*DAMAGE, ValueError, OSError) as error:
+            raise ValueError(
+                f'pixels of "{self._address[0]}" cannot be decoded, the file is damaged '
+                f"({' '.join(str(error).split())[:120]}): copy it again from where it came from"
+            ) from error

@@ -1,0 +1,144 @@
+"""Where a layer lies: scale, place, units and names of axes, for images and for kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import napari.layers
+
+    from napari_deblur.plans import Layout
+
+__all__ = ["correct", "kernel_kwargs", "own_kwargs", "part_of", "spatial_kwargs"]
+
+Sizes = Sequence[float | None]
+Span = tuple[int, int]
+
+
+def spatial_kwargs(
+    layer: napari.layers.Image, axes: str | None = None, shown: str | None = None
+) -> dict[str, Any]:
+    """Give what a new layer needs in order to lie where `layer` lies.
+
+    Parameters
+    ----------
+    layer : Image layer
+    axes : str or None
+        Letters of the layer's axes; None keeps the labels it has.
+    shown : str or None
+        Letters of the new layer's axes if their order is another.
+    """
+    labels = tuple(axes) if axes else tuple(layer.axis_labels)
+    order = [labels.index(a) for a in shown] if shown else list(range(layer.ndim))
+    plain = {
+        "scale": tuple(float(layer.scale[i]) for i in order),
+        "translate": tuple(float(layer.translate[i]) for i in order),
+        "units": tuple(layer.units[i] for i in order),
+        "axis_labels": tuple(labels[i] for i in order),
+    }
+    if order == list(range(layer.ndim)):
+        # Turned layers stay turned; with another order of axes this has no meaning.
+        plain |= {"rotate": layer.rotate, "shear": layer.shear, "affine": layer.affine}
+    return plain
+
+
+def own_kwargs(layout: Layout) -> dict[str, Any]:
+    """Give the same for a result from the disk, from what it says of itself."""
+    sizes = dict(zip("zyx", layout.pixel_size or (None, None, None), strict=True))
+    units = dict.fromkeys("zyx", "um") | {"t": "s"}
+    known = {a: v for a, v in (sizes | {"t": layout.time_step}).items() if v is not None}
+    return {
+        "scale": tuple(float(known.get(a, 1.0)) for a in layout.axes),
+        "translate": (0.0,) * len(layout.axes),
+        "units": tuple(units[a] if a in known else "pixel" for a in layout.axes),
+        "axis_labels": tuple(layout.axes),
+    }
+
+
+def kernel_kwargs(
+    image: Mapping[str, Any],
+    shape: Sequence[int],
+    kernel_shape: Sequence[int],
+    *,
+    ratio: Mapping[str, float],
+    cores: Mapping[str, Sequence[Span]] | None = None,
+) -> dict[str, Any]:
+    """Place the kernels over what they belong to, so that sliders move image and kernels.
+
+    One kernel for a whole axis of time or channels, or one plane for all planes, is stretched
+    over that axis. Kernels of one scope ``tile`` are stretched over their tiles:
+    scale = pixel size × core ÷ kernel, shifted by (scale − pixel size) ÷ 2. One kernel for all
+    has its true scale, and its centre lies at the image's centre.
+
+    Parameters
+    ----------
+    image : mapping
+        What `spatial_kwargs` or `own_kwargs` gave for the image.
+    shape, kernel_shape : ints
+        Of the image layer and of the kernels, or their mosaic; axes as in `image`.
+    ratio : {axis: voxel size of the kernel ÷ voxel size of the image}
+    cores : {axis: [(start, stop), …]} or None
+        Bounds of the tiles for a mosaic.
+    """
+    scales, shifts = [], []
+    rows = zip(image["axis_labels"], image["scale"], shape, kernel_shape, strict=True)
+    for axis, step, size, length in rows:
+        tiles = len(cores[axis]) if cores and axis in cores else 0
+        if cores is not None and tiles:
+            start, stop = cores[axis][0]
+            scale = step * (stop - start) / (length // tiles)
+            shift = (scale - step) / 2
+        elif length == size and axis not in "yx":
+            scale, shift = step, 0.0
+        elif length == 1 and axis not in "yx":
+            scale = step * size
+            shift = (scale - step) / 2
+        else:
+            scale = step * ratio.get(axis, 1.0)
+            shift = (size - 1) / 2 * step - length // 2 * scale
+        scales.append(scale)
+        shifts.append(shift)
+    return {**image, "scale": tuple(scales), "translate": _moved(image, shifts)}
+
+
+def part_of(image: Mapping[str, Any], starts: Sequence[int]) -> dict[str, Any]:
+    """Place a cut-out that begins at voxel `starts` of the image."""
+    shifts = [n * step for n, step in zip(starts, image["scale"], strict=True)]
+    return {**image, "translate": _moved(image, shifts)}
+
+
+def _moved(image: Mapping[str, Any], shifts: Sequence[float]) -> tuple[float, ...]:
+    """Add a shift along the image's own axes, which may be turned, to its place."""
+    rotate = np.asarray(image.get("rotate", np.eye(len(shifts))), float)
+    turned = rotate @ np.asarray(shifts) if rotate.shape == (len(shifts),) * 2 else shifts
+    return tuple(float(a + b) for a, b in zip(image["translate"], turned, strict=True))
+
+
+def correct(layer: napari.layers.Image, axes: str, pixel_size: Sizes) -> bool:
+    """Give the layer the axes and the voxel size (µm) that the user confirmed.
+
+    Otherwise original and result would lie in different places, or in different units. Where
+    nothing changes, nothing is touched. Says whether it changed the place or the unit.
+    """
+    if tuple(layer.axis_labels) != tuple(axes):
+        layer.axis_labels = tuple(axes)
+    from napari_deblur._napari.reading import pixel_size_of
+
+    before = dict(zip("zyx", pixel_size_of(layer, axes), strict=True))
+    wanted = dict(zip("zyx", pixel_size, strict=True))
+    scale, units = list(layer.scale), list(layer.units)
+    for i, axis in enumerate(axes):
+        size = wanted.get(axis)
+        unnamed = str(units[i]) == "pixel"
+        if size is None or (before[axis] == size and not unnamed):
+            continue
+        scale[i], units[i] = size, "um"
+    new_units = tuple(str(u) for u in units)
+    changed = tuple(scale) != tuple(layer.scale) or new_units != tuple(map(str, layer.units))
+    if changed:
+        layer.scale = tuple(scale)
+        layer.units = new_units
+    return changed

@@ -1,0 +1,148 @@
+"""What a layer says of its axes and voxel size, and how it becomes a `Stack`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur.opening import open_stack
+from napari_deblur.stack import Stack
+
+if TYPE_CHECKING:
+    import napari.layers
+
+    from napari_deblur.protocols import Kernel
+
+__all__ = ["axes_of", "finest", "kernel_of", "offered", "pixel_size_of", "size_in", "stack_of"]
+
+Sizes = tuple[float | None, float | None, float | None]
+
+WORDS = {"time": "t", "channel": "c", "channels": "c", "depth": "z", "plane": "z"}
+USUAL = {2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
+# More than any kernel; a layer of that size is an image.
+MOST_KERNEL = 2**24
+
+
+def offered(layer: Any) -> bool:
+    """Whether a layer can be deblurred: an image of at least two axes of real numbers."""
+    from napari.layers import Image, Labels
+
+    if not isinstance(layer, Image) or isinstance(layer, Labels):
+        return False
+    return layer.ndim >= 2 and np.dtype(layer.dtype).kind in "buif"
+
+
+def finest(layer: napari.layers.Image) -> Any:
+    """Give the array of a layer; of a pyramid the finest level."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def axes_of(layer: napari.layers.Image) -> str:
+    """Give a letter for each axis: from the labels where they say so, else the usual ones."""
+    labels = [str(label).strip().lower() for label in layer.axis_labels]
+    letters = [WORDS.get(label, label) for label in labels]
+    if set(letters) <= set("tczyx") and len(set(letters)) == layer.ndim:
+        return "".join(letters)
+    return USUAL.get(layer.ndim, "")
+
+
+def size_in(unit: Any, value: float, wanted: str) -> float | None:
+    """Turn a number with a unit of pint into µm or s; None where that has no meaning."""
+    from pint import DimensionalityError
+
+    try:
+        return float((value * (1 * unit)).to(wanted).magnitude)
+    except (DimensionalityError, AttributeError):
+        return None
+
+
+def pixel_size_of(layer: napari.layers.Image, axes: str) -> Sizes:
+    """Give (z, y, x) in µm.
+
+    Many readers set a scale and forget the unit: any scale but 1 is then taken for µm.
+    """
+    found: dict[str, float | None] = {}
+    for axis, scale, unit in zip(axes, layer.scale, layer.units, strict=False):
+        bare = None if scale == 1 else float(scale)
+        pixels = str(unit) in ("pixel", "dimensionless")
+        size = bare if pixels else size_in(unit, float(scale), "um")
+        found[axis] = size if size is not None and size > 0 and np.isfinite(size) else None
+    return found.get("z"), found.get("y"), found.get("x")
+
+
+def stack_of(
+    layer: napari.layers.Image, axes: str | None = None, pixel_size: Sequence[float | None] = ()
+) -> Stack:
+    """Give a layer as a stack, without reading its pixels.
+
+    Parameters
+    ----------
+    layer : Image layer
+        Of a pyramid the finest level is taken.
+    axes : str or None
+        A letter out of "tczyx" for each axis of the layer; None: as the layer says. Colours of
+        an RGB layer have no letter.
+    pixel_size : (z, y, x) in µm, or () to take the layer's
+
+    Raises
+    ------
+    ValueError
+        When the axes do not fit.
+    """
+    axes = (axes if axes is not None else axes_of(layer)).lower().strip()
+    strange = sorted(set(axes) - set("tczyx"))
+    if len(axes) != layer.ndim or strange or len(set(axes)) != len(axes):
+        example = USUAL.get(layer.ndim, "tczyx")
+        raise ValueError(
+            f'axes "{axes}" do not fit: "{layer.name}" has {layer.ndim} axes, so give '
+            f"{layer.ndim} of the letters t, c, z, y, x, such as {example}"
+        )
+    if layer.rgb and "c" in axes:
+        raise ValueError(
+            f'"{layer.name}" is in colour, so it can have no channels besides: use t or z for '
+            "that axis"
+        )
+    z, y, x = tuple(pixel_size) or pixel_size_of(layer, axes)
+    size = (z if "z" in axes else None, y, x)
+    data = finest(layer)
+    letters = axes + ("s" if layer.rgb else "")
+    stack = open_stack(data, letters, size if any(v is not None for v in size) else None)
+    step = None
+    if "t" in axes:
+        at = axes.index("t")
+        step = size_in(layer.units[at], float(layer.scale[at]), "s")
+    return replace(stack, name=layer.name, time_step=step if step else stack.time_step)
+
+
+def kernel_of(layer: napari.layers.Image) -> Kernel:
+    """Take a layer for a kernel, or for one kernel for each channel and frame.
+
+    The voxel size is the one in ``layer.metadata["kernel_pixel_size"]``, which our own kernels
+    have, else the layer's.
+
+    Raises
+    ------
+    ValueError
+        When it is too large for a kernel, in colour, or not a kernel at all.
+    """
+    from napari_deblur.protocols import Kernel
+
+    if layer.rgb:
+        raise ValueError(f'"{layer.name}" is in colour: a kernel has one number for each voxel')
+    if int(np.prod(finest(layer).shape, dtype=np.int64)) > MOST_KERNEL:
+        raise ValueError(
+            f'"{layer.name}" has {" × ".join(map(str, finest(layer).shape))} voxels, too many for '
+            "a kernel: choose the layer that shows the blur of a point"
+        )
+    own = layer.metadata.get("kernel_pixel_size")
+    stack = stack_of(layer, pixel_size=tuple(own) if own else ())
+    size = stack.pixel_size
+    full = None
+    if size and size[1] and size[2] and (size[0] or stack.shape[2] == 1):
+        full = (size[0] or 1.0, size[1], size[2])
+    frames, channels = stack.shape[:2]
+    array = np.stack([[stack.read(t, c) for c in range(channels)] for t in range(frames)])
+    return Kernel.cleaned(array, pixel_size=full)

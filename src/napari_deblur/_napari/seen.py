@@ -1,0 +1,133 @@
+"""A zarr array as napari wants to see it, read ahead so that the window never waits."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from itertools import product
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Seen"]
+
+# Decoded chunks that are kept, in bytes.
+KEPT = 2**28
+Chunk = tuple[int, ...]
+
+
+class Seen:
+    """A zarr array with its axes in another order; decoded chunks are kept for a while.
+
+    Not dask: napari keeps what dask computed, and would go on showing the old pixels after the
+    store was written. Decoding a chunk may take longer than the window should wait, so `reload`
+    does it in another thread before the layer is refreshed.
+
+    Parameters
+    ----------
+    base : zarr array
+    order : axes of `base` in the order to be shown; those that are left out have length 1
+    """
+
+    def __init__(self, base: Any, order: Sequence[int]) -> None:
+        self.base, self.order = base, tuple(order)
+        self.shape = tuple(int(base.shape[axis]) for axis in order)
+        self.chunks = tuple(int(base.chunks[axis]) for axis in order)
+        self.dtype = np.dtype(base.dtype)
+        self.ndim = len(self.shape)
+        self._kept: OrderedDict[Chunk, NDArray[Any]] = OrderedDict()
+        self._lock = Lock()
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all voxels, unpacked."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001
+        return self[...].astype(dtype or self.dtype, copy=False)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        picks = self._picks(key)
+        spans = [(min(p, default=0), max(p, default=-1) + 1) for p in map(_range, picks)]
+        whole = np.empty([stop - start for start, stop in spans], self.dtype)
+        touched = [range(a // c, -(-b // c)) for (a, b), c in zip(spans, self.chunks, strict=True)]
+        for chunk in product(*touched) if whole.size else ():
+            corner = [i * c for i, c in zip(chunk, self.chunks, strict=True)]
+            ends = [min(f + c, n) for f, c, n in zip(corner, self.chunks, self.shape, strict=True)]
+            boxes = [
+                (max(a, first), min(b, last))
+                for (a, b), first, last in zip(spans, corner, ends, strict=True)
+            ]
+            to = tuple(slice(a - s, b - s) for (a, b), (s, _) in zip(boxes, spans, strict=True))
+            of = tuple(slice(a - f, b - f) for (a, b), f in zip(boxes, corner, strict=True))
+            whole[to] = self._chunk(chunk)[of]
+        return whole[tuple(0 if isinstance(p, int) else _step(p) for p in picks)]
+
+    def reload(self, chunk: Iterable[int]) -> None:
+        """Read a chunk anew; for any thread."""
+        chunk = tuple(chunk)
+        block = self._read(chunk)
+        with self._lock:
+            self._keep(chunk, block)
+
+    def forget(self) -> None:
+        """Read all anew when it is wanted next."""
+        with self._lock:
+            self._kept.clear()
+
+    def _chunk(self, chunk: Chunk) -> NDArray[Any]:
+        with self._lock:
+            if chunk in self._kept:
+                self._kept.move_to_end(chunk)
+                return self._kept[chunk]
+        block = self._read(chunk)
+        with self._lock:
+            # Another thread may have reloaded it meanwhile: what that read is newer.
+            if chunk not in self._kept:
+                self._keep(chunk, block)
+            return self._kept.get(chunk, block)
+
+    def _keep(self, chunk: Chunk, block: NDArray[Any]) -> None:
+        self._kept[chunk] = block
+        self._kept.move_to_end(chunk)
+        while len(self._kept) > 1 and sum(b.nbytes for b in self._kept.values()) > KEPT:
+            self._kept.popitem(last=False)
+
+    def _read(self, chunk: Chunk) -> NDArray[Any]:
+        where: list[Any] = [0] * len(self.base.shape)
+        for axis, i, c in zip(self.order, chunk, self.chunks, strict=True):
+            where[axis] = slice(i * c, (i + 1) * c)
+        block = np.asarray(self.base[tuple(where)])
+        left = sorted(self.order)
+        return block.transpose([left.index(axis) for axis in self.order])
+
+    def _picks(self, key: Any) -> list[int | range]:
+        keys = key if isinstance(key, tuple) else (key,)
+        if any(k is Ellipsis for k in keys):
+            at = next(i for i, k in enumerate(keys) if k is Ellipsis)
+            fill = (slice(None),) * (self.ndim - len(keys) + 1)
+            keys = keys[:at] + fill + keys[at + 1 :]
+        keys = keys + (slice(None),) * (self.ndim - len(keys))
+        picks: list[int | range] = []
+        for k, n in zip(keys, self.shape, strict=True):
+            picked = range(n)[k if isinstance(k, slice) else int(k)]
+            picks.append(picked)
+        return picks
+
+
+def _range(pick: int | range) -> range:
+    return range(pick, pick + 1) if isinstance(pick, int) else pick
+
+
+def _step(pick: range) -> slice:
+    return slice(None, None, pick.step)

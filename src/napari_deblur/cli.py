@@ -1,0 +1,289 @@
+"""``napari-deblur``: everything from the command line.
+
+Exit status: 0 all is well; 1 wrong input, or stopped and to be continued; 2 wrong usage; 3 finished,
+but some tiles failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_deblur import options as o
+from napari_deblur import printing
+from napari_deblur.options import told
+
+if TYPE_CHECKING:
+    from napari_deblur.batch import Progress
+    from napari_deblur.job import Job
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Deconvolution of microscope stacks of any size, with the blur kernel known or found.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+Input = Annotated[str, typer.Argument(help="OME-Zarr, zarr, TIFF or a picture; path or URL.")]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+@app.command()
+@told
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("napari-deblur-demo"),
+    view: Annotated[bool, typer.Option("--view", help="Show the result in napari.")] = False,
+    debug: o.Debug = False,
+) -> None:
+    """Deblur a real stack that comes with the package, and draw a report."""
+    from napari_deblur import demonstration
+
+    if view:
+        demonstration.must_have_napari()
+    job = demonstration.job(out)
+    printing.say(f"$ {job.command()}")
+    last = _run(job, {"overwrite": True})
+    assert last is not None
+    for line in demonstration.story(job):
+        printing.say(line)
+    if view:
+        demonstration.view(job)
+
+
+@app.command()
+@told
+def info(
+    input: Input,
+    axes: o.Axes = None,
+    pixel_size: o.PixelSize = None,
+    level: o.Level = None,
+    series: o.Series = None,
+    field: o.Field = None,
+    debug: o.Debug = False,
+) -> None:
+    """Say what is in a file or store, or how a result was made."""
+    from napari_deblur import describing
+    from napari_deblur.results import open_result
+
+    given = {"axes": axes, "pixel_size": pixel_size, "level": level, "series": series}
+    job = _job({**given, "field": field, "input": input})
+    printing.table(describing.of_stack(job.open()))
+    try:
+        result = open_result(input)
+    except (ValueError, OSError):
+        return  # an image, not a result of ours
+    printing.say()
+    printing.table(describing.of_result(result))
+
+
+@app.command("list")
+@told
+def list_(debug: o.Debug = False) -> None:
+    """List the methods, optical models and readers, one line each."""
+    from napari_deblur import describing
+    from napari_deblur.registry import methods, psfs, readers
+
+    for n, catalogue in enumerate((methods, psfs, readers)):
+        printing.say(("\n" if n else "") + typer.style(catalogue.folder, bold=True))
+        printing.table((f"  {name}", text) for name, text in describing.of_catalogue(catalogue))
+
+
+@app.command()
+@told
+def estimate(
+    context: typer.Context,
+    input: Input,
+    kernel: Annotated[Path, typer.Argument(help="Where the kernel goes: .tif or .npz.")],
+    method: o.MethodName = None,
+    set_: o.Parameters = None,
+    shape: o.Shape = None,
+    axes: o.Axes = None,
+    pixel_size: o.PixelSize = None,
+    channels: o.Channels = None,
+    times: o.Times = None,
+    region: o.Regions = None,
+    level: o.Level = None,
+    series: o.Series = None,
+    field: o.Field = None,
+    device: o.Device = None,
+    overwrite: o.Overwrite = False,
+    debug: o.Debug = False,
+) -> None:
+    """Find the blur kernel of each channel and write it to a file."""
+    from napari_deblur import describing, outputs
+    from napari_deblur.kernels import save_kernel
+    from napari_deblur.protocols import Kernel
+
+    job = _job({**context.params, "kernel": None})
+    targets = outputs.kernel_targets(kernel, job.open(), overwrite=overwrite)
+    printing.note(f"finding the kernel with {job.method} …")
+    found = job.estimate()
+    for c, target in enumerate(targets):
+        report = found.report.get("channels", [found.report] * len(targets))[c]
+        save_kernel(Kernel(found.at(0, c), found.pixel_size, report), target)
+    printing.table(describing.of_kernel(found))
+    printing.table(describing.of_search(found))
+    for target in targets:
+        printing.say(f"wrote {target}")
+
+
+@app.command()
+@told
+def run(
+    context: typer.Context,
+    input: Annotated[str | None, typer.Argument(help="A stack, or a job.toml.")] = None,
+    output: Annotated[
+        str | None, typer.Argument(help=".deblur.zarr or .tif; default: NAME.deblur.zarr.")
+    ] = None,
+    method: o.MethodName = None,
+    set_: o.Parameters = None,
+    scope: o.Scope = None,
+    kernel: o.KernelFile = None,
+    kernel_pixel_size: o.KernelPixelSize = None,
+    shape: o.Shape = None,
+    axes: o.Axes = None,
+    pixel_size: o.PixelSize = None,
+    channels: o.Channels = None,
+    times: o.Times = None,
+    region: o.Regions = None,
+    level: o.Level = None,
+    series: o.Series = None,
+    field: o.Field = None,
+    gamma: o.Gamma = None,
+    tile: o.TileShape = None,
+    seam: o.Seam = None,
+    accept_seam: o.AcceptSeam = False,
+    memory: o.Memory = None,
+    dtype: o.Dtype = None,
+    no_background: o.NoBackground = False,
+    device: o.Device = None,
+    workers: o.Workers = 0,
+    scheduler: o.Scheduler = None,
+    plan: o.PlanOnly = False,
+    replay: o.Replay = None,
+    resume: o.Resume = True,
+    overwrite: o.Overwrite = False,
+    fail_fast: o.FailFast = False,
+    debug: o.Debug = False,
+) -> None:
+    """Deblur a stack: find the kernel, or take the one that is given, and restore.
+
+    A job.toml holds the same options; those given here go before it.
+    """
+    how = {"workers": workers, "scheduler": scheduler, "fail_fast": fail_fast}
+    how |= {"resume": resume, "overwrite": overwrite}
+    if replay is not None:
+        last = _replay(replay, input, o.asked(context.params), how, plan_only=plan)
+    elif input is None:
+        raise typer.BadParameter(
+            "say what to deblur: a stack, a job.toml, or --replay STORE", param_hint="INPUT"
+        )
+    else:
+        last = _run(_job(context.params), how, plan_only=plan)
+    if last is not None and last.failed:
+        raise typer.Exit(3)
+
+
+@app.command()
+@told
+def verify(
+    store: Annotated[Path, typer.Argument(help="A result, finished or not.")],
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Delete damaged chunks, for a run to restore.")
+    ] = False,
+    debug: o.Debug = False,
+) -> None:
+    """Read a result again, every byte, and compare it with what was written."""
+    from napari_deblur import verifying
+
+    findings = list(verifying.verify(store))
+    for finding in findings:
+        printing.say(str(finding))
+    damaged = [finding for finding in findings if finding.is_damage]
+    if discard and damaged:
+        count = verifying.discard(store, damaged)
+        printing.say(f"{count} damaged chunks were deleted: run the same again to restore them")
+    if damaged:
+        raise typer.Exit(1)
+    printing.say(f"{store} is sound" + (", but not complete" if findings else " and complete"))
+
+
+def _job(params: Mapping[str, Any]) -> Job:
+    """Make a job of the options, or of a job file and the options that go before it."""
+    import dataclasses
+
+    from napari_deblur import words
+    from napari_deblur.job import Job
+    from napari_deblur.registry import methods
+
+    given = o.asked(params)
+    asked = given.pop("parameters", {})
+    address = given.pop("input")
+    job = Job.load(address) if address.endswith(".toml") else Job(address)
+    job = dataclasses.replace(job, **given)
+    kept = {} if "method" in given else job.parameters  # those of another method don't fit
+    typed = words.typed(methods[job.method], asked) if asked else {}
+    return dataclasses.replace(job, parameters={**kept, **typed})
+
+
+def _run(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progress | None:
+    """Plan a job and do it; give the last progress, or None for a plan alone."""
+    from napari_deblur import describing, outputs
+
+    fresh = how.get("overwrite", False)
+    if not plan_only:
+        outputs.refuse_existing(job.output_path, overwrite=fresh)
+    plan = printing.decided(job.planning(resume=not fresh))
+    if plan_only:
+        printing.table(describing.of_plan(plan))
+        printing.table({"output": str(job.output_path)})
+        return None
+    return _done(job.run(plan, **how), job.output_path)
+
+
+def _replay(
+    store: str, to: str | None, asked: Mapping[str, Any], how: Mapping[str, Any], *, plan_only: bool
+) -> Progress | None:
+    """Run a stored plan again, to another place."""
+    from napari_deblur import batch, describing, outputs
+    from napari_deblur.results import open_result
+
+    if extra := sorted(set(asked) - {"input"}):
+        raise typer.BadParameter(
+            f"the plan of {store} is fixed and takes no {extra[0]}: leave it out, or run anew",
+            param_hint="--replay",
+        )
+    plan = batch.replay(store)
+    output = Path(to) if to else outputs.suggested_output(store, "replay")
+    if plan_only:
+        printing.table(describing.of_plan(plan))
+        return None
+    outputs.refuse_existing(output, overwrite=how["overwrite"])
+    return _done(batch.run(plan, output, job=open_result(store).job, **how), output)
+
+
+def _done(run: Iterator[Progress], output: Path) -> Progress:
+    """Follow a run, and say where its result is."""
+    from napari_deblur import export, system
+
+    with system.stopping_on_signals():
+        last = printing.followed(run)
+    if last.clipped:
+        printing.note(f"{last.clipped} voxels were brighter than the output's type can say")
+    what = "incomplete" if last.failed else "done"
+    printing.say(f"{what} in {printing.lasting(last.seconds)}: {output}")
+    if output.suffix != ".zarr":
+        printing.say(f"kernels: {export.kernels_path(output)}")
+    return last
+
+
+if __name__ == "__main__":
+    main()

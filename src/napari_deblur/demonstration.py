@@ -1,0 +1,72 @@
+"""What ``napari-deblur demo`` does: blind deconvolution of a real stack, with a report to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_deblur.job import Job
+
+if TYPE_CHECKING:
+    from napari_deblur.results import Result
+
+__all__ = ["job", "must_have_napari", "story", "view"]
+
+# Small enough to be found well within seconds, wide enough for the blur of the sample.
+SHAPE = (15, 15, 15)
+
+
+def job(out: Path) -> Job:
+    """Give the job of the demonstration, whose results go into the folder `out`."""
+    from napari_deblur.data import sample_path
+
+    out.mkdir(parents=True, exist_ok=True)
+    source = sample_path()
+    return Job(str(source), str(out / f"{source.stem}.deblur.zarr"), shape=SHAPE)
+
+
+def story(job: Job) -> Iterator[str]:
+    """Write the report and the kernel beside the result, and say where everything lies."""
+    from napari_deblur.kernels import save_kernel
+    from napari_deblur.report import write_report
+    from napari_deblur.results import open_result
+
+    store = job.output_path
+    picture = store.with_name("report.png")
+    kernel = store.with_name("kernel.tif")
+    write_report(store, picture)
+    save_kernel(open_result(store).plan.kernel, kernel)
+    yield f"  input   {job.input}"
+    yield f"  result  {store}"
+    yield f"  kernel  {kernel}"
+    yield f"  report  {picture}"
+
+
+def must_have_napari() -> None:
+    """Raise RuntimeError, with the way out, if there is no napari."""
+    if find_spec("napari") is None:
+        raise RuntimeError(
+            'napari is not installed, and --view needs it: pip install "napari-deblur[all]"'
+        )
+
+
+def view(job: Job) -> None:
+    """Show input, result and kernel in napari, until its window is closed."""
+    import napari
+
+    from napari_deblur.results import open_result
+
+    result = open_result(job.output_path)
+    stack = job.open()
+    size = _scale(result)
+    viewer = napari.Viewer(title="napari-deblur demo")
+    viewer.add_image(stack.data, name=stack.name, scale=size)
+    viewer.add_image(list(result.levels), name=f"{stack.name} deblurred", scale=size)
+    viewer.add_image(result.plan.kernel.at(), name="kernel", scale=size, visible=False)
+    napari.run()
+
+
+def _scale(result: Result) -> tuple[float, ...]:
+    return tuple(value or 1.0 for value in result.pixel_size or (1.0, 1.0, 1.0))

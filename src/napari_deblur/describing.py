@@ -1,0 +1,177 @@
+"""Stacks, plans, results, kernels and catalogues in a few lines, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import starmap
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_deblur.plans import Plan
+    from napari_deblur.protocols import Kernel
+    from napari_deblur.registry import Registry
+    from napari_deblur.results import Result
+    from napari_deblur.stack import Stack
+
+__all__ = ["of_catalogue", "of_kernel", "of_plan", "of_result", "of_search", "of_stack", "size"]
+
+Rows = Iterator[tuple[str, str]]
+# A Gaussian's full width at half maximum, in standard deviations.
+FULL_WIDTH = 2.3548
+
+
+def size(count: float) -> str:
+    """Say how many bytes: ``12 kB``, ``3.4 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _by(values: Any, separator: str = " × ") -> str:
+    return separator.join("?" if v is None else f"{v:.4g}" for v in values)
+
+
+def of_stack(stack: Stack) -> Rows:
+    """Say what a reader saw."""
+    source = stack.source
+    if source is not None:
+        yield "input", source.address
+        yield "reader", source.reader
+    shape = [n for axis, n in zip("tczyx", stack.shape, strict=True) if axis in stack.axes]
+    yield "axes", ", ".join(starmap("{} {}".format, zip(stack.axes, shape, strict=True)))
+    yield "type", f"{stack.dtype}, {size(stack.nbytes)}{', colour' if stack.rgb else ''}"
+    known = stack.pixel_size is not None
+    yield "voxel size", f"{_by(stack.pixel_size)} µm (z, y, x)" if known else "not stated"
+    if stack.time_step is not None:
+        yield "time step", f"{stack.time_step:g} s"
+    for c, channel in enumerate(stack.channels if not stack.rgb else ()):
+        facts = [channel.name, channel.color]
+        facts += [f"emission {channel.emission:g} µm" if channel.emission else None]
+        facts += [f"excitation {channel.excitation:g} µm" if channel.excitation else None]
+        if any(facts):
+            yield f"channel {c}", ", ".join(filter(None, facts))
+    optics = stack.optics
+    names = {"na": "NA", "n_immersion": "n immersion", "n_sample": "n sample", "magnification": ""}
+    said = [
+        f"{label} {value:g}" if label else f"{value:g} ×"
+        for name, label in names.items()
+        if (value := getattr(optics, name)) is not None
+    ]
+    yield "optics", ", ".join(said) or "not stated"
+    yield "chunks", f"{_by(stack.pixels.chunks)} (z, y, x)"
+    yield "levels", str(stack.levels)
+
+
+def of_plan(plan: Plan) -> Rows:
+    """Say what a plan is going to do, and what it costs."""
+    from napari_deblur.plans import parameters_of
+
+    grid, layout = plan.grid, plan.layout
+    yield "input", plan.source.address if plan.source else layout.name
+    parameters = parameters_of(plan.channels[0].method)
+    name = parameters.pop("name")
+    yield "method", name + "".join(f", {k} {_number(v)}" for k, v in parameters.items())
+    if len({repr(channel.method) for channel in plan.channels}) > 1:
+        yield "", "(these are the numbers of channel 0; the other channels have their own)"
+    frames, channels = plan.kernel.array.shape[:2]
+    yield "scope", f"{plan.scope}: " + (
+        "each tile finds its own kernel"
+        if plan.finds_kernels
+        else f"{frames * channels} kernel{'s' if frames * channels > 1 else ''}"
+    )
+    yield from of_kernel(plan.kernel)
+    counts = " × ".join(map(str, grid.counts))
+    yield "tiles", f"{len(plan)} ({counts} along t, c, z, y, x) of {_by(grid.core)} voxels"
+    cut = [a for a, n, c in zip("zyx", grid.shape[2:], grid.core, strict=True) if c < n]
+    halo = ", ".join(f"{a} {h}" for a, h in zip("zyx", grid.halo, strict=True) if a in cut)
+    yield "halo", halo or "none: nothing is cut"
+    if plan.expected_seam is None:
+        yield "seam", "none: nothing is cut" if not cut else "0: the method needs no halo"
+    else:
+        yield "seam", f"{plan.expected_seam:.1g} of the peak expected, {plan.seam:g} allowed"
+    yield "device", f"{plan.device}, {size(plan.memory)} for each task"
+    tile, stack = prod(grid.tile_shape) * len(plan), prod(grid.shape)
+    iterations = getattr(plan.channels[0].method, "iterations", 0)
+    times = f" × {iterations} iterations" if iterations else ""
+    share = f" ({tile / stack:.2g} × the stack)" if cut else ""
+    yield "work", f"{tile:.3g} voxels with halos{share}{times}"
+    yield "output", f"{plan.dtype}, up to {size(plan.disk)} on the disk" + (
+        "" if plan.keep_background else ", without the background"
+    )
+    yield "key", plan.key[:12]
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def of_kernel(kernel: Kernel) -> Rows:
+    """Say how large kernels are, how wide, and where their centres of mass lie."""
+    for t, c in np.ndindex(kernel.array.shape[:2]):
+        if t not in (0, kernel.array.shape[0] - 1):
+            continue
+        several = kernel.array.shape[0] * kernel.array.shape[1] > 1
+        label = f"kernel t {t}, c {c}" if several else "kernel"
+        axes = range(3) if kernel.shape[0] > 1 else range(1, 3)
+        names = ", ".join("zyx"[a] for a in axes)
+        unit, scale = ("px", (1.0,) * 3) if kernel.pixel_size is None else ("µm", kernel.pixel_size)
+        wide = [w * s for w, s in zip(widths(kernel, t, c), scale, strict=True)]
+        centre = kernel.centroid(t, c)
+        yield label, f"{_by(kernel.shape)} voxels (z, y, x)"
+        yield "  width", f"{_by(wide[a] for a in axes)} {unit} ({names}; 2.35 × standard deviation)"
+        yield "  centre", f"{_by((round(centre[a], 2) for a in axes), ', ')} px off the middle"
+
+
+def widths(kernel: Kernel, t: int = 0, c: int = 0) -> tuple[float, ...]:
+    """Give the full widths (z, y, x) in pixels of a Gaussian with the kernel's second moments."""
+    one, centre = kernel.at(t, c).astype(np.float64), kernel.centroid(t, c)
+    found = []
+    for axis, (n, middle) in enumerate(zip(one.shape, centre, strict=True)):
+        share = one.sum(axis=tuple(a for a in range(3) if a != axis))
+        offsets = np.arange(n) - n // 2 - middle
+        found.append(FULL_WIDTH * float(np.sqrt((share * offsets**2).sum() / share.sum())))
+    return tuple(found)
+
+
+def of_search(kernel: Kernel) -> Rows:
+    """Say where kernels were found: voxels of the stack, z, y, x."""
+    reports = kernel.report.get("channels", [kernel.report])
+    for c, report in enumerate(reports):
+        for region in report.get("samples", []):
+            place = ", ".join(f"{start}:{stop}" for start, stop in region)
+            yield "found in" + (f" channel {c}" if len(reports) > 1 else ""), place
+
+
+def of_result(result: Result) -> Rows:
+    """Say what a result of ours is."""
+    yield "result", str(result.path)
+    failed = f", {len(result.failed)} tiles failed" if result.failed else ""
+    yield "complete", "yes" if result.complete else f"no{failed}: run the same again to go on"
+    versions = result.attributes["versions"]
+    yield "made by", f"napari-deblur {versions['napari-deblur']} on {result.attributes['cpu']}"
+    yield from of_plan(result.plan)
+
+
+def of_catalogue(registry: Registry) -> Rows:
+    """Give one line for each class of a catalogue: its name, and what it says of itself."""
+    kinds = {name: _kind(registry, registry[name]) for name in registry}
+    width = max(map(len, kinds.values()), default=0)
+    for name, kind in kinds.items():
+        first = (registry[name].__doc__ or "").strip().partition("\n")[0]
+        yield name, f"{kind:<{width}}  {first}" if width else first
+
+
+def _kind(registry: Registry, cls: Any) -> str:
+    """Tell what a class is for: which files a reader opens, what a method finds or restores."""
+    if registry.folder == "readers":
+        return " ".join(cls.patterns)
+    if registry.folder != "methods":
+        return ""
+    finds = ["finds kernels"] if hasattr(cls, "estimate") else []
+    restores = ["restores"] if any("__call__" in vars(base) for base in cls.__mro__) else []
+    return " + ".join(finds + restores)

@@ -1,0 +1,155 @@
+"""One channel's kernel, found on a few samples; and where the search starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur import sampling
+from napari_deblur.facts import facts_of
+from napari_deblur.kernel_sets import complete_size
+from napari_deblur.protocols import Blur, Facts, Kernel, Sample
+
+if TYPE_CHECKING:
+    from napari_deblur.stack import Stack
+
+__all__ = ["Views", "blur_of", "default_shape", "estimated", "start_of", "views_of"]
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """One channel (or the luma of a picture in colour): where to look, and its facts."""
+
+    stack: Stack
+    channel: int
+    seen: sampling.Look
+    facts: Facts
+
+    def samples(
+        self, *, solid: bool, blur: Blur | None, most: int, times: tuple[int, ...] | None = None
+    ) -> list[Sample]:
+        """Read the best samples, of some frames only if wanted, on the blur's device."""
+        places = sampling.best(self.seen, times=times, most=most)
+        if not places and times is not None:
+            places = [(times[0], box) for _, box in sampling.best(self.seen, most=most)]
+        made = [
+            sampling.sample(self.stack, self.channel, place, self.facts, blur, solid=solid)
+            for place in places
+        ]
+        with_data = [s for s in made if bool(s.tile.isfinite().any())]
+        if not with_data:
+            raise ValueError(
+                f"channel {self.channel} has no valid pixel in any sample, all are NaN, infinite "
+                "or saturated: check the file, or give facts=Facts(saturation=…)"
+            )
+        if blur is None:
+            return with_data
+        return [replace(s, tile=s.tile.to(blur.basis.device)) for s in with_data]
+
+    def gains(self) -> tuple[float, ...]:
+        """Give a brightness factor for each frame."""
+        return sampling.brightness(self.stack, self.channel, self.seen, self.facts)
+
+
+def views_of(stack: Stack, *, solid: bool, given: Facts, gamma: str) -> dict[int, Views]:
+    """Look at each channel; of a picture in colour, at its luma alone."""
+    if stack.rgb:
+        luma = sampling.luma_of(stack, gamma)
+        seen = sampling.look(luma, 0, solid=solid)
+        return {0: Views(luma, 0, seen, facts_of(stack, 0, seen.planes, given))}
+    views = {}
+    for c in range(stack.shape[1]):
+        seen = sampling.look(stack, c, solid=solid)
+        views[c] = Views(stack, c, seen, facts_of(stack, c, seen.planes, given))
+    return views
+
+
+def default_shape(stack: Stack, facts: Facts) -> Triple:
+    """Choose the shape of a kernel to be found: three Airy radii from the optics, or 15 px.
+
+    Odd along each axis, and no larger than the image.
+    """
+    nz, ny, nx = stack.shape[2:]
+    na = facts.na or stack.optics.na
+    wavelength = facts.wavelength or stack.channels[0].emission
+    index = facts.n_immersion or stack.optics.n_immersion or 1.515
+    size = complete_size(stack.pixel_size)
+    if na and wavelength and size is not None:
+        across = 3 * 0.61 * wavelength / na
+        along = 2 * index * wavelength / na**2
+        z, y, x = along / size[0], across / size[1], across / size[2]
+    else:
+        z, y, x = 7.0, 7.0, 7.0
+    depth = _odd(z, nz) if nz > 1 else 1
+    return depth, _odd(y, ny), _odd(x, nx)
+
+
+def _odd(radius: float, size: int) -> int:
+    wanted = 2 * min(max(int(np.ceil(radius)), 3), 30) + 1
+    return int(min(wanted, size - 1 + size % 2))
+
+
+def estimated(
+    views: Views, estimator: Any, shape: Triple, first: Kernel | None, scope: str, device: str
+) -> Kernel:
+    """Find the kernel of one channel, or one for each of its frames, each from the one before."""
+    solid = shape[0] > 1
+    frames = views.stack.shape[0]
+    # Four crops, or two volumes, carry enough structure; more only cost time.
+    most = 2 if solid else 4
+
+    def find(samples: list[Sample], start: Kernel | None) -> Kernel:
+        moved = [replace(s, tile=s.tile.to(device)) for s in samples]
+        found = estimator.resolved(moved).estimate(moved, shape, start)
+        size = complete_size(views.stack.pixel_size)
+        return Kernel(found.array, size, found.report)
+
+    start = first if first is not None else _optical(views, shape)
+    if scope != "channel-time":
+        return find(views.samples(solid=solid, blur=None, most=most), start)
+    kernels = []
+    for t in range(frames):
+        start = find(views.samples(solid=solid, blur=None, most=most, times=(t,)), start)
+        kernels.append(start)
+    return Kernel(
+        np.concatenate([k.array for k in kernels]),
+        start.pixel_size if start else None,
+        kernels[0].report,
+    )
+
+
+def _optical(views: Views, shape: Triple) -> Kernel | None:
+    """Give the diffraction limit as a start, where the optics are known."""
+    from napari_deblur.psfs.gaussian import Gaussian
+
+    facts, size = views.facts, complete_size(views.stack.pixel_size)
+    if facts.na is None or facts.wavelength is None or size is None:
+        return None
+    model = Gaussian.from_optics(facts.na, facts.wavelength, facts.n_immersion or 1.515)
+    return model(shape, size)
+
+
+def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) -> Kernel:
+    """Give the kernel that each tile starts from."""
+    from napari_deblur.psfs.gaussian import Gaussian
+
+    if first is not None:
+        return first
+    size = complete_size(stack.pixel_size)
+    optical = _optical(views, shape)
+    if optical is not None:
+        return optical
+    narrow = Gaussian(sigma=(3.0, 1.0, 1.0))(shape, (1.0, 1.0, 1.0))
+    return Kernel(narrow.array, size, narrow.report)
+
+
+def blur_of(kernel: Kernel, c: int, device: str) -> Blur:
+    """Give the blur of a channel's first frame."""
+    import torch
+
+    array = torch.from_numpy(kernel.at(0, c if kernel.array.shape[1] > 1 else 0).copy())
+    return Blur((array if array.shape[0] == 1 else array[None]).to(device))

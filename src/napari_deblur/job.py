@@ -1,0 +1,336 @@
+"""A job: what is asked for, as plain data. TOML, command line and form say the same thing.
+
+How many processes do it, and whether it goes on or starts anew, belongs to a run and not to the
+job: the result does not depend on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import tomllib
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from napari_deblur import words
+from napari_deblur.registry import methods
+
+if TYPE_CHECKING:
+    from napari_deblur.batch import Progress
+    from napari_deblur.plans import Plan
+    from napari_deblur.protocols import Kernel
+    from napari_deblur.stack import Stack
+
+__all__ = ["Job"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is asked for; the options of ``napari-deblur run``, by the same names.
+
+    Parameters
+    ----------
+    input : path or URL
+    output : path
+        None: `suggested_output`.
+    method : str
+        A name of the catalogue.
+    parameters : mapping
+        Of the method; what is not there has its default.
+    kernel : file, or {channel: file}
+        Channels by name or by number.
+    times, region : str
+        ``0,2,5:8`` and ``z0:z1,y0:y1,x0:x1``; an end that is left out is the stack's.
+    channels : names or numbers
+    tile, shape, pixel_size, kernel_pixel_size : (z, y, x) or (y, x)
+    memory : bytes, or ``4GB``
+
+    The rest is as in `planning` and `open_stack`.
+    """
+
+    input: str
+    output: str | None = None
+    method: str = "blind-richardson-lucy"
+    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scope: str = "channel"
+    kernel: str | Mapping[str, str] | None = None
+    kernel_pixel_size: tuple[float, ...] | None = None
+    shape: tuple[int, ...] | None = None
+    axes: str | None = None
+    pixel_size: tuple[float, ...] | None = None
+    channels: tuple[int | str, ...] | None = None
+    times: str | None = None
+    region: str | None = None
+    level: int = 0
+    series: int | None = None
+    field: str | None = None
+    tile: tuple[int, ...] | None = None
+    seam: float = 1e-3
+    accept_seam: bool = False
+    memory: int | str | None = None
+    device: str = "auto"
+    dtype: str | None = None
+    gamma: str = "linear"
+    keep_background: bool = True
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        for name in ("tile", "shape", "pixel_size", "kernel_pixel_size"):
+            values = getattr(self, name)
+            if values is not None and (len(values) not in (2, 3) or not all(v > 0 for v in values)):
+                raise ValueError(
+                    f"{name} is {tuple(values)}: give z, y, x or y, x, each above 0"
+                )
+        if self.memory is not None:
+            words.bytes_of(self.memory)
+
+    # As data ------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data: the input, the method, and all else that is not the default."""
+        plain = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name in ("input", "method")
+            or getattr(self, f.name) != (f.default if f.name != "parameters" else {})
+        }
+        data: dict[str, Any] = json.loads(json.dumps(plain))
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "the job") -> Self:
+        """Make the job that `to_dict` described; ValueError names what is wrong in `where`."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            # By way of JSON: strict, but lists become tuples.
+            text = json.dumps(data, default=str)
+            return TypeAdapter(cls).validate_json(text, strict=True)
+        except ValidationError as error:
+            raise ValueError(_sentence(dict(error.errors()[0]), data, where)) from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a TOML file; relative paths in it are relative to it."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f'there is no job "{path}"')
+        try:
+            data = tomllib.loads(path.read_text("utf-8"))
+        except ValueError as error:
+            raise ValueError(f'"{path}" is no TOML file: {error}') from error
+        return cls.from_dict(data, f'"{path.name}"').resolved(path.parent)
+
+    def save(self, path: str | Path) -> None:
+        """Write a TOML file, with absolute paths."""
+        import tomli_w
+
+        text = tomli_w.dumps(self.resolved().to_dict())
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+
+    def resolved(self, folder: str | Path = ".") -> Self:
+        """Make relative paths absolute, taken from `folder`."""
+        kernel: Any = self.kernel
+        if isinstance(kernel, Mapping):
+            kernel = {channel: _absolute(file, folder) for channel, file in kernel.items()}
+        elif kernel is not None:
+            kernel = _absolute(kernel, folder)
+        output = None if self.output is None else _absolute(self.output, folder)
+        new = {"input": _absolute(self.input, folder), "output": output, "kernel": kernel}
+        return dataclasses.replace(self, **new)
+
+    def command(self) -> str:
+        """Give the command line that does the same."""
+        line = ["napari-deblur", "run", self.input, *([self.output] if self.output else [])]
+        data = self.to_dict()
+        for name in ("input", "output", "kernel", "parameters"):
+            data.pop(name, None)
+        if isinstance(self.kernel, Mapping):
+            for channel, file in self.kernel.items():
+                line += ["--kernel", f"{channel}={file}"]
+        elif self.kernel is not None:
+            line += ["--kernel", self.kernel]
+        for name, value in data.items():
+            if name == "keep_background":
+                line.append("--no-background")
+            elif value is True:
+                line.append(f"--{name.replace('_', '-')}")
+            else:
+                line += [f"--{name.replace('_', '-')}", _as_word(value)]
+        for name, value in self.parameters.items():
+            line += ["--set", f"{name}={_as_word(value)}"]
+        return shlex.join(line)
+
+    # As work ------------------------------------------------------------------------------------
+
+    def open(self) -> Stack:
+        """Open what is to be restored: the frames, channels and region that were asked for."""
+        from napari_deblur.opening import open_stack
+
+        stack = open_stack(
+            self.input,
+            self.axes,
+            self.pixel_size,
+            series=self.series,
+            level=self.level,
+            field=self.field,
+        )
+        times = None if self.times is None else words.indices(self.times, stack.shape[0], "time")
+        channels = self.channels and [_channel(stack, key) for key in self.channels]
+        region: Any = None if self.region is None else words.spans(self.region, stack.shape[2:])
+        if times is None and channels is None and region is None:
+            return stack
+        return stack.selected(times=times, channels=channels, region=region)
+
+    def restorer(self) -> Any:
+        """Make the method, with its parameters."""
+        return words.made(methods[self.method], self.parameters)
+
+    def kernels(self, stack: Stack) -> Kernel | dict[int, Kernel] | None:
+        """Read the kernels: one for all channels of `stack`, or one for each."""
+        from napari_deblur.kernels import load_kernel
+
+        if self.kernel is None:
+            return None
+        size: Any = self.kernel_pixel_size
+        if size is not None and len(size) == 2:
+            size = (1.0, *size)  # a kernel of y, x has one plane, however thick
+        if not isinstance(self.kernel, Mapping):
+            return load_kernel(self.kernel, pixel_size=size)
+        named = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
+        picked = stack.source.channels if stack.source and stack.source.channels else None
+        numbered = {str(n): c for c, n in enumerate(picked or range(stack.shape[1]))}
+        found = {}
+        for key, file in self.kernel.items():
+            if key not in named | numbered:
+                raise ValueError(
+                    f'there is no channel "{key}" for the kernel {file}; there are: '
+                    f"{', '.join([*numbered, *named])}"
+                )
+            found[(numbered | named)[key]] = load_kernel(file, pixel_size=size)
+        return found
+
+    def asked(self, stack: Stack) -> dict[str, Any]:
+        """Give the arguments of `planning` for this stack."""
+        if self.tile is not None and len(self.tile) == 2 and "z" in stack.axes:
+            raise ValueError(
+                f'tile {self.tile} has 2 values but the stack has axes "{stack.axes}": give z, y, x'
+            )
+        return {
+            "kernel": self.kernels(stack),
+            "shape": _triple(self.shape),
+            "scope": self.scope,
+            "tile": _triple(self.tile),
+            "seam": self.seam,
+            "accept_seam": self.accept_seam,
+            "memory": None if self.memory is None else words.bytes_of(self.memory),
+            "device": self.device,
+            "dtype": self.dtype,
+            "gamma": self.gamma,
+            "keep_background": self.keep_background,
+        }
+
+    def planning(self, *, resume: bool = True) -> Generator[str, None, Plan]:
+        """Decide the plan, saying what comes next; that of a result of the same job is taken."""
+        from napari_deblur import outputs
+        from napari_deblur import planning as planner
+
+        method = self.restorer()
+        stack = self.open()
+        asked = self.asked(stack)
+        outputs.refuse_input(self.output_path, stack)
+        if resume and (stored := outputs.stored_plan(self, stack, asked["kernel"])) is not None:
+            yield f"taking the plan from {self.output_path}, which was made for the same job"
+            return stored
+        return (yield from planner.planning(stack, method, **asked))
+
+    def plan(self, *, resume: bool = True) -> Plan:
+        """Decide the plan."""
+        steps = self.planning(resume=resume)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                plan: Plan = done.value
+                return plan
+
+    def estimate(self) -> Kernel:
+        """Find the kernel of each channel: the kernel part of the plan alone."""
+        from napari_deblur import planning as planner
+
+        method, stack = self.restorer(), self.open()
+        first, shape = self.kernels(stack), _triple(self.shape)
+        return planner.estimate_kernel(stack, method, shape, first=first, device=self.device)
+
+    def run(
+        self,
+        plan: Plan | None = None,
+        *,
+        workers: int = 0,
+        scheduler: str | None = None,
+        resume: bool = True,
+        overwrite: bool = False,
+        fail_fast: bool = False,
+    ) -> Iterator[Progress]:
+        """Do it: `batch.run` of the plan, to the job's output, with the job kept beside it."""
+        from napari_deblur import batch
+
+        return batch.run(
+            plan or self.plan(resume=resume and not overwrite),
+            self.output_path,
+            job=self.resolved().to_dict(),
+            workers=workers,
+            scheduler=scheduler,
+            resume=resume,
+            overwrite=overwrite,
+            fail_fast=fail_fast,
+        )
+
+    @property
+    def output_path(self) -> Path:
+        """Where the result goes."""
+        from napari_deblur.outputs import suggested_output
+
+        return Path(self.output) if self.output else suggested_output(self.input)
+
+
+def _absolute(path: str, folder: str | Path) -> str:
+    return path if "://" in path else os.path.abspath(Path(folder, Path(path).expanduser()))
+
+
+def _as_word(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _triple(values: tuple[int, ...] | None) -> Any:
+    return values if values is None or len(values) == 3 else (1, *values)
+
+
+def _channel(stack: Stack, key: int | str) -> int:
+    names = [channel.name for channel in stack.channels]
+    if isinstance(key, str) and key in names:
+        return names.index(key)
+    if str(key).isdecimal() and int(key) < len(names):
+        return int(key)
+    known = ", ".join(filter(None, names)) or "none has a name"
+    raise ValueError(f'there is no channel "{key}": the stack has {len(names)} (from 0; {known})')
+
+
+def _sentence(error: dict[str, Any], data: Mapping[str, Any], where: str) -> str:
+    """Say in one sentence what pydantic found."""
+    names = [f.name for f in dataclasses.fields(Job)]
+    key = str(error["loc"][0]) if error["loc"] else ""
+    if key and key not in names:
+        return f'{where} has the key "{key}", which no job has; there are: {", ".join(names)}'
+    if key and key not in data:
+        return f'{where} lacks "{key}": say what is to be restored, e.g. {key} = "cells.tif"'
+    if "error" in error.get("ctx", {}):
+        return f"{where}: {error['ctx']['error']}"
+    value = f"{key} is {data[key]!r} in {where}" if key else where
+    return f"{value}: {error['msg'][0].lower()}{error['msg'][1:]}"

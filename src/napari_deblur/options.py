@@ -1,0 +1,164 @@
+"""The options of the command line, each once, and how they become a job."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from napari_deblur import words
+
+__all__ = [
+    "AcceptSeam", "Axes", "Channels", "Debug", "Device", "Dtype", "FailFast", "Field", "Gamma",
+    "KernelFile", "KernelPixelSize", "Level", "Memory", "MethodName", "NoBackground", "Overwrite",
+    "Parameters", "PixelSize", "PlanOnly", "Regions", "Replay", "Resume", "Scheduler", "Scope",
+    "Seam", "Series", "Shape", "TileShape", "Times", "Workers", "asked", "told",
+]  # fmt: skip
+
+BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
+
+
+def _option(names: str, text: str, panel: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names.split(), help=text, rich_help_panel=panel, metavar=metavar)
+
+
+Text = str | None
+Texts = list[str] | None
+Yes = bool
+
+MethodName = Annotated[Text, _option("--method", "Default: blind-richardson-lucy.", BLUR, "NAME")]
+Parameters = Annotated[
+    Texts, _option("--set", "A parameter of the method; repeatable.", BLUR, "NAME=VALUE")
+]
+Scope = Annotated[
+    Text, _option("--scope", "One kernel for each: channel, channel-time, tile.", BLUR, "WORD")
+]
+KernelFile = Annotated[
+    Texts,
+    _option("--kernel", "The kernel, or one for each channel.", BLUR, "[CHANNEL=]FILE"),
+]
+KernelPixelSize = Annotated[
+    Text, _option("--kernel-pixel-size", "In µm, if the file does not say.", BLUR, "Z,Y,X")
+]
+Shape = Annotated[Text, _option("--shape", "Of the kernel to be found.", BLUR, "Z,Y,X")]
+Axes = Annotated[Text, _option("--axes", "Such as zyx, if the file does not say.", IMAGE, "AXES")]
+PixelSize = Annotated[
+    Text, _option("--pixel-size", "In µm, if the file does not say.", IMAGE, "Z,Y,X")
+]
+Channels = Annotated[Text, _option("--channels", "Names or numbers: 0,DAPI.", IMAGE, "LIST")]
+Times = Annotated[Text, _option("--times", "Frames: 0,2 or 0:10.", IMAGE, "LIST")]
+Regions = Annotated[Text, _option("--region", "Voxels: z0:z1,y0:y1,x0:x1.", IMAGE, "RANGES")]
+Level = Annotated[int | None, _option("--level", "Resolution of a pyramid.", IMAGE, "N")]
+Series = Annotated[int | None, _option("--series", "Image of a file with several.", IMAGE, "N")]
+Field = Annotated[Text, _option("--field", "Image of a plate, such as A/1/0.", IMAGE, "PATH")]
+Gamma = Annotated[Text, _option("--gamma", "srgb for photographs, or linear.", IMAGE, "WORD")]
+TileShape = Annotated[Text, _option("--tile", "What one task restores.", TILES, "Z,Y,X")]
+Seam = Annotated[
+    float | None,
+    _option("--seam", "Largest difference to an untiled result, of the peak.", TILES, "1e-3"),
+]
+AcceptSeam = Annotated[Yes, _option("--accept-seam", "Go on with a larger seam.", TILES)]
+Memory = Annotated[Text, _option("--memory", "For one task.", TILES, "4GB")]
+Dtype = Annotated[Text, _option("--dtype", "float32, uint16 or uint8.", TILES, "TYPE")]
+NoBackground = Annotated[
+    Yes, _option("--no-background", "Leave the background out of the output.", TILES)
+]
+Device = Annotated[Text, _option("--device", "auto, cpu, cuda or mps.", RUN, "NAME")]
+Workers = Annotated[int, _option("--workers", "Processes on this machine.", RUN, "N")]
+Scheduler = Annotated[Text, _option("--scheduler", "Of dask: tcp://host:8786.", RUN, "ADDRESS")]
+PlanOnly = Annotated[Yes, _option("--plan", "Print what would be done, and stop.", RUN)]
+Replay = Annotated[Text, _option("--replay", "Run the plan of a result again.", RUN, "STORE")]
+Resume = Annotated[
+    Yes, _option("--resume/--no-resume", "Go on with what an earlier run left.", RUN)
+]
+Overwrite = Annotated[Yes, _option("--overwrite", "Remove an earlier result first.", RUN)]
+FailFast = Annotated[Yes, _option("--fail-fast", "Stop at the first tile that fails.", RUN)]
+Debug = Annotated[Yes, _option("--debug", "Show where an error comes from.", RUN)]
+
+READ: dict[str, Callable[[str], Any]] = {
+    "kernel_pixel_size": words.floats,
+    "memory": words.bytes_of,
+    "pixel_size": words.floats,
+    "shape": words.integers,
+    "tile": words.integers,
+}
+
+
+def asked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields of a job for those options that were used.
+
+    Raises
+    ------
+    typer.BadParameter
+        When an option cannot be read.
+    """
+    from napari_deblur.job import Job
+
+    names = {field.name for field in dataclasses.fields(Job)}
+    used = {k: v for k, v in options.items() if k in names and v not in (None, False, [], ())}
+    for name, read in READ.items():
+        if name in used:
+            value = _usage(name, read, used[name])
+            used[name] = used[name] if name == "memory" else value
+    if "channels" in used:
+        parts = [part.strip() for part in used["channels"].split(",")]
+        used["channels"] = tuple(int(p) if p.isdecimal() else p for p in parts)
+    if "kernel" in used:
+        used["kernel"] = _kernels(used["kernel"])
+    if options.get("no_background"):
+        used["keep_background"] = False
+    if options.get("set_"):
+        used["parameters"] = _usage("set", words.pairs, options["set_"])
+    return used
+
+
+def _usage(name: str, read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=f"--{name.replace('_', '-')}") from error
+
+
+def _kernels(texts: list[str]) -> str | dict[str, str]:
+    from pathlib import Path
+
+    found = {}
+    for text in texts:
+        channel, equals, file = text.partition("=")
+        if not equals or Path(text).exists():  # a file may have "=" in its name
+            channel, file = "", text
+        found[channel] = file
+    if "" in found and len(texts) > 1:
+        raise typer.BadParameter(
+            f"{len(texts)} kernels were given: write CHANNEL=FILE for each", param_hint="--kernel"
+        )
+    return found[""] if "" in found else found
+
+
+P = ParamSpec("P")
+
+
+def told(command: Callable[P, None]) -> Callable[P, None]:
+    """Let a command say its errors in one sentence and end with status 1; ``debug`` shows all."""
+
+    @wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
+        from napari_deblur import printing
+
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            printing.error("stopped; run the same command again to go on")
+            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except Exception as error:
+            if kwargs.get("debug"):
+                raise
+            printing.error(printing.sentence(error))
+            raise typer.Exit(1) from error
+
+    return wrapper

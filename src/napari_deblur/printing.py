@@ -1,0 +1,147 @@
+"""What the command line prints: facts and results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from napari_deblur.batch import Progress
+    from napari_deblur.plans import Plan
+
+__all__ = ["decided", "error", "followed", "lasting", "note", "say", "sentence", "table"]
+
+# Where output goes into a file: a line whenever this share of a phase is done.
+SHARE = 0.05
+
+
+def say(text: str = "") -> None:
+    """Print to stdout, as it is."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Print to stderr, dimly where there are colours."""
+    _console().print(text, style="dim")
+
+
+def error(text: str) -> None:
+    """Print an error to stderr."""
+    console = _console()
+    console.print("error:", style="bold red", end=" ")
+    console.print(text)
+
+
+def sentence(problem: BaseException) -> str:
+    """Give what an exception says, in one line and without quotes around it."""
+    text = str(problem.args[0]) if isinstance(problem, KeyError) and problem.args else str(problem)
+    text = " ".join(text.split())
+    kind = type(problem).__name__
+    if not isinstance(problem, ValueError | TypeError | KeyError | OSError | RuntimeError):
+        text = f"{kind}: {text}" if text else kind
+    if " " not in text:  # not written for people
+        text = f"{kind}: {text}: run it again with --debug to see where"
+    return text
+
+
+def table(rows: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+    """Print names and values in two columns."""
+    pairs = list(rows.items() if isinstance(rows, Mapping) else rows)
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, value in pairs:
+        say(f"{name:<{width}}  {value}".rstrip())
+
+
+def lasting(seconds: float) -> str:
+    """Say how long something takes: ``0.8 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def decided(steps: Generator[str, None, Plan]) -> Plan:
+    """Let a plan be made, saying what is being done and how long it took."""
+    console, begun = _console(), monotonic()
+    with console.status("") as status:
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as done:
+                plan: Plan = done.value
+                break
+            if console.is_terminal:
+                status.update(f"[dim]{step} …")
+            else:
+                console.print(f"{step} …")
+    for said in plan.notes:
+        console.print(f"note: {said}", style="yellow")
+    count = f"{len(plan)} tile{'s' if len(plan) > 1 else ''}"
+    console.print(f"planned {count} in {lasting(monotonic() - begun)}", style="dim")
+    return plan
+
+
+def followed(run: Iterator[Progress]) -> Progress:
+    """Follow a run to its end, with a bar where there is a terminal; give the last progress."""
+    console = _console()
+    return _with_bar(run, console) if console.is_terminal else _in_lines(run, console)
+
+
+def _in_lines(run: Iterator[Progress], console: Console) -> Progress:
+    last, said = None, ("", -1.0)
+    for progress in run:
+        share = progress.done / max(progress.total, 1)
+        phase, before = said
+        if progress.phase != phase or progress.note or share >= before + SHARE or share == 1:
+            console.print(str(progress))
+            said = (progress.phase, share)
+        last = progress
+    assert last is not None
+    return last
+
+
+def _with_bar(run: Iterator[Progress], console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}", style="dim"),
+    )
+    last, tasks = None, {}
+    with Bar(*columns, console=console) as bar:
+        for progress in run:
+            last = progress
+            if progress.note:
+                bar.console.print(f"note: {progress.note}", style="yellow", soft_wrap=True)
+            if progress.phase in ("complete", "incomplete"):
+                continue
+            if progress.phase not in tasks:
+                tasks[progress.phase] = bar.add_task(progress.phase, total=None, left="")
+            left = f"{lasting(progress.eta)} left" if progress.eta is not None else ""
+            if progress.done == progress.total:
+                left = ""
+            if progress.failed:
+                left += f" {progress.failed} failed"
+            task = tasks[progress.phase]
+            bar.update(task, completed=progress.done, total=progress.total, left=left)
+    assert last is not None
+    return last
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,63 @@
+"""A stack that lives in memory, put where other processes can read it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_deblur.stack import AXES, Pixels, Stack
+
+if TYPE_CHECKING:
+    from napari_deblur.plans import Layout
+    from napari_deblur.tiles import Grid
+
+__all__ = ["copied", "scratch_of", "stack_of"]
+
+LOG = logging.getLogger(__name__)
+
+
+@contextmanager
+def copied(stack: Stack, store: Path, grid: Grid) -> Iterator[None]:
+    """Put a stack from memory beside the store, chunk by chunk, and remove it in the end."""
+    import zarr
+
+    path = scratch_of(store)
+    LOG.warning("the stack lives in memory: it is copied to %s for the workers", path)
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+        copy = zarr.create_array(
+            path, shape=stack.shape, chunks=(1, 1, *grid.core), dtype=stack.dtype
+        )
+        for index in grid:
+            core = grid.tile(index).core
+            where = (*index[:2], *(slice(*span) for span in core))
+            copy[where] = stack.read(*index[:2], core)
+        yield
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def scratch_of(path: Path) -> Path:
+    """Say where a stack from memory is put, so that other processes can read it."""
+    return path.with_name(f".{path.name}.input.zarr")
+
+
+def stack_of(scratch: Path, layout: Layout) -> Stack:
+    """Open the copy of a stack that lived in memory."""
+    import zarr
+
+    pixels = Pixels(zarr.open_array(scratch, mode="r"), AXES)
+    return Stack(
+        pixels,
+        layout.axes,
+        layout.pixel_size,
+        layout.channels,
+        layout.optics,
+        layout.time_step,
+        layout.rgb,
+        name=layout.name,
+    )

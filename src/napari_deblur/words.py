@@ -1,0 +1,186 @@
+"""The words in which people ask: ``32,128,128``, ``0:10``, ``4GB``, ``iterations=30``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+__all__ = ["bytes_of", "floats", "indices", "integers", "made", "pairs", "spans", "typed"]
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """Read ``z,y,x`` or ``y,x`` in voxels, each 1 or more."""
+    return tuple(int(value) for value in _numbers(text, r"\d+", "whole numbers"))
+
+
+def floats(text: str) -> tuple[float, ...]:
+    """Read ``z,y,x`` or ``y,x`` in µm, each above 0."""
+    return _numbers(text, r"[\d.]+(e[+-]?\d+)?", "numbers")
+
+
+def _numbers(text: str, pattern: str, kind: str) -> tuple[float, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        if len(parts) not in (2, 3) or not all(re.fullmatch(pattern, p, re.I) for p in parts):
+            raise ValueError
+        values = tuple(float(part) for part in parts)
+        if not all(0 < value < math.inf for value in values):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f'"{text}" is not z,y,x or y,x: give three {kind} above 0, or two, with commas between'
+        ) from None
+    return values
+
+
+def indices(text: str, size: int, what: str) -> tuple[int, ...]:
+    """Read ``0,2,5:8`` as indices below `size`; ``:`` is all of them.
+
+    Raises
+    ------
+    ValueError
+        When it is no list of numbers and ranges, or one lies outside.
+    """
+    found: list[int] = []
+    for part in text.split(","):
+        if ":" in part:
+            start, stop = _span(part.strip(), size, what)
+            found += range(start, stop)
+            continue
+        if not re.fullmatch(r"\s*\d+\s*", part):
+            raise ValueError(
+                f'{what} "{text}" is no list of numbers and ranges: write 0,2 or 0:10'
+            )
+        if int(part) >= size:
+            raise ValueError(f"{what} {int(part)} is outside the stack, which has {size} (from 0)")
+        found.append(int(part))
+    return tuple(found)
+
+
+def spans(text: str, sizes: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Read ``z0:z1,y0:y1,x0:x1`` (or without z) within `sizes` of z, y, x."""
+    parts = text.split(",")
+    if len(parts) not in (2, 3):
+        raise ValueError(
+            f'region "{text}" has {len(parts)} ranges: write z0:z1,y0:y1,x0:x1 or y0:y1,x0:x1'
+        )
+    parts = [":"] * (3 - len(parts)) + parts
+    named = zip("zyx", parts, sizes, strict=True)
+    return tuple(_span(part.strip(), size, f"region along {axis}") for axis, part, size in named)
+
+
+def _span(text: str, size: int, what: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d*):(\d*)", text)
+    if match is None:
+        raise ValueError(f'{what} "{text}" is no range: write start:stop, such as 0:{size}')
+    start, stop = int(match[1] or 0), int(match[2] or size)
+    if not 0 <= start < stop <= size:
+        raise ValueError(f"{what} {start}:{stop} does not lie inside 0:{size}")
+    return start, stop
+
+
+def bytes_of(memory: int | str) -> int:
+    """Read ``4GB``, ``512MiB`` or a number of bytes."""
+    match = re.fullmatch(r"\s*([\d.]+)\s*([kmgt]i?)?b?\s*", str(memory).lower())
+    try:
+        if match is None:
+            raise ValueError
+        return int(float(match[1]) * (UNITS | BINARY)[match[2] or ""])
+    except ValueError:
+        raise ValueError(f'memory "{memory}" is no size: write 4GB, 512MiB or bytes') from None
+
+
+def pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Read several ``name=value``."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f'"{text}" is not name=value, such as iterations=30')
+        found[name.strip().replace("-", "_")] = value.strip()
+    return found
+
+
+def typed(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Give texts the types that the parameters of a dataclass have.
+
+    Raises
+    ------
+    ValueError
+        For a name that is no parameter (the text lists them), or a value of another type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    hints, values = _hints(cls, texts), {}
+    for name, text in texts.items():
+        adapter = TypeAdapter(hints[name])
+        try:
+            values[name] = adapter.validate_strings(text)
+        except ValidationError as error:
+            try:
+                values[name] = adapter.validate_strings(text.split(","))  # type: ignore[arg-type]
+            except ValidationError:
+                raise ValueError(_refusal(cls, name, text)) from error
+    return values
+
+
+def made(cls: type, values: Mapping[str, Any]) -> Any:
+    """Make an object of a dataclass from plain values, such as a TOML file has.
+
+    Raises
+    ------
+    ValueError
+        As `typed` does, and for what the class itself refuses.
+    """
+    import json
+
+    from pydantic import TypeAdapter, ValidationError
+
+    hints, exact = _hints(cls, values), {}
+    for name, value in values.items():
+        try:
+            # By way of JSON: strict, but lists become tuples.
+            text = json.dumps(value, default=str)
+            exact[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
+        except ValidationError as error:
+            raise ValueError(_refusal(cls, name, value)) from error
+    return cls(**exact)
+
+
+def _hints(cls: type, names: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the types of a dataclass's parameters, if it has all of `names`."""
+    parameters = dataclasses.fields(cls)
+    for name in names:
+        if name not in {parameter.name for parameter in parameters}:
+            having = ", ".join(f"{p.name} ({_shown(p.default)})" for p in parameters) or "none"
+            raise ValueError(f'{_called(cls)} has no parameter "{name}"; there are: {having}')
+    return get_type_hints(cls, include_extras=True)
+
+
+def _refusal(cls: type, name: str, value: object) -> str:
+    hint = get_type_hints(cls)[name]
+    kind = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    default = next(p.default for p in dataclasses.fields(cls) if p.name == name)
+    shown = f'"{value}"' if isinstance(value, str) else repr(value)
+    return f"{name} of {_called(cls)} is {shown} and must be {kind}, such as {_shown(default)}"
+
+
+def _called(cls: type) -> str:
+    from napari_deblur.registry import methods
+
+    try:
+        return methods.name_of(cls)
+    except KeyError:
+        return cls.__name__
+
+
+def _shown(value: object) -> str:
+    if value is dataclasses.MISSING:
+        return "needed"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

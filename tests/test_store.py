@@ -1,0 +1,287 @@
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import zarr
+
+from by_hand import five_axes, numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
+from napari_deblur import creating
+from napari_deblur.batch import run
+from napari_deblur.ledger import Entry, Ledger, damaged_lines, entries
+from napari_deblur.protocols import Kernel
+from napari_deblur.pyramid import below, levels_of, shrunk
+from napari_deblur.store import Store, as_stored, open_result
+
+
+def finished(plan, stack, path):
+    *_, last = run(plan, path, stack)
+    assert last.phase == "complete"
+    return open_result(path)
+
+
+def test_independent_readers_accept_the_store_and_agree(tmp_path):
+    import tensorstore
+    import yaozarrs
+    from ome_zarr_models.v05 import Image
+
+    plan, stack = five_axes()
+    path = tmp_path / "out.deblur.zarr"
+    result = finished(plan, stack, path)
+    assert np.array_equal(result.levels[0][:], stack.data.compute())
+    assert len(result.levels) == 3
+    for group in (path, path / "kernels"):
+        yaozarrs.validate_zarr_store(group)
+        Image.from_zarr(zarr.open_group(group, mode="r"))
+    for name in ("0", "1", "2", "kernels/0"):
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path / name)}}
+        other = tensorstore.open(spec).result().read().result()
+        assert np.array_equal(other, zarr.open_array(path / name, mode="r")[:], equal_nan=True)
+
+
+def test_all_of_zarr_lists_the_store_without_a_warning(tmp_path):
+    plan, stack = small()
+    finished(plan, stack, tmp_path / "a.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names = {name for name, _ in zarr.open_group(tmp_path / "a.zarr").members(max_depth=None)}
+    assert names == {"0", "kernels", "kernels/0", "residuals", "ledger"}
+
+
+def test_metadata_say_axes_units_sizes_channels_and_contrast(tmp_path):
+    plan, stack = five_axes()
+    result = finished(plan, stack, tmp_path / "a.zarr")
+    image = result.ome["multiscales"][0]
+    assert [a.get("unit") for a in image["axes"]] == ["second", None, *["micrometer"] * 3]
+    scales = [d["coordinateTransformations"][0]["scale"] for d in image["datasets"]]
+    assert scales == [[1.5, 1, 0.5, 0.1, 0.1], [1.5, 1, 0.5, 0.2, 0.2], [1.5, 1, 0.5, 0.4, 0.4]]
+    shift = image["datasets"][1]["coordinateTransformations"][1]["translation"]
+    assert shift == [0, 0, 0, 0.05, 0.05]
+    first = result.ome["omero"]["channels"][0]
+    assert (first["label"], first["color"]) == ("DAPI", "0000FF")
+    assert (first["window"]["start"], first["window"]["end"]) == (10, 800)
+    kernels = json.loads((tmp_path / "a.zarr/kernels/zarr.json").read_text())["attributes"]
+    transform = kernels["ome"]["multiscales"][0]["datasets"][0]["coordinateTransformations"][0]
+    assert transform["scale"] == [1.5, 1, 0.2, 0.1, 0.1]
+
+
+def test_unknown_voxel_sizes_have_no_unit(tmp_path):
+    stack = stack_of(numbers((20, 30)), "yx")
+    plan = plan_of(stack, kernel=Kernel(np.ones((3, 3))))
+    result = finished(plan, stack, tmp_path / "a.zarr")
+    image = result.ome["multiscales"][0]
+    assert image["axes"] == [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+    assert image["datasets"][0]["coordinateTransformations"][0]["scale"] == [1.0, 1.0]
+    assert (result.axes, result.pixel_size, result.kernel_pixel_size) == ("yx", None, None)
+    assert np.array_equal(result.levels[0][:], stack.data.compute())
+
+
+def test_plan_and_kernels_come_back_to_the_last_bit(tmp_path):
+    plan, stack = small()
+    *_, _last = run(plan, tmp_path / "a.zarr", stack, job={"source": "cells.tif"})
+    result = open_result(tmp_path / "a.zarr")
+    assert result.plan.key == plan.key == result.key
+    assert np.array_equal(result.plan.kernel.array, plan.kernel.array)
+    assert np.array_equal(result.kernels[:], plan.kernel.array)
+    assert result.job == {"source": "cells.tif"}
+    assert result.complete
+    assert result.failed == ()
+
+
+def test_kernels_and_residuals_of_tiles_lie_in_a_mosaic(tmp_path, third_party):  # noqa: F811
+    _, stack = small()
+    plan = plan_of(stack, scope="tile", method=third_party.Finder())
+    result = finished(plan, stack, tmp_path / "a.zarr")
+    assert result.kernels.shape == (1, 1, 3 * 3, 2 * 5, 4 * 5)
+    tile = plan.tile((0, 0, 2, 1, 3))
+    mean = stack.data.compute()[tuple(slice(*s) for s in tile.read)].astype(np.float32).mean()
+    kernel = np.asarray(result.kernels[0, 0, 6:9, 5:10, 15:20])
+    np.testing.assert_allclose(kernel[0, 0, 0] / kernel[0, 0, 1], 1 + mean, rtol=1e-5)
+    assert result.kernel_geometry["cores"]["x"] == [[0, 8], [8, 16], [16, 24], [24, 25]]
+    assert result.kernel_geometry["nodes"]["y"] == [3.5, 10.5]
+    residuals = result.residuals[0, 0, 2, 1, 3]
+    assert np.array_equal(residuals, [1, np.nan, np.nan], equal_nan=True)
+
+
+def test_integers_keep_scale_and_offset_and_count_what_is_clipped():
+    plan, _ = small()
+    plan = replace(plan, dtype="uint8", scale=0.5, offset=-10.0)
+    counts = np.array([[[-11, -10.1, -10, 0, 117.5, 117.6, 117.8, np.nan, np.inf]]], np.float32)
+    stored, clipped = as_stored(counts, plan)
+    assert stored.ravel().tolist() == [0, 0, 0, 20, 255, 255, 255, 0, 255]
+    assert clipped == 3  # -11, 117.8 and infinity; the others round into the range
+
+
+def test_integers_come_back_as_counts(tmp_path):
+    plan, stack = small()
+    plan = replace(plan, dtype="uint16", scale=0.25, offset=-5.0)
+    result = finished(plan, stack, tmp_path / "a.zarr")
+    assert result.levels[0].dtype == np.uint16
+    assert np.array_equal(result.counts(result.levels[0][:]), stack.data.compute())
+    last = list(run(plan, tmp_path / "a.zarr", stack))[-1]
+    assert (last.clipped, last.note) == (0, "it was complete already")
+
+
+def test_pyramid_is_the_mean_of_known_voxels_at_odd_sizes_too(tmp_path):
+    image = numbers((5, 523, 771)).astype(np.float32)
+    image[0, :2, :2] = np.nan
+    stack = stack_of(image, pixel_size=(0.1, 0.1, 0.1))
+    plan = plan_of(stack, core=(3, 101, 128))
+    result = finished(plan, stack, tmp_path / "a.zarr")
+    assert [level.shape for level in result.levels] == [
+        (5, 523, 771), (3, 262, 386), (2, 131, 193),
+    ]  # fmt: skip
+    below = image
+    for level in result.levels[1:]:
+        padded = np.pad(below, [(0, n % 2) for n in below.shape], constant_values=np.nan)
+        z, y, x = (n // 2 for n in padded.shape)
+        boxes = padded.reshape(z, 2, y, 2, x, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # boxes that are all NaN
+            expected = np.nanmean(boxes, axis=(1, 3, 5))
+        np.testing.assert_allclose(level[:], expected, rtol=1e-6)
+        below = level[:]
+
+
+@pytest.mark.parametrize(
+    ("size", "planes", "steps"),
+    [
+        ((0.1, 0.1, 0.1), 64, [2, 2]),  # isotropic: z with y and x
+        ((0.4, 0.1, 0.1), 64, [1, 1]),  # flat voxels: z waits
+        ((0.2, 0.1, 0.1), 64, [1, 2]),
+        (None, 64, [1, 1]),
+        (None, 128, [2, 1]),
+    ],
+)
+def test_z_is_halved_where_voxels_become_isotropic(size, planes, steps):
+    stack = stack_of(np.broadcast_to(np.uint8(0), (planes, 1000, 400)), pixel_size=size)
+    plan = plan_of(stack, core=(16, 64, 64))
+    levels = levels_of(plan.layout, plan.grid)
+    assert [level.step[0] for level in levels[1:]] == steps
+    upper, lower = levels[1], levels[0]
+    made_of = [set(below(upper, lower, index)) for index in upper.grid]
+    assert set.union(*made_of) == set(lower.grid)
+
+
+def test_integer_levels_are_rounded_and_keep_their_type():
+    block = np.array([[[1, 2], [2, 2]]], np.uint8)
+    assert shrunk(block, (1, 2, 2)).tolist() == [[[2]]]
+    assert shrunk(block, (1, 2, 2)).dtype == np.uint8
+
+
+def test_torn_and_damaged_ledger_lines_do_not_count(tmp_path):
+    ledger = Ledger(tmp_path)
+    for x in range(4):
+        ledger.append(Entry("tile", "k", (0, 0, 0, 0, x), seconds=1.25))
+    ledger.close()
+    (file,) = tmp_path.glob("*.jsonl")
+    raw = file.read_bytes()
+    for cut in range(1, raw.index(b"\n") + 1):
+        file.write_bytes(raw[:-cut])  # torn: the last line does not count, and is no damage
+        assert len(list(entries(tmp_path))) == (4 if cut == 1 else 3)
+        assert list(damaged_lines(tmp_path)) == []
+    for place in range(raw.index(b"\n")):
+        flipped = bytearray(raw)
+        flipped[place] ^= 4
+        file.write_bytes(bytes(flipped))
+        assert list(damaged_lines(tmp_path)) == [(file, 1)]
+        assert [e.index[-1] for e in entries(tmp_path)] == [1, 2, 3]
+
+
+def test_after_a_torn_line_a_new_file_is_begun(tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path)
+    ledger.append(Entry("tile", "k", (0,)))
+    (file,) = tmp_path.glob("*.jsonl")
+
+    class Torn(Entry):
+        def to_line(self):
+            with file.open("ab") as handle:
+                handle.write(b'{"kind": "ti')
+            raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        ledger.append(Torn("tile", "k", (1,)))
+    ledger.append(Entry("tile", "k", (2,)))
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+    assert [e.index for e in entries(tmp_path)] in ([(0,), (2,)], [(2,), (0,)])
+    assert list(damaged_lines(tmp_path)) == []
+
+
+def test_entries_of_another_plan_or_without_their_file_do_not_count(tmp_path):
+    plan, stack = small()
+    finished(plan, stack, tmp_path / "a.zarr")
+    store = Store(tmp_path / "a.zarr", plan)
+    done = store.done()
+    assert len(done.tiles) == len(plan)
+    (tmp_path / "a.zarr/0/c/0/1/2").write_bytes(b"")
+    (tmp_path / "a.zarr/0/c/1/0/0").unlink()
+    left = set(done.tiles) - set(store.done().tiles)
+    assert left == {(0, 0, 0, 1, 2), (0, 0, 1, 0, 0)}
+    other = replace(plan, offset=1.0)
+    assert Store(tmp_path / "a.zarr", other).done().tiles == {}
+
+
+def test_another_plan_is_refused_unless_overwritten(tmp_path):
+    plan, stack = small()
+    path = tmp_path / "a.zarr"
+    finished(plan, stack, path)
+    before = tree_hash(path, ledger=True)
+    other = replace(plan, keep_background=False)
+    with pytest.raises(FileExistsError, match=r"result of another plan .*--overwrite"):
+        list(run(other, path, stack))
+    with pytest.raises(FileExistsError, match="result of the same plan"):
+        list(run(plan, path, stack, resume=False))
+    assert tree_hash(path, ledger=True) == before
+    list(run(other, path, stack, overwrite=True))
+    assert open_result(path).key == other.key
+
+
+def test_only_results_and_empty_folders_are_ever_deleted(tmp_path):
+    plan, stack = small()
+    kept = tmp_path / "raw.zarr"
+    zarr.save_array(kept, np.ones(3))
+    with pytest.raises(FileExistsError, match="not recognisable as a result"):
+        list(run(plan, kept, stack, overwrite=True))
+    with pytest.raises(FileExistsError, match="no result that could be continued"):
+        list(run(plan, kept, stack))
+    lines = tmp_path / "lines.zarr"
+    lines.mkdir()
+    (lines / "mine.jsonl").write_text("{}")
+    with pytest.raises(FileExistsError, match="not recognisable"):
+        creating.remove(lines)
+    finished(plan, stack, tmp_path / "a.zarr")
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "a.zarr")
+    with pytest.raises(FileExistsError, match="not recognisable"):
+        creating.remove(tmp_path / "link.zarr")
+    assert open_result(tmp_path / "a.zarr").complete
+    (tmp_path / "empty.zarr").mkdir()
+    creating.remove(tmp_path / "empty.zarr")
+    creating.remove(tmp_path / "a.zarr")
+    assert {p.name for p in tmp_path.iterdir()} == {"raw.zarr", "lines.zarr", "link.zarr"}
+
+
+def test_something_else_is_not_opened_as_a_result(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no result at"):
+        open_result(tmp_path / "none.zarr")
+    zarr.create_group(tmp_path / "other.zarr")
+    with pytest.raises(ValueError, match="not written by napari-deblur"):
+        open_result(tmp_path / "other.zarr")
+    (tmp_path / "other.zarr/zarr.json").write_text("{")
+    with pytest.raises(ValueError, match="not a readable result"):
+        open_result(tmp_path / "other.zarr")
+
+
+def test_several_processes_may_create_one_store_at_once(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    plan, stack = small()
+    finished(plan, stack, tmp_path / "one.zarr")
+    for attempt in range(5):
+        path = tmp_path / f"{attempt}.zarr"
+        with ThreadPoolExecutor(8) as pool:
+            stores = list(pool.map(lambda _, p=path: creating.create(p, plan), range(8)))
+        for store in stores:
+            store.close()
+        finished(plan, stack, path)
+        assert tree_hash(path) == tree_hash(tmp_path / "one.zarr")

@@ -1,0 +1,102 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from by_hand import SRC
+from napari_deblur import system
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    file = tmp_path / "zarr.json"
+    system.write_atomically(file, b"one")
+
+    def full(path):
+        raise OSError("no space")
+
+    monkeypatch.setattr(system, "sync_file", full)
+    with pytest.raises(OSError, match="no space"):
+        system.write_atomically(file, b"two")
+    assert file.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_numbers_of_the_machine_are_plausible(tmp_path):
+    assert 1 <= system.cores() <= (os.cpu_count() or 1)
+    assert system.available_memory() > 1 << 20
+    assert system.free_disk(tmp_path / "not" / "there") > 0
+    assert system.cpu_kind()
+
+
+def test_container_limits_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(system, "CGROUP", tmp_path)
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    (tmp_path / "memory.max").write_text("5000000\n")
+    (tmp_path / "memory.current").write_text("4000000\n")
+    assert system.cores() == 1
+    assert system.available_memory() == 1_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert system.available_memory() > 1_000_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="raise_signal ends the process there")
+def test_sigterm_stops_like_ctrl_c_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"), system.stopping_on_signals():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_signals_are_left_alone_outside_the_main_thread():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with system.stopping_on_signals():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_links_out_of_a_folder_are_found(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "a").touch()
+    (inside / "own").symlink_to(inside / "a")
+    (inside / "away").symlink_to(outside)
+    (inside / "up").symlink_to("../out/x")
+    assert {p.name for p in system.links_out_of(inside)} == {"away", "up"}
+
+
+CALL = "from napari_deblur.system import refuse_unguarded_script as check\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "refused"),
+    [
+        ("check()", True),
+        ("if __name__ == '__main__':\n    check()", False),
+        ("def main():\n    check()\nif __name__ == '__main__':\n    main()", False),
+        ("if __name__ == '__main__':\n    pass\ncheck()", True),
+        ("def main():\n    check()\nmain()", True),
+        ("list(map(lambda _: check(), [1]))", True),
+        ("import threading\nt = threading.Thread(target=check)\nt.start()\nt.join()", False),
+    ],
+)
+def test_a_script_must_guard_what_starts_processes(tmp_path, script, refused):
+    file = tmp_path / "script.py"
+    file.write_text(f"{CALL}{script}\n")
+    env = {**os.environ, "PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, env=env)
+    assert (done.returncode != 0) == refused
+    assert ('below `if __name__ == "__main__":`' in done.stderr) == refused
+    piped = subprocess.run(
+        [sys.executable, "-"], input=f"{CALL}check()", capture_output=True, text=True, env=env
+    )
+    assert piped.returncode == 0  # nothing is imported again

@@ -1,0 +1,153 @@
+import random
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
+from napari_deblur.batch import run
+from napari_deblur.store import open_result
+from napari_deblur.verifying import discard, verify
+
+
+@pytest.fixture
+def result(tmp_path, third_party):  # noqa: F811
+    """A result with levels, kernels and residuals."""
+    stack = stack_of(numbers((3, 300, 280)))
+    plan = plan_of(stack, core=(3, 150, 140), method=third_party.Slow(0.0))
+    list(run(plan, tmp_path / "a.zarr", stack))
+    return tmp_path / "a.zarr", plan, stack
+
+
+def test_a_sound_result_has_no_findings(result):
+    assert list(verify(result[0])) == []
+
+
+def flipped(raw, chance):
+    damaged = bytearray(raw)
+    damaged[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
+    return bytes(damaged)
+
+
+DAMAGE = {
+    "flip": flipped,
+    "cut": lambda raw, chance: raw[: chance.randrange(1, len(raw))],
+    "empty": lambda raw, chance: b"",
+    "longer": lambda raw, chance: raw + b"\0",
+    "zeros": lambda raw, chance: bytes(len(raw)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_every_damage_to_every_kind_of_file_is_found(result, damage):
+    path, _, _ = result
+    chance = random.Random(damage)
+    files = [f for f in sorted(path.rglob("*")) if f.is_file()]
+    chosen = {kind: [f for f in files if kind(f)] for kind in KINDS}
+    assert all(chosen.values())
+    for found in chosen.values():
+        for _ in range(8):
+            file = chance.choice(found)
+            raw = file.read_bytes()
+            file.write_bytes(DAMAGE[damage](raw, chance))
+            assert list(verify(path)), (damage, file)
+            file.write_bytes(raw)
+    assert list(verify(path)) == []
+
+
+def of(start, end=""):
+    def kind(file):
+        name = file.as_posix().partition(".zarr/")[2]
+        return name.startswith(start) and name.endswith(end)
+
+    return kind
+
+
+KINDS = [
+    of("0/c/"),
+    of("1/c/"),
+    of("kernels/0/c/"),
+    of("residuals/values/c/"),
+    of("zarr.json"),
+    of("0/zarr.json"),
+    of("kernels", "zarr.json"),
+    of("residuals", "zarr.json"),
+    of("ledger/zarr.json"),
+]
+
+
+def test_flips_in_the_ledger_are_found(result):
+    path, _, _ = result
+    (ledger,) = path.glob("ledger/*.jsonl")
+    raw, chance = ledger.read_bytes(), random.Random(0)
+    for _ in range(40):
+        ledger.write_bytes(flipped(raw, chance))
+        assert list(verify(path))
+    ledger.write_bytes(b"")
+    assert Counter(f.kind for f in verify(path))["missing"] >= 4
+
+
+def test_findings_say_what_is_wrong(result):
+    path, _, _ = result
+    (path / "0/c/0/0/0").unlink()
+    (path / "0/c/0/0/1").write_bytes(b"")
+    raw = (path / "0/c/0/1/0").read_bytes()
+    (path / "0/c/0/1/0").write_bytes(raw[:-1])
+    (path / "1/c/0/0/0").write_bytes(flipped((path / "1/c/0/0/0").read_bytes(), random.Random(1)))
+    (path / "notes.txt").write_text("mine")
+    (path / "out").symlink_to("/")
+    kinds = {(f.kind, f.path) for f in verify(path)}
+    assert kinds == {
+        ("missing", "0/c/0/0/0"),
+        ("empty", "0/c/0/0/1"),
+        ("torn", "0/c/0/1/0"),
+        ("changed", "1/c/0/0/0"),
+        ("foreign", "notes.txt"),
+        ("link", "out"),
+    }
+    assert all(f.is_damage for f in verify(path))
+
+
+def test_damaged_chunks_are_restored_by_the_next_run(result):
+    path, plan, stack = result
+    before = tree_hash(path)
+    file = path / "0/c/0/1/1"
+    file.write_bytes(flipped(file.read_bytes(), random.Random(1)))
+    assert discard(path, list(verify(path))) == 1
+    *_, last = run(plan, path, stack)
+    assert last.phase == "complete"
+    assert tree_hash(path) == before
+    assert list(verify(path)) == []
+
+
+def test_an_unfinished_run_is_not_damage(tmp_path):
+    plan, stack = small()
+    progress = run(plan, tmp_path / "a.zarr", stack)
+    while next(progress).done < 5:
+        pass
+    (finding,) = verify(tmp_path / "a.zarr")
+    assert (finding.kind, finding.is_damage) == ("incomplete", False)
+    assert str(finding) == "incomplete: .: 6 of 25 chunks are done: run the same again to go on"
+    progress.close()
+
+
+def test_entries_of_another_plan_are_foreign(tmp_path):
+    plan, stack = small()
+    for name, one in (("a", plan), ("b", replace(plan, keep_background=False))):
+        list(run(one, tmp_path / f"{name}.zarr", stack))
+    (other,) = (tmp_path / "b.zarr/ledger").glob("*.jsonl")
+    (tmp_path / "a.zarr/ledger" / other.name).write_bytes(other.read_bytes())
+    (finding,) = verify(tmp_path / "a.zarr")
+    assert finding.kind == "foreign"
+    assert open_result(tmp_path / "a.zarr").complete
+
+
+def test_kernels_that_are_not_the_plans_are_found(tmp_path):
+    plan, stack = small()
+    list(run(plan, tmp_path / "a.zarr", stack))
+    other = replace(plan, kernel=type(plan.kernel)(np.ones((3, 5, 5))))
+    list(run(other, tmp_path / "b.zarr", stack))
+    chunk = "kernels/0/c/0/0/0/0/0"
+    (tmp_path / "a.zarr" / chunk).write_bytes((tmp_path / "b.zarr" / chunk).read_bytes())
+    assert {f.path for f in verify(tmp_path / "a.zarr")} == {chunk}
