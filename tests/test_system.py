@@ -24,6 +24,21 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_a_half_written_file_that_is_swept_up_is_written_again(tmp_path, monkeypatch):
+    sync, swept = system.sync_file, []
+
+    def sweep_once(path):
+        sync(path)
+        if not swept:
+            swept.append(path.unlink())
+
+    monkeypatch.setattr(system, "sync_file", sweep_once)
+    system.write_atomically(tmp_path / "zarr.json", b"one")
+    assert [f.read_bytes() for f in tmp_path.iterdir()] == [b"one"]
+    with pytest.raises(FileNotFoundError):
+        system.write_atomically(tmp_path / "none" / "zarr.json", b"one")
+
+
 def test_numbers_of_the_machine_are_plausible(tmp_path):
     assert 1 <= system.cores() <= (os.cpu_count() or 1)
     assert system.available_memory() > 1 << 20

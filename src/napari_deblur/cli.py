@@ -1,13 +1,14 @@
 """``napari-deblur``: everything from the command line.
 
-Exit status: 0 all is well; 1 wrong input, or stopped and to be continued; 2 wrong usage; 3 finished,
-but some tiles failed.
+Exit status: 0 all is well; 1 wrong input, or stopped and to be continued; 2 wrong usage;
+3 finished, but some tiles failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -238,7 +239,7 @@ def _run(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progre
     """Plan a job and do it; give the last progress, or None for a plan alone."""
     from napari_deblur import describing, outputs
 
-    fresh = how.get("overwrite", False)
+    begun, fresh = monotonic(), how.get("overwrite", False)
     if not plan_only:
         outputs.refuse_existing(job.output_path, overwrite=fresh)
     plan = printing.decided(job.planning(resume=not fresh))
@@ -246,7 +247,7 @@ def _run(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progre
         printing.table(describing.of_plan(plan))
         printing.table({"output": str(job.output_path)})
         return None
-    return _done(job.run(plan, **how), job.output_path)
+    return _done(job.run(plan, **how), job.output_path, begun)
 
 
 def _replay(
@@ -261,16 +262,16 @@ def _replay(
             f"the plan of {store} is fixed and takes no {extra[0]}: leave it out, or run anew",
             param_hint="--replay",
         )
-    plan = batch.replay(store)
+    begun, plan = monotonic(), batch.replay(store)
     output = Path(to) if to else outputs.suggested_output(store, "replay")
     if plan_only:
         printing.table(describing.of_plan(plan))
         return None
     outputs.refuse_existing(output, overwrite=how["overwrite"])
-    return _done(batch.run(plan, output, job=open_result(store).job, **how), output)
+    return _done(batch.run(plan, output, job=open_result(store).job, **how), output, begun)
 
 
-def _done(run: Iterator[Progress], output: Path) -> Progress:
+def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
     """Follow a run, and say where its result is."""
     from napari_deblur import export, system
 
@@ -279,7 +280,7 @@ def _done(run: Iterator[Progress], output: Path) -> Progress:
     if last.clipped:
         printing.note(f"{last.clipped} voxels were brighter than the output's type can say")
     what = "incomplete" if last.failed else "done"
-    printing.say(f"{what} in {printing.lasting(last.seconds)}: {output}")
+    printing.say(f"{what} in {printing.lasting(monotonic() - begun)}: {output}")
     if output.suffix != ".zarr":
         printing.say(f"kernels: {export.kernels_path(output)}")
     return last

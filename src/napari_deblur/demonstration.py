@@ -1,16 +1,12 @@
-"""What ``napari-deblur demo`` does: blind deconvolution of a real stack, with a report to look at."""
+"""What ``napari-deblur demo`` does: deblur a real stack blindly, and draw a report."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from napari_deblur.job import Job
-
-if TYPE_CHECKING:
-    from napari_deblur.results import Result
 
 __all__ = ["job", "must_have_napari", "story", "view"]
 
@@ -56,17 +52,9 @@ def view(job: Job) -> None:
     """Show input, result and kernel in napari, until its window is closed."""
     import napari
 
-    from napari_deblur.results import open_result
-
-    result = open_result(job.output_path)
     stack = job.open()
-    size = _scale(result)
     viewer = napari.Viewer(title="napari-deblur demo")
-    viewer.add_image(stack.data, name=stack.name, scale=size)
-    viewer.add_image(list(result.levels), name=f"{stack.name} deblurred", scale=size)
-    viewer.add_image(result.plan.kernel.at(), name="kernel", scale=size, visible=False)
+    size = [value or 1.0 for value in stack.pixel_size or (1.0, 1.0, 1.0)]
+    viewer.add_image(stack.data, name=stack.name, scale=size, visible=False)
+    viewer.open(str(job.output_path), plugin="napari-deblur")
     napari.run()
-
-
-def _scale(result: Result) -> tuple[float, ...]:
-    return tuple(value or 1.0 for value in result.pixel_size or (1.0, 1.0, 1.0))

@@ -79,10 +79,14 @@ def of_plan(plan: Plan) -> Rows:
     if len({repr(channel.method) for channel in plan.channels}) > 1:
         yield "", "(these are the numbers of channel 0; the other channels have their own)"
     frames, channels = plan.kernel.array.shape[:2]
-    yield "scope", f"{plan.scope}: " + (
-        "each tile finds its own kernel"
-        if plan.finds_kernels
-        else f"{frames * channels} kernel{'s' if frames * channels > 1 else ''}"
+    yield (
+        "scope",
+        f"{plan.scope}: "
+        + (
+            "each tile finds its own kernel"
+            if plan.finds_kernels
+            else f"{frames * channels} kernel{'s' if frames * channels > 1 else ''}"
+        ),
     )
     yield from of_kernel(plan.kernel)
     counts = " × ".join(map(str, grid.counts))
@@ -100,8 +104,10 @@ def of_plan(plan: Plan) -> Rows:
     times = f" × {iterations} iterations" if iterations else ""
     share = f" ({tile / stack:.2g} × the stack)" if cut else ""
     yield "work", f"{tile:.3g} voxels with halos{share}{times}"
-    yield "output", f"{plan.dtype}, up to {size(plan.disk)} on the disk" + (
-        "" if plan.keep_background else ", without the background"
+    yield (
+        "output",
+        f"{plan.dtype}, up to {size(plan.disk)} on the disk"
+        + ("" if plan.keep_background else ", without the background"),
     )
     yield "key", plan.key[:12]
 
@@ -124,7 +130,7 @@ def of_kernel(kernel: Kernel) -> Rows:
         centre = kernel.centroid(t, c)
         yield label, f"{_by(kernel.shape)} voxels (z, y, x)"
         yield "  width", f"{_by(wide[a] for a in axes)} {unit} ({names}; 2.35 × standard deviation)"
-        yield "  centre", f"{_by((round(centre[a], 2) for a in axes), ', ')} px off the middle"
+        yield "  centre", f"{', '.join(f'{centre[a]:+.2f}' for a in axes)} px off the middle"
 
 
 def widths(kernel: Kernel, t: int = 0, c: int = 0) -> tuple[float, ...]:

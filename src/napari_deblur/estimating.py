@@ -99,8 +99,8 @@ def estimated(
     """Find the kernel of one channel, or one for each of its frames, each from the one before."""
     solid = shape[0] > 1
     frames = views.stack.shape[0]
-    # Four crops, or two volumes, carry enough structure; more only cost time.
-    most = 2 if solid else 4
+    # Four crops, or two volumes, carry enough structure; more only cost time, frame by frame.
+    most = 2 if solid or scope == "channel-time" else 4
 
     def find(samples: list[Sample], start: Kernel | None) -> Kernel:
         moved = [replace(s, tile=s.tile.to(device)) for s in samples]

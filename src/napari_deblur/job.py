@@ -82,9 +82,7 @@ class Job:
         for name in ("tile", "shape", "pixel_size", "kernel_pixel_size"):
             values = getattr(self, name)
             if values is not None and (len(values) not in (2, 3) or not all(v > 0 for v in values)):
-                raise ValueError(
-                    f"{name} is {tuple(values)}: give z, y, x or y, x, each above 0"
-                )
+                raise ValueError(f"{name} is {tuple(values)}: give z, y, x or y, x, each above 0")
         if self.memory is not None:
             words.bytes_of(self.memory)
 
@@ -104,14 +102,7 @@ class Job:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "the job") -> Self:
         """Make the job that `to_dict` described; ValueError names what is wrong in `where`."""
-        from pydantic import TypeAdapter, ValidationError
-
-        try:
-            # By way of JSON: strict, but lists become tuples.
-            text = json.dumps(data, default=str)
-            return TypeAdapter(cls).validate_json(text, strict=True)
-        except ValidationError as error:
-            raise ValueError(_sentence(dict(error.errors()[0]), data, where)) from error
+        return words.checked(cls, data, where)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -160,9 +151,9 @@ class Job:
             elif value is True:
                 line.append(f"--{name.replace('_', '-')}")
             else:
-                line += [f"--{name.replace('_', '-')}", _as_word(value)]
+                line += [f"--{name.replace('_', '-')}", words.as_word(value)]
         for name, value in self.parameters.items():
-            line += ["--set", f"{name}={_as_word(value)}"]
+            line += ["--set", f"{name}={words.as_word(value)}"]
         return shlex.join(line)
 
     # As work ------------------------------------------------------------------------------------
@@ -180,7 +171,8 @@ class Job:
             field=self.field,
         )
         times = None if self.times is None else words.indices(self.times, stack.shape[0], "time")
-        channels = self.channels and [_channel(stack, key) for key in self.channels]
+        keys = self.channels
+        channels = None if keys is None else [_channel(stack, key) for key in keys]
         region: Any = None if self.region is None else words.spans(self.region, stack.shape[2:])
         if times is None and channels is None and region is None:
             return stack
@@ -220,18 +212,12 @@ class Job:
             raise ValueError(
                 f'tile {self.tile} has 2 values but the stack has axes "{stack.axes}": give z, y, x'
             )
-        return {
+        same = ("scope", "seam", "accept_seam", "device", "dtype", "gamma", "keep_background")
+        return {name: getattr(self, name) for name in same} | {
             "kernel": self.kernels(stack),
             "shape": _triple(self.shape),
-            "scope": self.scope,
             "tile": _triple(self.tile),
-            "seam": self.seam,
-            "accept_seam": self.accept_seam,
             "memory": None if self.memory is None else words.bytes_of(self.memory),
-            "device": self.device,
-            "dtype": self.dtype,
-            "gamma": self.gamma,
-            "keep_background": self.keep_background,
         }
 
     def planning(self, *, resume: bool = True) -> Generator[str, None, Plan]:
@@ -302,12 +288,6 @@ def _absolute(path: str, folder: str | Path) -> str:
     return path if "://" in path else os.path.abspath(Path(folder, Path(path).expanduser()))
 
 
-def _as_word(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def _triple(values: tuple[int, ...] | None) -> Any:
     return values if values is None or len(values) == 3 else (1, *values)
 
@@ -320,17 +300,3 @@ def _channel(stack: Stack, key: int | str) -> int:
         return int(key)
     known = ", ".join(filter(None, names)) or "none has a name"
     raise ValueError(f'there is no channel "{key}": the stack has {len(names)} (from 0; {known})')
-
-
-def _sentence(error: dict[str, Any], data: Mapping[str, Any], where: str) -> str:
-    """Say in one sentence what pydantic found."""
-    names = [f.name for f in dataclasses.fields(Job)]
-    key = str(error["loc"][0]) if error["loc"] else ""
-    if key and key not in names:
-        return f'{where} has the key "{key}", which no job has; there are: {", ".join(names)}'
-    if key and key not in data:
-        return f'{where} lacks "{key}": say what is to be restored, e.g. {key} = "cells.tif"'
-    if "error" in error.get("ctx", {}):
-        return f"{where}: {error['ctx']['error']}"
-    value = f"{key} is {data[key]!r} in {where}" if key else where
-    return f"{value}: {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -98,7 +98,11 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
     from napari_deblur.job import Job
 
     names = {field.name for field in dataclasses.fields(Job)}
-    used = {k: v for k, v in options.items() if k in names and v not in (None, False, [], ())}
+    used = {
+        name: value
+        for name, value in options.items()
+        if name in names and not (value is None or value is False or value == [])
+    }
     for name, read in READ.items():
         if name in used:
             value = _usage(name, read, used[name])
@@ -125,7 +129,7 @@ def _usage(name: str, read: Callable[[Any], Any], value: Any) -> Any:
 def _kernels(texts: list[str]) -> str | dict[str, str]:
     from pathlib import Path
 
-    found = {}
+    found: dict[str, str] = {}
     for text in texts:
         channel, equals, file = text.partition("=")
         if not equals or Path(text).exists():  # a file may have "=" in its name
@@ -135,7 +139,7 @@ def _kernels(texts: list[str]) -> str | dict[str, str]:
         raise typer.BadParameter(
             f"{len(texts)} kernels were given: write CHANNEL=FILE for each", param_hint="--kernel"
         )
-    return found[""] if "" in found else found
+    return found.get("", found)
 
 
 P = ParamSpec("P")

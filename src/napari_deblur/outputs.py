@@ -29,7 +29,9 @@ SUFFIXES = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".ome", "
 
 def suggested_output(address: str, word: str = "") -> Path:
     """Suggest ``NAME[.WORD].deblur.zarr`` beside an input, or here if that is not writable."""
-    path = Path(address.rstrip("/\\") if "://" not in address else address.rstrip("/").split("/")[-1])
+    path = Path(
+        address.rstrip("/\\") if "://" not in address else address.rstrip("/").split("/")[-1]
+    )
     name = path.name
     while (suffix := Path(name).suffix.lower()) in SUFFIXES and Path(name).stem:
         name = name[: -len(suffix)]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["decided", "error", "followed", "lasting", "note", "say", "sentence", "table"]
 
-# Where output goes into a file: a line whenever this share of a phase is done.
-SHARE = 0.05
+# Where output goes into a file: a line when this share of a phase is done, after some seconds.
+SHARE, PAUSE = 0.05, 2.0
 
 
 def say(text: str = "") -> None:
@@ -98,14 +98,13 @@ def followed(run: Iterator[Progress]) -> Progress:
 
 
 def _in_lines(run: Iterator[Progress], console: Console) -> Progress:
-    last, said = None, ("", -1.0)
+    last, phase, share, said_at = None, "", 0.0, 0.0
     for progress in run:
-        share = progress.done / max(progress.total, 1)
-        phase, before = said
-        if progress.phase != phase or progress.note or share >= before + SHARE or share == 1:
+        last, done = progress, progress.done / max(progress.total, 1)
+        due = done >= share + SHARE and progress.seconds >= said_at + PAUSE
+        if due or progress.note or progress.phase != phase or done == 1:
             console.print(str(progress))
-            said = (progress.phase, share)
-        last = progress
+            phase, share, said_at = progress.phase, done, progress.seconds
     assert last is not None
     return last
 

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 CGROUP = Path("/sys/fs/cgroup")
+TRIES = 3
 
 
 def sync_file(path: Path) -> None:
@@ -57,14 +58,20 @@ def sync_folder(path: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file as a whole: whoever reads it sees the old content or the new."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        partial.write_bytes(content)
-        sync_file(partial)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    for attempt in range(1, TRIES + 1):
+        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+        try:
+            partial.write_bytes(content)
+            sync_file(partial)
+            partial.replace(path)
+            break
+        except FileNotFoundError:
+            # Another run on the same folder may have swept up what it took for a leftover.
+            if attempt == TRIES or not path.parent.is_dir():
+                raise
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
     sync_folder(path.parent)
 
 

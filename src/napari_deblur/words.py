@@ -6,9 +6,22 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
-__all__ = ["bytes_of", "floats", "indices", "integers", "made", "pairs", "spans", "typed"]
+__all__ = [
+    "as_word",
+    "bytes_of",
+    "checked",
+    "floats",
+    "indices",
+    "integers",
+    "made",
+    "pairs",
+    "spans",
+    "typed",
+]
+
+T = TypeVar("T")
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -54,9 +67,7 @@ def indices(text: str, size: int, what: str) -> tuple[int, ...]:
             found += range(start, stop)
             continue
         if not re.fullmatch(r"\s*\d+\s*", part):
-            raise ValueError(
-                f'{what} "{text}" is no list of numbers and ranges: write 0,2 or 0:10'
-            )
+            raise ValueError(f'{what} "{text}" is no list of numbers and ranges: write 0,2 or 0:10')
         if int(part) >= size:
             raise ValueError(f"{what} {int(part)} is outside the stack, which has {size} (from 0)")
         found.append(int(part))
@@ -124,7 +135,7 @@ def typed(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
             values[name] = adapter.validate_strings(text)
         except ValidationError as error:
             try:
-                values[name] = adapter.validate_strings(text.split(","))  # type: ignore[arg-type]
+                values[name] = adapter.validate_strings(text.split(","))
             except ValidationError:
                 raise ValueError(_refusal(cls, name, text)) from error
     return values
@@ -153,6 +164,40 @@ def made(cls: type, values: Mapping[str, Any]) -> Any:
     return cls(**exact)
 
 
+def checked(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Make an object of a dataclass from what a file says; ValueError names what is wrong there."""
+    import json
+
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        text = json.dumps(data, default=str)  # as in `made`
+        return TypeAdapter(cls).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ValueError(_sentence(cls, dict(error.errors()[0]), data, where)) from error
+
+
+def as_word(value: Any) -> str:
+    """Write a value as the command line wants it."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _sentence(cls: Any, error: Mapping[str, Any], data: Mapping[str, Any], where: str) -> str:
+    """Say in one sentence what pydantic found."""
+    names = [f.name for f in dataclasses.fields(cls)]
+    key = str(error["loc"][0]) if error["loc"] else ""
+    if key and key not in names:
+        return f'{where} has the key "{key}", which no job has; there are: {", ".join(names)}'
+    if key and key not in data:
+        return f'{where} lacks "{key}": say what is to be restored, e.g. {key} = "cells.tif"'
+    if "error" in error.get("ctx", {}):
+        return f"{where}: {error['ctx']['error']}"
+    value = f"{key} is {data[key]!r} in {where}" if key else where
+    return f"{value}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
 def _hints(cls: type, names: Mapping[str, Any]) -> dict[str, Any]:
     """Give the types of a dataclass's parameters, if it has all of `names`."""
     parameters = dataclasses.fields(cls)
@@ -165,10 +210,16 @@ def _hints(cls: type, names: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refusal(cls: type, name: str, value: object) -> str:
     hint = get_type_hints(cls)[name]
-    kind = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
     default = next(p.default for p in dataclasses.fields(cls) if p.name == name)
+    parts = [getattr(part, "__args__", (part,)) for part in getattr(hint, "__args__", (hint,))]
+    shape = ", ".join if isinstance(default, tuple) else " or ".join
+    kind = shape(_named(part) for group in parts for part in group)
     shown = f'"{value}"' if isinstance(value, str) else repr(value)
     return f"{name} of {_called(cls)} is {shown} and must be {kind}, such as {_shown(default)}"
+
+
+def _named(part: object) -> str:
+    return part.__name__ if isinstance(part, type) else f'"{part}"'
 
 
 def _called(cls: type) -> str:

@@ -46,15 +46,19 @@ def spatial_kwargs(
 
 
 def own_kwargs(layout: Layout) -> dict[str, Any]:
-    """Give the same for a result from the disk, from what it says of itself."""
+    """Give the same for a result from the disk, from what it says of itself.
+
+    Colours have no axis in napari.
+    """
+    axes = layout.axes.replace("c", "") if layout.rgb else layout.axes
     sizes = dict(zip("zyx", layout.pixel_size or (None, None, None), strict=True))
     units = dict.fromkeys("zyx", "um") | {"t": "s"}
     known = {a: v for a, v in (sizes | {"t": layout.time_step}).items() if v is not None}
     return {
-        "scale": tuple(float(known.get(a, 1.0)) for a in layout.axes),
-        "translate": (0.0,) * len(layout.axes),
-        "units": tuple(units[a] if a in known else "pixel" for a in layout.axes),
-        "axis_labels": tuple(layout.axes),
+        "scale": tuple(float(known.get(a, 1.0)) for a in axes),
+        "translate": (0.0,) * len(axes),
+        "units": tuple(units[a] if a in known else "pixel" for a in axes),
+        "axis_labels": tuple(axes),
     }
 
 

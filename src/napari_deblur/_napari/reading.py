@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur.opening import open_stack
-from napari_deblur.stack import Stack
 
 if TYPE_CHECKING:
     import napari.layers
 
     from napari_deblur.protocols import Kernel
+    from napari_deblur.stack import Stack
 
 __all__ = ["axes_of", "finest", "kernel_of", "offered", "pixel_size_of", "size_in", "stack_of"]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from itertools import product
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Seen"]
 
@@ -43,15 +46,15 @@ class Seen:
     @property
     def size(self) -> int:
         """Number of voxels."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all voxels, unpacked."""
-        return self.size * self.dtype.itemsize
+        return self.size * int(self.dtype.itemsize)
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return int(self.shape[0])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001
         return self[...].astype(dtype or self.dtype, copy=False)
@@ -80,10 +83,10 @@ class Seen:
         with self._lock:
             self._keep(chunk, block)
 
-    def forget(self) -> None:
-        """Read all anew when it is wanted next."""
+    def drop(self, chunk: Iterable[int]) -> None:
+        """Read a chunk anew when it is wanted next."""
         with self._lock:
-            self._kept.clear()
+            self._kept.pop(tuple(chunk), None)
 
     def _chunk(self, chunk: Chunk) -> NDArray[Any]:
         with self._lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -146,26 +146,29 @@ class BlindRichardsonLucy:
             for c, _ in views
         ]
 
-        def ratio(image: Tensor, kernel: Tensor, view: tuple[Tensor, Tensor]) -> Tensor:
-            return view[0] / ops.blur(image, Blur(kernel[None])).add_(dark).clamp_(min=floor)
+        def ratio(image: Tensor, of: Blur, view: tuple[Tensor, Tensor]) -> Tensor:
+            return view[0] / ops.blur(image, of).add_(dark).clamp_(min=floor)
 
         residuals = []
         for turn in range(self.rounds):
-            # The flat image knows nothing of the kernel: the image goes first.
-            for _ in range(self.steps if turn else 2 * self.steps):
-                of = Blur(kernel[None])
-                for i, view in enumerate(views):
+            of = Blur(kernel[None])
+            for i, view in enumerate(views):
+                seen = ops.blur_adjoint(view[1], of)
+                weight = torch.where(seen > SEEN, 1 / seen, 0)
+                # The flat image knows nothing of the kernel: the image goes first.
+                for _ in range(self.steps if turn else 2 * self.steps):
                     ops.checkpoint()
-                    seen = ops.blur_adjoint(view[1], of)
-                    weight = torch.where(seen > SEEN, 1 / seen, 0)
-                    back = ops.blur_adjoint(ratio(images[i], kernel, view), of).clamp_(min=0)
-                    images[i] = images[i] * back * weight
+                    back = ops.blur_adjoint(ratio(images[i], of, view), of).clamp_(min=0)
+                    images[i] = back.mul_(images[i]).mul_(weight)
+            pairs = list(zip(images, views, strict=True))
+            below = _total(ops.kernel_adjoint(view[1], image, shape) for image, view in pairs)
             for _ in range(self.steps):
-                above, below = torch.zeros_like(kernel), torch.zeros_like(kernel)
-                for image, view in zip(images, views, strict=True):
-                    ops.checkpoint()
-                    above += ops.kernel_adjoint(ratio(image, kernel, view), image, shape)
-                    below += ops.kernel_adjoint(view[1], image, shape)
+                ops.checkpoint()
+                of = Blur(kernel[None])
+                above = _total(
+                    ops.kernel_adjoint(ratio(image, of, view), image, shape)
+                    for image, view in pairs
+                )
                 new = kernel * above.clamp(min=0) / below.clamp(min=floor)
                 # A tile without any light says nothing of the kernel.
                 kernel = ops.normalised(new) if float(new.sum()) > 0 else kernel
@@ -179,6 +182,13 @@ class BlindRichardsonLucy:
             residuals.append(torch.stack(squares).sum())
         kernel = ops.normalised(ops.shifted(kernel, -ops.centroid(kernel)))
         return kernel, torch.stack(residuals)
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    first, *rest = parts
+    for part in rest:
+        first = first + part
+    return first
 
 
 def _recentred(kernel: Tensor, images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:

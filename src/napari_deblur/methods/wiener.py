@@ -48,7 +48,7 @@ class Wiener:
     background: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 16
+    arrays: ClassVar[float] = 24
 
     def __post_init__(self) -> None:
         if self.noise != "auto" and self.noise < 0:
@@ -96,10 +96,11 @@ def _filtered(tile: Tensor, blur: Blur, ratio: float, background: float) -> Tens
     from napari_deblur import ops
 
     size = tuple(tile.shape[-blur.ndim :])
-    # A kernel on either side, so that opposite borders don't meet.
-    lengths = ops.transform_shape(tuple(n + 2 * k for n, k in zip(size, blur.shape, strict=True)))
+    # Continued by a kernel on either side, and two kernels of background between: the inverse
+    # filter reaches that far, and opposite borders must not meet.
+    lengths = ops.transform_shape(tuple(n + 4 * k for n, k in zip(size, blur.shape, strict=True)))
     values, mask = ops.split(tile)
-    grid = ops.filled(values - background, mask, lengths)
+    grid = ops.filled(values - background, mask, lengths, blur.shape)
     dims = tuple(range(-blur.ndim, 0))
     # transfer_function begins at the valid part's first index; crop() would start later.
     otf = ops.transfer_function(blur.basis[0], lengths)
@@ -147,10 +148,10 @@ def _power_of(sample: Sample, noise: float) -> float:
     blur = sample.blur
     assert blur is not None
     size = tuple(sample.tile.shape[-blur.ndim :])
-    lengths = ops.transform_shape(tuple(n + k for n, k in zip(size, blur.shape, strict=True)))
+    lengths = ops.transform_shape(tuple(n + 4 * k for n, k in zip(size, blur.shape, strict=True)))
     values, mask = ops.split(sample.tile)
     mean = values.sum() / (values.numel() if mask is None else mask.sum().clamp(min=1))
-    grid = ops.filled(values - mean, mask, lengths)
+    grid = ops.filled(values - mean, mask, lengths, blur.shape)
     dims = tuple(range(-blur.ndim, 0))
     gain = ops.transfer_function(blur.basis[0], lengths).abs().square()
     spectrum = torch.fft.rfftn(grid, dim=dims).abs().square()

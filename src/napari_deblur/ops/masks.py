@@ -33,12 +33,14 @@ def mean_square(values: Tensor, count: float) -> Tensor:
     return torch.as_tensor(total, device=values.device, dtype=torch.float32) / max(count, 1.0)
 
 
-def filled(values: Tensor, mask: Tensor | None, lengths: tuple[int, ...]) -> Tensor:
+def filled(
+    values: Tensor, mask: Tensor | None, lengths: tuple[int, ...], taper: tuple[int, ...]
+) -> Tensor:
     """Put a tile on a larger periodic grid and fill holes and the gap smoothly.
 
     Each unknown voxel takes the mean of its known neighbours under the narrowest of a series of
     Gaussians (σ doubling from 1 px) that reaches any: direct filters see no jump at the border.
-    The middle of the gap is 0, so that opposite borders, which a tile puts side by side, know
+    Beyond `taper` the gap is 0, so that opposite borders, which a tile puts side by side, know
     nothing of each other: without that, tiles differed from the whole by 1 % at its borders.
 
     Parameters
@@ -46,6 +48,8 @@ def filled(values: Tensor, mask: Tensor | None, lengths: tuple[int, ...]) -> Ten
     values, mask : Tensor, shape (..., [z,] y, x)
         From `split`.
     lengths : ([z,] y, x) of the grid
+    taper : ([z,] y, x)
+        How far the image is continued on each side.
 
     Returns
     -------
@@ -59,10 +63,10 @@ def filled(values: Tensor, mask: Tensor | None, lengths: tuple[int, ...]) -> Ten
     known = torch.zeros_like(grid)
     grid[where] = values
     known[where] = 1 if mask is None else mask
-    for axis, (n, length) in enumerate(zip(values.shape[-ndim:], lengths, strict=True), -ndim):
-        third = (length - n) // 3
-        if third > 0:
-            known.narrow(axis, n + third, max(1, length - n - 2 * third)).fill_(1)
+    for axis, reach in enumerate(taper, -ndim):
+        end, length = values.shape[axis] + reach, lengths[axis] - values.shape[axis] - 2 * reach
+        if length > 0:
+            known.narrow(axis, end, length).fill_(1)
     result, done = grid.clone(), known > 0
     spectra = [torch.fft.rfftn(thing, dim=dims) for thing in (grid, known)]
     sigma = 1.0

@@ -48,6 +48,8 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
         cut = plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
         blocks = cut.transpose(0, 2, 1, 3).reshape(rows * columns, side * side)
         blocks = blocks[np.isfinite(blocks).all(axis=1)]
+        if blocks.size == 0:
+            continue
         # Neighbours differ by the noise alone where nothing is to be seen.
         scatters.append(np.median(np.abs(np.diff(blocks, axis=1)), axis=1) / (MAD * np.sqrt(2)))
         means.append(blocks.mean(axis=1))

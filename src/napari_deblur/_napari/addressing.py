@@ -1,0 +1,146 @@
+"""Pixels of a layer, found where a process of its own can read them.
+
+In this order: the zarr array that the layer shows, the file that it came from if it still holds
+the same pixels, a copy in the scratch folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from napari_deblur.opening import open_stack
+from napari_deblur.stack import AXES, Region, Stack
+
+__all__ = ["COPY", "addressed"]
+
+COPY = ".input.zarr"
+# Voxels that are compared or copied at a time.
+BLOCK = 2**22
+
+
+def addressed(
+    stack: Stack, path: str | None, folder: Path
+) -> Generator[str, None, tuple[Stack, Path | None]]:
+    """Give the same stack with an address, and the copy if one had to be made.
+
+    Parameters
+    ----------
+    stack : Stack
+        Of a layer.
+    path : str or None
+        The file that the layer came from.
+    folder : Path
+        Where a copy would go.
+
+    Yields
+    ------
+    str
+        What is being done.
+    """
+    if stack.source is not None:
+        return stack, None
+    if path is not None:
+        yield f"comparing the layer with {Path(path).name}"
+        for found in _in_file(stack, path):
+            if _equal(stack, found):
+                return found, None
+            yield ""
+    folder.mkdir(parents=True, exist_ok=True)
+    bare = "".join(c if c.isalnum() else "-" for c in stack.name)
+    copy = folder / f"{bare}-{uuid4().hex[:8]}{COPY}"
+    total = stack.nbytes
+    yield f'copying "{stack.name}" ({total / 1e6:.3g} MB) to {copy}: the pixels are in memory only'
+    yield from _copied(stack, copy)
+    rgb = stack.rgb
+    axes = "tzyxs" if rgb else "tczyx"
+    # The store keeps one order; a stack has only the axes that are named.
+    kept = "".join(a for a in axes if a == "s" or a in stack.axes)
+    opened = open_stack(copy / "0", kept, stack.pixel_size)
+    return replace(opened, name=stack.name, channels=stack.channels, optics=stack.optics,
+                   time_step=stack.time_step), copy  # fmt: skip
+
+
+def _in_file(stack: Stack, path: str) -> Iterator[Stack]:
+    """Give what the file holds, if it fits the layer; of several channels each that may be it."""
+    size = stack.pixel_size
+    try:
+        found = open_stack(path, pixel_size=size)
+    except (ValueError, OSError, TypeError):
+        return
+    if found.shape != stack.shape or found.axes != stack.axes:
+        # The user may know the axes better than the file does.
+        with contextlib.suppress(ValueError, OSError, TypeError):
+            found = open_stack(path, stack.axes, size)
+    if found.dtype != stack.dtype or found.rgb != stack.rgb:
+        return
+    found = replace(found, name=stack.name)
+    if found.shape == stack.shape and found.axes == stack.axes:
+        yield found
+    elif found.shape[1] > 1 == stack.shape[1] and not found.rgb:
+        for c in range(found.shape[1]):
+            one = found.selected(channels=[c])
+            if one.shape == stack.shape:
+                yield replace(one, name=stack.name)
+
+
+def _equal(stack: Stack, found: Stack) -> bool:
+    """Compare all voxels of an array in memory; of a lazy one, a few planes."""
+    lazy = not isinstance(stack.pixels.base, np.ndarray)
+    frames, channels, depth = stack.shape[:3]
+    if lazy:
+        z = depth // 2
+        places = {(0, 0), (frames // 2, 0), (frames - 1, channels - 1)}
+        boxes = [((z, z + 1), (0, stack.shape[3]), (0, stack.shape[4]))]
+    else:
+        places = set(np.ndindex(frames, channels))
+        boxes = list(_boxes(stack))
+    for t, c in sorted(places):
+        for z_span, y_span, x_span in boxes:
+            box: Region = (z_span, y_span, x_span)
+            ours, theirs = stack.read(t, c, box), found.read(t, c, box)
+            if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
+                return False
+    return True
+
+
+def _boxes(stack: Stack) -> Iterator[Region]:
+    depth, height, width = stack.shape[2:]
+    rows = max(1, min(height, BLOCK // width))
+    planes = max(1, BLOCK // (rows * width)) if rows == height else 1
+    for z in range(0, depth, planes):
+        for y in range(0, height, rows):
+            yield ((z, min(z + planes, depth)), (y, min(y + rows, height)), (0, width))
+
+
+def _copied(stack: Stack, copy: Path) -> Generator[str, None, None]:
+    """Write chunk by chunk, colours last as files have them."""
+    import zarr
+
+    letters = "".join(a for a in AXES if a in stack.axes)
+    if stack.rgb:
+        letters = letters.replace("c", "") + "c"
+    sizes = dict(zip(AXES, stack.shape, strict=True))
+    planes = max(1, min(sizes["z"], BLOCK // (min(512, sizes["y"]) * min(512, sizes["x"]))))
+    chunk = {"t": 1, "c": sizes["c"] if stack.rgb else 1, "z": planes, "y": 512, "x": 512}
+    array = zarr.create_array(
+        copy / "0",
+        shape=tuple(sizes[a] for a in letters),
+        chunks=tuple(min(sizes[a], chunk[a]) for a in letters),
+        dtype=stack.dtype,
+    )
+    kept = [a for a in "zyx" if a in letters]
+    for t, c in np.ndindex(stack.shape[:2]):
+        for box in _boxes(stack):
+            block = stack.read(t, c, box)
+            where: dict[str, Any] = {"t": t, "c": c}
+            where |= {a: slice(*span) for a, span in zip("zyx", box, strict=True)}
+            shape = [block.shape["zyx".index(a)] for a in kept]
+            array[tuple(where[a] for a in letters)] = block.reshape(shape)
+            yield ""

@@ -1,0 +1,145 @@
+"""A frozen dataclass as a form, and back.
+
+The form is made of the fields: their types, their `Annotated` options (magicgui's own), and
+the text of the docstring as tooltips. A field that may be "auto" is a line with "auto" in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import MISSING, fields
+from inspect import cleandoc
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+if TYPE_CHECKING:
+    from magicgui.widgets import Container
+
+__all__ = ["fill", "form_of", "summary_of", "value_of"]
+
+
+def form_of(cls: type) -> Container:
+    """Make a form of a dataclass with its defaults in it."""
+    from magicgui.widgets import Container
+
+    hints = get_type_hints(cls, include_extras=True)
+    tips = _tips(cls)
+    rows = []
+    for field in fields(cls):
+        if not field.init:
+            continue
+        default = field.default
+        if default is MISSING and field.default_factory is not MISSING:
+            default = field.default_factory()
+        rows.append(_row(field.name, hints[field.name], default, tips.get(field.name, "")))
+    return Container(widgets=rows, labels=False, name=cls.__name__)
+
+
+def value_of(form: Container, cls: type) -> Any:
+    """Make the object that the form describes.
+
+    Raises
+    ------
+    ValueError
+        When a text is no number, or the dataclass refuses a value; in its own words.
+    """
+    hints = get_type_hints(cls, include_extras=True)
+    return cls(**{row.name: _value(row, hints[row.name]) for row in form})
+
+
+def fill(form: Container, thing: object) -> None:
+    """Put an object's values into the form of its class."""
+    for row in form:
+        value = getattr(thing, row.name)
+        row.value = _text(value) if _is_text(row) else value
+
+
+def summary_of(cls: type) -> str:
+    """Give the first sentence of a docstring."""
+    first = cleandoc(cls.__doc__ or "").split("\n\n")[0]
+    return " ".join(first.split())
+
+
+def _row(name: str, hint: Any, default: Any, tip: str) -> Any:
+    from magicgui.widgets import LineEdit, create_widget
+
+    bare, options = _split(hint)
+    label = options.get("label", name.replace("_", " "))
+    if _accepts_auto(bare):
+        return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
+    try:
+        return create_widget(
+            value=default, annotation=hint, name=name, label=label, options={"tooltip": tip}
+        )
+    except (ValueError, TypeError):  # a type that magicgui has no widget for
+        return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
+
+
+def _value(row: Any, hint: Any) -> Any:
+    bare, _ = _split(hint)
+    if not _is_text(row) or bare is str:
+        return row.value
+    text = str(row.value).strip()
+    if _accepts_auto(bare) and text.lower() in ("", "auto"):
+        return "auto"
+    allowed = [v for a in _members(bare) if get_origin(a) is Literal for v in get_args(a)]
+    if text in allowed:
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        others = f" or {', '.join(map(str, allowed))}" if allowed else ""
+        raise ValueError(f'{row.label} is "{text}": give a number{others}') from None
+    if float in _members(bare) and isinstance(value, int):
+        return float(value)
+    return value
+
+
+def _split(hint: Any) -> tuple[Any, dict[str, Any]]:
+    if get_origin(hint) is not Annotated:
+        return hint, {}
+    bare, *extras = get_args(hint)
+    return bare, {k: v for extra in extras if isinstance(extra, dict) for k, v in extra.items()}
+
+
+def _members(bare: Any) -> tuple[Any, ...]:
+    from types import UnionType
+
+    return get_args(bare) if get_origin(bare) in (Union, UnionType) else (bare,)
+
+
+def _accepts_auto(bare: Any) -> bool:
+    members = _members(bare)
+    return len(members) > 1 and any(
+        get_origin(m) is Literal and "auto" in get_args(m) for m in members
+    )
+
+
+def _is_text(row: Any) -> bool:
+    return type(row).__name__ == "LineEdit"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _tips(cls: type) -> dict[str, str]:
+    """Take the section Parameters of a numpydoc docstring apart."""
+    doc = cleandoc(cls.__doc__ or "")
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[^\n]*\n-+\n|\Z)", doc, re.S | re.M)
+    tips = {}
+    for names, text in re.findall(
+        r"^([\w, ]+?) *:[^\n]*\n((?:[ \t]+[^\n]*\n?|\n)+)", section[1] if section else "", re.M
+    ):
+        for name in names.split(","):
+            tips[name.strip()] = " ".join(text.split())
+    return tips

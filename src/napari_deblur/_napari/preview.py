@@ -1,0 +1,137 @@
+"""A preview: the plan of the whole, and the part of it that is on the screen."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import sys
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur.tiles import Box, Grid, Index, Tile
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur._napari.asking import Ask
+    from napari_deblur.plans import Plan
+    from napari_deblur.stack import Stack
+
+__all__ = ["Preview", "Window", "bounded", "load_torch", "previewing"]
+
+# A preview restores at most so many voxels, and solid kernels so many planes.
+MOST_VOXELS = 2**21
+MOST_PLANES = 48
+
+
+@dataclass(frozen=True)
+class Window:
+    """What is seen: frame, channels and (start, stop) for z, y, x, in voxels of the stack."""
+
+    t: int
+    channels: tuple[int, ...]
+    box: Box
+    plane: int
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What came out: image (c, z, y, x) of a box, the plan, and kernels found in this tile."""
+
+    window: Window
+    image: NDArray[np.float32]
+    plan: Plan
+    kernel: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _One(Grid):
+    """A grid of which every tile has the same core: the window."""
+
+    box: Box = ((0, 1), (0, 1), (0, 1))
+
+    def tile(self, index: Index) -> Tile:
+        """Give the window with its halo."""
+        return self.around(index, self.box)
+
+
+def previewing(
+    ask: Ask,
+    stack: Stack,
+    window: Window,
+    plan: Plan | None,
+    asked: Callable[[], bool],
+) -> Generator[str, None, Preview]:
+    """Plan, unless that is done, and restore the window; each step says what it is.
+
+    Parameters
+    ----------
+    asked : function
+        Whether to stop; looked at in each iteration, which then raises `Cancelled`.
+    """
+    yield "loading the engine"
+    load_torch()
+    from napari_deblur._napari.asking import deciding
+    from napari_deblur.ops import cancellable
+    from napari_deblur.restoring import restore_tile
+
+    with cancellable(asked):
+        if plan is None:
+            plan = yield from deciding(ask, stack)
+        window = bounded(window, plan.kernel.shape)
+        grid = _One(plan.grid.shape, _lengths(window.box), plan.grid.halo, window.box)
+        part = replace(plan, grid=grid)
+        images, kernel = [], plan.kernel.at(window.t, window.channels[0])
+        for c in window.channels:
+            yield "restoring what is seen" + (f", channel {c}" if len(window.channels) > 1 else "")
+            restored = restore_tile(part, stack, (window.t, c, 0, 0, 0))
+            images.append(restored.image)
+            kernel = restored.kernel if restored.kernel is not None else kernel
+    return Preview(window, np.stack(images), plan, kernel)
+
+
+def bounded(window: Window, kernel_shape: tuple[int, int, int]) -> Window:
+    """Make a window small enough: its middle, and only this plane if planes don't mix."""
+    (z0, z1), *plane = window.box
+    z = min(max(window.plane, z0), z1 - 1)
+    planes = 1 if kernel_shape[0] == 1 else min(z1 - z0, MOST_PLANES)
+    first = min(max(z - planes // 2, z0), z1 - planes)
+    room = MOST_VOXELS / planes
+    shrink = max(1.0, math.sqrt(math.prod(b - a for a, b in plane) / room))
+    y, x = (_middle(span, shrink) for span in plane)
+    return replace(window, box=((first, first + planes), y, x))
+
+
+def _middle(span: tuple[int, int], shrink: float) -> tuple[int, int]:
+    length = max(1, int((span[1] - span[0]) / shrink))
+    start = (span[0] + span[1] - length) // 2
+    return start, start + length
+
+
+def _lengths(box: Box) -> tuple[int, int, int]:
+    z, y, x = (stop - start for start, stop in box)
+    return z, y, x
+
+
+def load_torch() -> None:
+    """Import torch without stopping all other threads while its libraries are mapped.
+
+    Python holds its lock while it loads a library: 0.4 to 0.8 s for torch, in which the window
+    would stand still. A call of the system's own loader through ctypes does not hold it.
+    """
+    if "torch" not in sys.modules and sys.platform == "linux":
+        found = find_spec("torch")
+        if found is not None and found.origin is not None:
+            load: Any = ctypes.CDLL(None).dlopen
+            load.restype = ctypes.c_void_p
+            for name in ("libtorch_cpu.so", "libtorch_python.so"):
+                file = Path(found.origin).parent / "lib" / name
+                if file.exists():
+                    load(os.fsencode(file), os.RTLD_NOW)
+    import torch  # noqa: F401

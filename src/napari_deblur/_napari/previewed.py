@@ -1,0 +1,73 @@
+"""A preview as layers: the part that was restored, and its kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur._napari.placing import kernel_kwargs, part_of, spatial_kwargs
+from napari_deblur._napari.showing import KERNEL_GAMMA, blank
+
+if TYPE_CHECKING:
+    from napari_deblur._napari.preview import Preview
+    from napari_deblur.stack import Stack
+
+__all__ = ["show_preview"]
+
+
+def show_preview(viewer: Any, layer: Any, stack: Stack, preview: Preview, axes: str) -> list[Any]:
+    """Add the layers of a preview in place of those of the last one; give them."""
+    plan, window = preview.plan, preview.window
+    shown = stack.axes.replace("c", "") if stack.rgb else stack.axes
+    spatial = spatial_kwargs(layer, axes, shown)
+    first = {"t": window.t, "c": window.channels[0]}
+    first |= {axis: start for axis, (start, _) in zip("zyx", window.box, strict=True)}
+    image = preview.image
+    if stack.rgb:
+        image = np.moveaxis(image, 0, -1)
+        if stack.dtype.kind == "u":
+            top = np.iinfo(stack.dtype).max
+            image = np.clip(np.nan_to_num(image), 0, top).round().astype(stack.dtype)
+        full = image[None]  # t
+        data = full.reshape([_size(axis, preview) for axis in shown] + [image.shape[-1]])
+    else:
+        data = image.reshape([_size(axis, preview) for axis in shown])
+    placed = part_of(spatial, [first[axis] for axis in shown])
+    facts = plan.channels[window.channels[0]].facts
+    low, high = facts.background or 0.0, facts.white
+    looks: dict[str, Any] = {"rgb": True} if stack.rgb else {"colormap": layer.colormap}
+    if not stack.rgb:
+        high = high if high is not None and high > low else float(np.nanmax(image))
+        looks["contrast_limits"] = (low, max(high, low + 1e-6))
+    known = {"deblur": {**blank(plan), "preview": True}}
+    size, own = plan.kernel.pixel_size, plan.layout.pixel_size
+    ratio = {
+        axis: k / i
+        for axis, k, i in zip("zyx", size or (None,) * 3, own or (None,) * 3, strict=True)
+        if k and i
+    }
+    kernel = preview.kernel.reshape([preview.kernel.shape["zyx".index(a)] if a in "zyx" else 1
+                                     for a in shown])  # fmt: skip
+    over = kernel_kwargs(placed, data.shape[: len(shown)], kernel.shape, ratio=ratio)
+    names = (f"{stack.name} preview", f"{stack.name} preview kernel")
+    for old in [old for old in viewer.layers if old.name in names and "deblur" in old.metadata]:
+        viewer.layers.remove(old)
+    return [
+        viewer.add_image(data, name=names[0], metadata=known, **looks, **placed),
+        viewer.add_image(
+            kernel,
+            name=names[1],
+            metadata={**known, "kernel_pixel_size": size or own},
+            contrast_limits=(0.0, float(kernel.max())),
+            colormap="inferno",
+            gamma=KERNEL_GAMMA,
+            blending="additive",
+            **over,
+        ),
+    ]
+
+
+def _size(axis: str, preview: Preview) -> int:
+    spans = dict(zip("zyx", preview.window.box, strict=True))
+    return spans[axis][1] - spans[axis][0] if axis in spans else 1

@@ -1,0 +1,40 @@
+"""Our own stores, and nothing else, as layers: the restored image and the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_deblur._napari.showing import LayerData
+
+__all__ = ["get_reader"]
+
+PathOrPaths = str | list[str]
+
+
+def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
+    """Give a function that reads ``*.deblur.zarr`` if that is what `path` is, else None."""
+    first = path[0] if isinstance(path, list) else path
+    name = first.rstrip("/\\")
+    if not name.endswith(".deblur.zarr") or not (Path(name) / "zarr.json").is_file():
+        return None
+    return read
+
+
+def read(path: PathOrPaths) -> list[LayerData]:
+    """Read results, finished or not, lazily."""
+    from napari_deblur._napari.placing import own_kwargs
+    from napari_deblur._napari.showing import image_layer, kernels_layer, method_name
+    from napari_deblur.results import open_result
+
+    layers: list[LayerData] = []
+    for one in path if isinstance(path, list) else [path]:
+        result = open_result(one)
+        layout = result.plan.layout
+        spatial = own_kwargs(layout)
+        name, method = layout.name, method_name(result)
+        layers.append(image_layer(result, spatial, name=f"{name} restored [{method}]"))
+        layers.append(kernels_layer(result, spatial, name=f"{name} kernels [{method}]"))
+    return layers

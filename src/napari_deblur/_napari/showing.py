@@ -1,0 +1,127 @@
+"""A result on the disk as data of layers: the image and the kernels that lie over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur._napari.placing import kernel_kwargs
+from napari_deblur._napari.seen import Seen
+from napari_deblur.stack import AXES
+
+if TYPE_CHECKING:
+    from napari_deblur.plans import Plan
+    from napari_deblur.results import Result
+
+__all__ = [
+    "KERNEL_GAMMA",
+    "LayerData",
+    "blank",
+    "image_layer",
+    "kernels_layer",
+    "method_name",
+    "restored_levels",
+]
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+# A plane with more pixels is shown by its pyramid from the start, a smaller one whole.
+LARGE_PLANE = 2**24
+# A kernel's faint skirt matters, and is not seen beside its peak otherwise.
+KERNEL_GAMMA = 0.5
+
+
+def method_name(result: Result) -> str:
+    """Give the public name of the method that was asked for, or else of what restored."""
+    from napari_deblur.registry import methods
+
+    asked = (result.job or {}).get("method")
+    name = asked.get("name") if isinstance(asked, Mapping) else asked
+    return name if isinstance(name, str) else methods.name_of(result.plan.channels[0].method)
+
+
+def blank(plan: Plan) -> dict[str, Any]:
+    """Give what the metadata of each of our layers hold: where it comes from."""
+    from napari_deblur.registry import methods
+
+    return {
+        "method": methods.name_of(plan.channels[0].method),
+        "key": plan.key,
+        "notes": list(plan.notes),
+        "kernel": dict(plan.kernel.report),
+    }
+
+
+def restored_levels(result: Result) -> list[Seen]:
+    """Give the restored image, full resolution first; colours come last, as napari wants them."""
+    order = list(range(len(result.axes)))
+    if result.plan.layout.rgb:
+        order.append(order.pop(result.axes.index("c")))
+    return [Seen(level, order) for level in result.levels]
+
+
+def image_layer(
+    result: Result, spatial: Mapping[str, Any], *, name: str, levels: list[Seen] | None = None
+) -> LayerData:
+    """Give the restored image: all levels if it is finished or very large, else the finest.
+
+    Parameters
+    ----------
+    spatial : mapping
+        From `spatial_kwargs` or `own_kwargs`.
+    levels : list or None
+        What `restored_levels` gave, if it was opened already.
+    """
+    views = levels or restored_levels(result)
+    rgb = result.plan.layout.rgb
+    plane = math.prod(views[0].shape[-3:-1] if rgb else views[0].shape[-2:])
+    multiscale = len(views) > 1 and (result.complete or plane > LARGE_PLANE)
+    kwargs: dict[str, Any] = {
+        "name": name,
+        "multiscale": multiscale,
+        "rgb": rgb,
+        "metadata": {"deblur": blank(result.plan) | {"store": str(result.path)}},
+        **spatial,
+    }
+    if not rgb:
+        kwargs["contrast_limits"] = _limits(result)
+    return (views if multiscale else views[0], kwargs, "image")
+
+
+def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> LayerData:
+    """Give the kernels, with as many axes as the image has, placed over what they belong to."""
+    plan = result.plan
+    axes = "".join(spatial["axis_labels"])
+    view = Seen(result.kernels, [AXES.index(axis) for axis in axes])
+    sizes = dict(zip(AXES, plan.layout.shape, strict=True))
+    cores = result.kernel_geometry["cores"] if plan.finds_kernels else None
+    own, image = result.kernel_pixel_size, plan.layout.pixel_size
+    ratio = {
+        axis: k / i
+        for axis, k, i in zip("zyx", own or (None,) * 3, image or (None,) * 3, strict=True)
+        if k and i
+    }
+    placed = kernel_kwargs(
+        spatial, [sizes[axis] for axis in axes], view.shape, ratio=ratio, cores=cores
+    )
+    kwargs = {
+        "name": name,
+        "contrast_limits": (0.0, float(plan.kernel.array.max())),
+        "colormap": "inferno",
+        "gamma": KERNEL_GAMMA,
+        "blending": "additive",
+        "metadata": {"deblur": blank(plan) | {"store": str(result.path)}, "kernel_pixel_size": own},
+        **placed,
+    }
+    return (view, kwargs, "image")
+
+
+def _limits(result: Result) -> tuple[float, float]:
+    """Give the contrast from the darkest background to the brightest white of all channels."""
+    windows = [channel["window"] for channel in result.ome["omero"]["channels"]]
+    low = min(float(window["start"]) for window in windows)
+    high = max(float(window["end"]) for window in windows)
+    return (low, high) if np.isfinite(high - low) and high > low else (0.0, 1.0)
