@@ -159,7 +159,7 @@ def test_a_missing_job_file_is_named(tmp_path):
 
 def test_frames_channels_and_region_are_selected(tmp_path):
     data = np.arange(4 * 3 * 20 * 24, dtype="u2").reshape(4, 3, 20, 24)
-    tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "TCYX"})
+    tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "TCYX"}, photometric="minisblack")
     job = Job(str(tmp_path / "a.tif"), times="0,2:4", channels=(2, "0"), region="5:,:24")
     stack = job.open()
     assert stack.shape == (3, 2, 1, 15, 24)
@@ -174,7 +174,7 @@ def test_frames_channels_and_region_are_selected(tmp_path):
 
 def test_kernels_belong_to_the_channels_of_the_file(tmp_path, kernel):
     data = np.ones((3, 20, 24), "u2")
-    tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "CYX"})
+    tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "CYX"}, photometric="minisblack")
     job = Job(str(tmp_path / "a.tif"), channels=(2, 1), kernel={"1": str(kernel), "2": str(kernel)})
     assert sorted(job.kernels(job.open())) == [0, 1]
     job = Job(str(tmp_path / "a.tif"), kernel={"GFP": str(kernel)})

@@ -101,7 +101,7 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
     used = {
         name: value
         for name, value in options.items()
-        if name in names and not (value is None or value is False or value == [])
+        if name in names and value is not None and value is not False and value not in ([], ())
     }
     for name, read in READ.items():
         if name in used:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 __all__ = ["Preferences", "preferences"]
 
+_FOLDER = Path(tempfile.gettempdir()) / "napari-deblur"
+
 
 @dataclass(frozen=True)
 class Preferences:
@@ -22,7 +24,7 @@ class Preferences:
         """Where results and copies go if the user chooses no other place."""
         if self.scratch.strip():
             return Path(self.scratch.strip()).expanduser().absolute()
-        return Path(tempfile.gettempdir()) / "napari-deblur"
+        return _FOLDER
 
 
 def preferences() -> Preferences:

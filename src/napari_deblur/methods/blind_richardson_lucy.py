@@ -107,17 +107,15 @@ class BlindRichardsonLucy:
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Find the tile's own kernel, starting from `blur`, and restore the tile with it."""
-        import torch
-
         from napari_deblur.protocols import Blur, Estimate
 
         if blur.weights is not None:
             raise ValueError(
                 "blind-richardson-lucy starts from one kernel, not from a field: give one kernel"
             )
-        kernel, residuals = self._alternate([tile], blur.basis[0])
+        kernel, _ = self._alternate([tile], blur.basis[0])
         restored = self._plain()(tile, Blur(kernel[None]))
-        return Estimate(restored.image, kernel, torch.cat([residuals, restored.residuals]))
+        return Estimate(restored.image, kernel, restored.residuals)
 
     def _alternate(self, tiles: list[Tensor], kernel: Tensor) -> tuple[Tensor, Tensor]:
         """Take turns; give the kernel (centred) and a residual for each round."""

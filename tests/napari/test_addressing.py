@@ -1,0 +1,86 @@
+"""Pixels of a layer where another process can read them."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+from napari_deblur._napari.addressing import addressed
+from napari_deblur.opening import open_stack, reopen
+
+
+def _finish(steps):
+    said = []
+    while True:
+        try:
+            said.append(next(steps))
+        except StopIteration as done:
+            return (*done.value, " ".join(said))
+
+
+def _same(a, b):
+    assert (a.axes, a.shape, a.rgb, a.dtype) == (b.axes, b.shape, b.rgb, b.dtype)
+    for t, c in np.ndindex(a.shape[:2]):
+        np.testing.assert_array_equal(a.read(t, c), b.read(t, c))
+
+
+@pytest.fixture
+def file(tmp_path):
+    array = np.random.default_rng(1).integers(0, 999, (2, 3, 12, 14), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.ome.tif", array, metadata={"axes": "CZYX"})
+    return tmp_path / "a.ome.tif", array
+
+
+def test_unchanged_file_is_the_address(file, scratch):
+    path, array = file
+    found, copy, _ = _finish(addressed(open_stack(array, "czyx"), str(path), scratch))
+    assert copy is None
+    assert found.source.address == str(path)
+    assert not scratch.exists()
+
+
+def test_layer_of_one_channel_is_found_in_the_file(file, scratch):
+    path, array = file
+    stack = open_stack(array[1], "zyx")
+    found, copy, _ = _finish(addressed(stack, str(path), scratch))
+    assert copy is None
+    np.testing.assert_array_equal(reopen(found.source).read(0, 0), array[1])
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_changed_pixels_are_copied_and_it_is_said(file, scratch, lazy):
+    path, array = file
+    changed = array.copy()
+    changed[:, 1, 3, 3] += 1
+    data = da.from_array(changed, chunks=(1, 1, 12, 14)) if lazy else changed
+    stack = open_stack(data, "czyx")
+    found, copy, said = _finish(addressed(stack, str(path), scratch))
+    assert copy.parent == scratch
+    assert "copying" in said
+    assert "in memory only" in said
+    _same(found, stack)
+    _same(reopen(found.source), stack)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((7, 9), "yx"), ((2, 3, 4, 7, 9), "tczyx"), ((4, 7, 9, 3), "zyxs")]
+)
+def test_copy_of_any_axes_is_the_same(scratch, shape, axes):
+    stack = open_stack(np.random.default_rng(2).integers(0, 255, shape, dtype=np.uint8), axes)
+    found, _, _ = _finish(addressed(stack, None, scratch))
+    _same(found, stack)
+    _same(reopen(found.source), stack)
+
+
+def test_zarr_array_is_its_own_address(tmp_path, scratch):
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(8, 8), chunks=(4, 4), dtype="u1")
+    found, copy, _ = _finish(addressed(open_stack(array, "yx"), None, scratch))
+    assert copy is None
+    assert found.source.address == str(tmp_path / "a.zarr")
+
+
+def test_file_that_is_gone_is_no_address(scratch):
+    stack = open_stack(np.ones((5, 6), np.uint8), "yx")
+    _, copy, _ = _finish(addressed(stack, "/nowhere/a.tif", scratch))
+    assert copy is not None

@@ -1,0 +1,75 @@
+"""Dataclasses as forms."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+
+import napari_deblur as nd
+from napari_deblur._napari.form import fill, form_of, summary_of, value_of
+
+
+@dataclass(frozen=True)
+class Sharpen:
+    """Sharpen it.
+
+    Parameters
+    ----------
+    strength : float
+        How much.
+    low, high : float or "auto"
+        The ends.
+    mode : str
+    """
+
+    strength: Annotated[float, {"min": 0, "max": 3, "label": "how much"}] = 1.5
+    low: float | Literal["auto"] = "auto"
+    high: float | Literal["auto"] = 2.0
+    mode: Literal["fast", "good"] = "good"
+    sigma: tuple[float, float, float] = (0.3, 0.1, 0.1)
+    both: bool = True
+    odd: complex | None = None
+
+    def __post_init__(self):
+        if self.low != "auto" and self.low < 0:
+            raise ValueError("low must be 0 or more")
+
+
+@pytest.mark.parametrize("cls", [nd.methods[n] for n in nd.methods] + [Sharpen], ids=str)
+def test_fresh_form_gives_the_defaults(qapp, cls):
+    assert value_of(form_of(cls), cls) == cls()
+    assert summary_of(cls)
+
+
+def test_form_is_filled_and_read(qapp):
+    thing = Sharpen(2.5, 1.0, "auto", "fast", (1.0, 2.0, 3.0), False)
+    form = form_of(Sharpen)
+    fill(form, thing)
+    assert value_of(form, Sharpen) == thing
+
+
+def test_labels_limits_and_tips_come_from_the_class(qapp):
+    form = form_of(Sharpen)
+    assert form["strength"].label == "how much"
+    assert form["strength"].max == 3
+    assert form["strength"].tooltip == "How much."
+    assert form["low"].tooltip == form["high"].tooltip == "The ends."
+
+
+def test_auto_is_auto_and_a_number_is_a_number(qapp):
+    form = form_of(Sharpen)
+    for text, value in [("", "auto"), (" AUTO ", "auto"), ("3", 3.0), ("1e-2", 0.01)]:
+        form["low"].value = text
+        got = value_of(form, Sharpen).low
+        assert got == value
+        assert type(got) is type(value)
+
+
+def test_nonsense_is_named(qapp):
+    form = form_of(Sharpen)
+    form["low"].value = "much"
+    with pytest.raises(ValueError, match='low is "much": give a number or auto'):
+        value_of(form, Sharpen)
+    form["low"].value = "-1"
+    with pytest.raises(ValueError, match="low must be 0 or more"):
+        value_of(form, Sharpen)

@@ -1,0 +1,84 @@
+"""Where layers lie; compared by the world extents that napari itself computes."""
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
+
+from napari_deblur._napari.placing import correct, kernel_kwargs, part_of, spatial_kwargs
+
+
+def _extent(layer):
+    return np.asarray(layer.extent.world)
+
+
+def test_layer_made_with_spatial_kwargs_lies_where_the_other_lies(layer):
+    layer.rotate = 30
+    new = Image(np.zeros(layer.data.shape), **spatial_kwargs(layer))
+    np.testing.assert_allclose(_extent(new), _extent(layer))
+    assert new.units == layer.units
+    assert new.axis_labels == layer.axis_labels
+
+
+def test_axes_may_come_in_another_order():
+    old = Image(np.zeros((5, 2, 8, 9)), scale=(3, 1, 0.1, 0.2), axis_labels=("z", "c", "y", "x"))
+    kwargs = spatial_kwargs(old, "zcyx", "czyx")
+    assert kwargs["scale"] == (1, 3, 0.1, 0.2)
+    assert kwargs["axis_labels"] == ("c", "z", "y", "x")
+
+
+def test_each_kernel_of_a_mosaic_lies_over_its_tile():
+    core, size, kernel = 40, 120, 15
+    image = Image(np.zeros((size, size)), scale=(0.2, 0.5), translate=(7, -3), units="um")
+    cores = {a: [(i, i + core) for i in range(0, size, core)] for a in "yx"}
+    spatial = spatial_kwargs(image, "yx")
+    placed = kernel_kwargs(spatial, (size, size), (45, 45), ratio={"y": 3, "x": 3}, cores=cores)
+    mosaic = Image(np.zeros((3 * kernel, 3 * kernel)), **placed)
+    np.testing.assert_allclose(_extent(mosaic), _extent(image), atol=1e-9)
+    # The centre of kernel (1, 2) is the centre of tile (1, 2).
+    middle = [1.5 * kernel - 0.5, 2.5 * kernel - 0.5]
+    expected = image.data_to_world([1.5 * core - 0.5, 2.5 * core - 0.5])
+    np.testing.assert_allclose(mosaic.data_to_world(middle), expected)
+
+
+@pytest.mark.parametrize("turned", [0, 25])
+def test_one_kernel_has_its_true_size_at_the_centre(turned):
+    image = Image(np.zeros((11, 101, 81)), scale=(1, 0.2, 0.2), translate=(5, 6, 7))
+    image.rotate = turned
+    placed = kernel_kwargs(
+        spatial_kwargs(image, "zyx"), (11, 101, 81), (5, 9, 9), ratio={"y": 0.5, "x": 0.5, "z": 1}
+    )
+    kernel = Image(np.zeros((5, 9, 9)), **placed)
+    np.testing.assert_allclose(kernel.scale, (1, 0.1, 0.1))
+    np.testing.assert_allclose(
+        kernel.data_to_world([2, 4, 4]), image.data_to_world([5, 50, 40]), atol=1e-9
+    )
+
+
+def test_sliders_move_kernels_and_image():
+    image = np.zeros((4, 2, 6, 32, 32))
+    kernels = np.zeros((1, 2, 1, 5, 5)) + np.arange(1, 3)[None, :, None, None, None]
+    viewer = ViewerModel()
+    first = viewer.add_image(image, scale=(10, 1, 2, 0.1, 0.1), axis_labels=tuple("tczyx"))
+    placed = kernel_kwargs(spatial_kwargs(first), image.shape, kernels.shape, ratio={})
+    second = viewer.add_image(kernels, **placed)
+    for t, c, z in np.ndindex(4, 2, 6):
+        viewer.dims.set_current_step((0, 1, 2), (t, c, z))
+        shown = second.get_value(viewer.dims.point[:3] + (1.55, 1.55), world=True)
+        assert shown == c + 1, (t, c, z)
+
+
+def test_part_lies_where_it_was_cut_out(layer):
+    part = Image(np.zeros((2, 5, 6)), **part_of(spatial_kwargs(layer), (3, 4, 5)))
+    np.testing.assert_allclose(part.data_to_world([0, 0, 0]), layer.data_to_world([3, 4, 5]))
+
+
+def test_confirmed_size_goes_into_the_layer_and_nothing_else_does(layer):
+    assert not correct(layer, "zyx", (0.5, 0.1, 0.2))
+    plain = Image(np.zeros((4, 4)))
+    assert not correct(plain, "yx", (None, None, None))
+    assert {str(u) for u in plain.units} == {"pixel"}
+    assert correct(plain, "yx", (None, 0.1, 0.1))
+    assert tuple(plain.scale) == (0.1, 0.1)
+    assert {str(u) for u in plain.units} == {"micrometer"}
+    assert plain.axis_labels == ("y", "x")

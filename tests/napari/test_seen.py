@@ -1,0 +1,52 @@
+"""A zarr array as napari sees it."""
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from napari.components import ViewerModel
+
+from napari_deblur._napari.seen import Seen
+
+
+@pytest.fixture(scope="module")
+def array(tmp_path_factory):
+    made = zarr.create_array(
+        tmp_path_factory.mktemp("z") / "a.zarr", shape=(3, 7, 11), chunks=(1, 3, 4), dtype="f4"
+    )
+    made[:] = np.random.default_rng(0).random((3, 7, 11), np.float32)
+    return made
+
+
+def _keys(n):
+    return st.one_of(st.integers(-n, n - 1), st.slices(n))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations([0, 1, 2]), st.data())
+def test_it_is_indexed_like_numpy(array, order, data):
+    truth = np.transpose(array[:], order)
+    key = tuple(data.draw(_keys(n)) for n in truth.shape[: data.draw(st.integers(0, 3))])
+    seen = Seen(array, order)
+    np.testing.assert_array_equal(seen[key], truth[key])
+    np.testing.assert_array_equal(np.asarray(seen), truth)
+
+
+def test_axes_can_be_left_out(array):
+    np.testing.assert_array_equal(Seen(array, (1, 2))[...], array[0])
+
+
+def test_layer_shows_what_was_written_after_a_reload(tmp_path):
+    made = zarr.create_array(tmp_path / "a.zarr", shape=(8, 8), chunks=(4, 4), dtype="f4")
+    seen = Seen(made, (0, 1))
+    layer = ViewerModel().add_image(seen, contrast_limits=(0, 1))
+    assert layer.get_value((1, 5)) == 0
+    made[:4, 4:] = 1
+    assert seen[1, 5] == 0  # kept
+    seen.reload((0, 1))
+    layer.refresh()
+    assert layer.get_value((1, 5)) == 1
+    made[:4, 4:] = 2
+    seen.drop((0, 1))
+    assert seen[1, 5] == 2
