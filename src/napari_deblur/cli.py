@@ -241,6 +241,7 @@ def _run(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progre
 
     begun, fresh = monotonic(), how.get("overwrite", False)
     if not plan_only:
+        outputs.refuse_input(job.output_path, job.input)
         outputs.refuse_existing(job.output_path, overwrite=fresh)
     plan = printing.decided(job.planning(resume=not fresh))
     if plan_only:

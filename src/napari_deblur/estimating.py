@@ -123,14 +123,15 @@ def estimated(
 
 
 def _optical(views: Views, shape: Triple) -> Kernel | None:
-    """Give the diffraction limit as a start, where the optics are known."""
+    """Start at twice the diffraction limit where the optics are known: see `Gaussian.wide`."""
     from napari_deblur.psfs.gaussian import Gaussian
 
     facts, size = views.facts, complete_size(views.stack.pixel_size)
     if facts.na is None or facts.wavelength is None or size is None:
         return None
     model = Gaussian.from_optics(facts.na, facts.wavelength, facts.n_immersion or 1.515)
-    return model(shape, size)
+    z, y, x = (2 * s for s in model.sigma)
+    return Gaussian((z, y, x))(shape, size)
 
 
 def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) -> Kernel:
@@ -143,8 +144,8 @@ def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) ->
     optical = _optical(views, shape)
     if optical is not None:
         return optical
-    narrow = Gaussian(sigma=(3.0, 1.0, 1.0))(shape, (1.0, 1.0, 1.0))
-    return Kernel(narrow.array, size, narrow.report)
+    wide = Gaussian.wide(shape)
+    return Kernel(wide.array, size, wide.report)
 
 
 def blur_of(kernel: Kernel, c: int, device: str) -> Blur:

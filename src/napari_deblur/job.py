@@ -228,7 +228,7 @@ class Job:
         method = self.restorer()
         stack = self.open()
         asked = self.asked(stack)
-        outputs.refuse_input(self.output_path, stack)
+        outputs.refuse_input(self.output_path, self.input)
         if resume and (stored := outputs.stored_plan(self, stack, asked["kernel"])) is not None:
             yield f"taking the plan from {self.output_path}, which was made for the same job"
             return stored

@@ -49,11 +49,11 @@ def store_of(output: Path) -> Path:
     return output if output.suffix == ".zarr" else output.with_name(f".{output.name}.deblur.zarr")
 
 
-def refuse_input(output: Path, stack: Stack) -> None:
+def refuse_input(output: Path, address: str) -> None:
     """Raise ValueError when writing would harm what is read."""
-    if stack.source is None or "://" in stack.source.address:
+    if "://" in address:
         return
-    source, target = Path(stack.source.address).resolve(), output.expanduser().resolve()
+    source, target = Path(address).expanduser().resolve(), output.expanduser().resolve()
     if target == source or target in source.parents or source in target.parents:
         raise ValueError(f"output {output} and input {source} are one: choose another output")
 

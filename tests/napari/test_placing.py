@@ -9,7 +9,9 @@ from napari_deblur._napari.placing import correct, kernel_kwargs, part_of, spati
 
 
 def _extent(layer):
-    return np.asarray(layer.extent.world)
+    """Give the outer edges of the first and of the last voxel, in the world."""
+    last = [n - 0.5 for n in layer.data.shape]
+    return np.asarray([layer.data_to_world([-0.5] * layer.ndim), layer.data_to_world(last)])
 
 
 def test_layer_made_with_spatial_kwargs_lies_where_the_other_lies(layer):

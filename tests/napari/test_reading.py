@@ -71,7 +71,9 @@ def test_dask_stays_lazy():
 
 
 def test_zarr_layer_has_the_address_of_its_array(tmp_path):
-    array = zarr.create_array(tmp_path / "a.zarr", shape=(4, 16, 16), chunks=(1, 16, 16), dtype="u2")
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=(4, 16, 16), chunks=(1, 16, 16), dtype="u2"
+    )
     stack = stack_of(Image(array, contrast_limits=(0, 1)), "zyx")
     assert stack.source is not None
     assert stack.source.address == str(tmp_path / "a.zarr")
@@ -95,10 +97,9 @@ def test_colour_and_channels_are_refused():
         stack_of(made, "cyx")
 
 
-def test_labels_and_complex_images_are_not_offered(layer):
+def test_labels_are_not_offered(layer):
     assert offered(layer)
     assert not offered(Labels(np.zeros((4, 4), int)))
-    assert not offered(Image(np.zeros((4, 4), np.complex64), contrast_limits=(0, 1)))
 
 
 def test_kernel_layer_has_its_own_voxel_size(kernel_layer):

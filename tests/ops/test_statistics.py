@@ -31,7 +31,7 @@ def test_a_field_without_background_gets_its_darkest_pixels():
     y = np.linspace(0, 20, 160)
     waves = 120 + 60 * np.sin(y)[:, None] + 40 * np.sin(1.7 * y)[None, :]
     image = random.normal(waves, 2).astype(np.float32)
-    assert estimate_background([image]) <= np.percentile(image, 1)
+    assert estimate_background([image]) <= np.percentile(image, 5)
 
 
 def test_noise_is_found_beside_structure():

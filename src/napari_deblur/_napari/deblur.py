@@ -186,15 +186,29 @@ class Deblur(Controls):
         return (ask.key, id(layer.data), self.axes.text(), self._sizes())
 
     def _previewed(self, layer: Any, stack: Stack, key: Any, outcome: Any) -> None:
-        from napari_deblur._napari.previewed import show_preview
+        from napari_deblur._napari.previewed import preview_layers
 
         if outcome is None or isinstance(outcome, Exception):
             self._end(outcome, "Preview cancelled.")
             return
         self._plan = (key, outcome.plan)
-        show_preview(self.viewer, layer, stack, outcome, self.axes.text())
+        made = preview_layers(layer, stack, outcome, self.axes.text())
+        for number, one in enumerate(made):
+            # One at a time: napari takes 0.1 to 0.3 s to add a layer.
+            QTimer.singleShot(TICK * number, partial(self._put_preview, *one[:2]))
         notes = "; ".join(outcome.plan.notes)
         self._idle("This is what Run will give here." + (f" Note: {notes}." if notes else ""))
+
+    def _put_preview(self, data: Any, kwargs: Any) -> None:
+        from napari_deblur._napari.runs import put
+
+        known = [
+            layer
+            for layer in self.viewer.layers
+            if layer.name == kwargs["name"] and "preview" in layer.metadata.get("deblur", {})
+        ]
+        put(self.viewer, data, kwargs, known[0] if known else None)
+        self.viewer.layers.selection.active = self.chosen()
 
     def _addressed(
         self, layer: Any, ask: Ask, stack: Stack, output: Path, key: Any, outcome: Any

@@ -11,13 +11,14 @@ from napari_deblur._napari.showing import KERNEL_GAMMA, blank
 
 if TYPE_CHECKING:
     from napari_deblur._napari.preview import Preview
+    from napari_deblur._napari.showing import LayerData
     from napari_deblur.stack import Stack
 
-__all__ = ["show_preview"]
+__all__ = ["preview_layers"]
 
 
-def show_preview(viewer: Any, layer: Any, stack: Stack, preview: Preview, axes: str) -> list[Any]:
-    """Add the layers of a preview in place of those of the last one; give them."""
+def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> list[LayerData]:
+    """Give the part that was restored and its kernel, placed where they belong."""
     plan, window = preview.plan, preview.window
     shown = stack.axes.replace("c", "") if stack.rgb else stack.axes
     spatial = spatial_kwargs(layer, axes, shown)
@@ -51,21 +52,17 @@ def show_preview(viewer: Any, layer: Any, stack: Stack, preview: Preview, axes: 
                                      for a in shown])  # fmt: skip
     over = kernel_kwargs(placed, data.shape[: len(shown)], kernel.shape, ratio=ratio)
     names = (f"{stack.name} preview", f"{stack.name} preview kernel")
-    for old in [old for old in viewer.layers if old.name in names and "deblur" in old.metadata]:
-        viewer.layers.remove(old)
-    return [
-        viewer.add_image(data, name=names[0], metadata=known, **looks, **placed),
-        viewer.add_image(
-            kernel,
-            name=names[1],
-            metadata={**known, "kernel_pixel_size": size or own},
-            contrast_limits=(0.0, float(kernel.max())),
-            colormap="inferno",
-            gamma=KERNEL_GAMMA,
-            blending="additive",
-            **over,
-        ),
-    ]
+    image_kwargs = {"name": names[0], "metadata": known, **looks, **placed}
+    kernel_looks = {
+        "name": names[1],
+        "metadata": {**known, "kernel_pixel_size": size or own},
+        "contrast_limits": (0.0, float(kernel.max())),
+        "colormap": "inferno",
+        "gamma": KERNEL_GAMMA,
+        "blending": "additive",
+        **over,
+    }
+    return [(data, image_kwargs, "image"), (kernel, kernel_looks, "image")]
 
 
 def _size(axis: str, preview: Preview) -> int:

@@ -93,8 +93,9 @@ class Child:
                 message = {"say": f"{type(error).__name__}: {error}"}
             self._heard.put(message)
         status = self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         quiet = said_it_all or self.cancelled
         self._heard.put({"ended": "" if quiet else self._last_words(status)})
         for file in self._files:

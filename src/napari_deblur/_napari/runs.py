@@ -22,7 +22,7 @@ from napari_deblur._napari.window import cut_of
 if TYPE_CHECKING:
     from napari_deblur._napari.seen import Seen
 
-__all__ = ["Run", "free_name", "said"]
+__all__ = ["Run", "free_name", "put", "said"]
 
 # Seconds between two refreshes, and the least share of time that is left to everything else.
 PAUSE = 0.4
@@ -61,6 +61,7 @@ class Run:
     _layers: dict[str, Any] = field(default_factory=dict)
     _views: dict[str, Seen] = field(default_factory=dict)
     _cut: dict[str, int] = field(default_factory=dict)
+    _waiting: list[tuple[str, LayerData]] = field(default_factory=list)
     _stale: bool = False
     _next: float = 0.0
     _last: str = ""
@@ -76,8 +77,13 @@ class Run:
     def poll(self) -> bool:
         """Show what was heard since the last time; False when it has ended."""
         going = True
+        if self._waiting:
+            self._show()
+            return True
         for message in self.child.messages():
             going = self._take(message) and going
+            if self._waiting:
+                break
         if "restored" in self._layers:
             self._refresh(now=not going)
         return going
@@ -85,9 +91,8 @@ class Run:
     # In the thread that listens: opens and decodes, touches no layer.
 
     def _hear(self, message: dict[str, Any]) -> dict[str, Any]:
-        if "output" in message or "done" in message:
-            path = message["output"] if "output" in message else message["done"]["output"]
-            message["layers"] = self._open(path)
+        if "output" in message:
+            message["layers"] = self._open(message["output"])
         elif "progress" in message and message["progress"]["phase"] == "tiles":
             self._reload(message)
         return message
@@ -106,9 +111,8 @@ class Run:
             self._views["kernels"] = kernels[0]
         if not result.plan.layout.rgb:
             image[1].update(self.looks)
-        if result.complete:
-            for view in (levels[0], kernels[0]):
-                view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
+        for view in (levels[0], kernels[0]):
+            view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
         return {"restored": image, "kernels": kernels}
 
     def _reload(self, message: dict[str, Any]) -> None:
@@ -137,7 +141,7 @@ class Run:
         if "say" in message:
             self.tell(_sentence(message["say"]), 0, 0)
         if "layers" in message:
-            self._show(message["layers"])
+            self._waiting = list(message["layers"].items())
         if "progress" in message:
             progress = message["progress"]
             self._stale |= bool(message.get("seen"))
@@ -159,22 +163,18 @@ class Run:
         self.tell(self.error or self._last, 0, 1)
         return False
 
-    def _show(self, made: Mapping[str, LayerData]) -> None:
-        store = made["restored"][1]["metadata"]["deblur"]["store"]
-        # Layers of the same store, of a run that is continued or now finished, are these.
-        old = [
+    def _show(self) -> None:
+        """Add one layer: napari takes 0.1 to 0.3 s for each, so the window breathes between."""
+        which, (data, kwargs, _) = self._waiting.pop(0)
+        store = kwargs["metadata"]["deblur"]["store"]
+        # A run that goes on writes into a store that may be shown already.
+        known = [
             layer
             for layer in self.viewer.layers
             if layer.metadata.get("deblur", {}).get("store") == store
+            and ("kernel_pixel_size" in layer.metadata) == (which == "kernels")
         ]
-        hidden = {layer.name for layer in old if not layer.visible}
-        for layer in old:
-            self.viewer.layers.remove(layer)
-        for which, (data, kwargs, _) in made.items():
-            name = free_name(self.viewer, kwargs["name"])
-            layer = self.viewer.add_image(data, **{**kwargs, "name": name})
-            layer.visible = name not in hidden
-            self._layers[which] = layer
+        self._layers[which] = put(self.viewer, data, kwargs, known[0] if known else None)
         self.viewer.layers.selection.active = self._layers["restored"]
 
     def _refresh(self, *, now: bool) -> None:
@@ -191,6 +191,22 @@ class Run:
                 shown.refresh()
         took = monotonic() - start
         self._next = monotonic() + max(PAUSE, SHARE * took)
+
+
+def put(viewer: Any, data: Any, kwargs: Mapping[str, Any], known: Any = None) -> Any:
+    """Give a layer new data if it is of the same kind, else add one under a free name."""
+    shape = kwargs["scale"]
+    if known is not None and known in viewer.layers:
+        same = (known.ndim, known.rgb, known.multiscale) == (
+            len(shape), kwargs.get("rgb", False), kwargs.get("multiscale", False)
+        )  # fmt: skip
+        if same:
+            known.data = data
+            for name in ("scale", "translate", "units", "contrast_limits", "metadata"):
+                if name in kwargs:
+                    setattr(known, name, kwargs[name])
+            return known
+    return viewer.add_image(data, **{**kwargs, "name": free_name(viewer, kwargs["name"])})
 
 
 def free_name(viewer: Any, name: str) -> str:

@@ -66,7 +66,9 @@ def restored_levels(result: Result) -> list[Seen]:
 def image_layer(
     result: Result, spatial: Mapping[str, Any], *, name: str, levels: list[Seen] | None = None
 ) -> LayerData:
-    """Give the restored image: all levels if it is finished or very large, else the finest.
+    """Give the restored image: all levels if a plane is large, else the finest alone.
+
+    The coarser levels are made last, so while it runs, a large plane is seen when zoomed in.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def image_layer(
     views = levels or restored_levels(result)
     rgb = result.plan.layout.rgb
     plane = math.prod(views[0].shape[-3:-1] if rgb else views[0].shape[-2:])
-    multiscale = len(views) > 1 and (result.complete or plane > LARGE_PLANE)
+    multiscale = len(views) > 1 and plane > LARGE_PLANE
     kwargs: dict[str, Any] = {
         "name": name,
         "multiscale": multiscale,

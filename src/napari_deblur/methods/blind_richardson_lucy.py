@@ -211,9 +211,7 @@ def _fitted(first: Kernel | None, shape: tuple[int, int, int]) -> Any:
     if first is None:
         from napari_deblur.psfs.gaussian import Gaussian
 
-        # Narrower than most blurs: it grows where it must. From a start that is too wide the
-        # image sharpens too far and the kernel stays wide.
-        return Gaussian(sigma=(3.0, 1.0, 1.0))(shape, (1.0, 1.0, 1.0)).at().copy()
+        return Gaussian.wide(shape).at().copy()
     given = first.at()
     fitted = np.zeros(shape, np.float32)
     spans = []

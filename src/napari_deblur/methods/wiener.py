@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import log, prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ __all__ = ["Wiener"]
 LEAST_RATIO = 1e-7
 # Share of the power that a frequency must have kept to tell about the object.
 PASSED = 0.1
+# Share below which nothing but noise is left, and the share of frequencies that it must concern.
+BLOCKED, ENOUGH = 1e-4, 0.05
+# The median of the power of noise is so much of its mean; it minds outliers less.
+LN2 = log(2)
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,9 @@ class Wiener:
         if noise == "auto":
             known = samples[0].facts.noise
             arrays = [sample.tile.cpu().numpy() for sample in samples]
-            noise = known if known is not None else estimate_noise(arrays)
+            # The estimate from pixels knows the dim ones; bright ones have more photon noise.
+            floors = [_spectra(s)[2] for s in samples if s.blur is not None]
+            noise = max(known if known is not None else estimate_noise(arrays), *floors, 0.0)
         power = _power(samples, noise) if self.power == "auto" else self.power
         return replace(self, noise=noise, power=power, background=background)
 
@@ -141,6 +148,22 @@ def _power(samples: Sequence[Sample], noise: float) -> float:
 
 
 def _power_of(sample: Sample, noise: float) -> float:
+    spectrum, gain, _, rough, share = _spectra(sample)
+    # The lowest frequencies hold the illumination, not the edges.
+    passed = (gain > PASSED) & (rough > 1e-3)
+    if not bool(passed.any()):
+        passed = rough > 0
+    above = ((spectrum - noise**2 * share) * rough / gain.clamp(min=1e-6))[passed]
+    return max(float(above.mean()), 1e-3 * float((spectrum * rough)[passed].mean()))
+
+
+def _spectra(sample: Sample) -> tuple[Tensor, Tensor, float, Tensor, float]:
+    """Give a sample's power spectrum, the blur's, the noise in it, `_roughness` and a share.
+
+    Spectra are per pixel of the grid, of which the tile, the only part with noise, is `share`.
+    The noise is the standard deviation seen where the blur lets nothing pass; 0 if it does not
+    block enough.
+    """
     import torch
 
     from napari_deblur import ops
@@ -156,13 +179,10 @@ def _power_of(sample: Sample, noise: float) -> float:
     gain = ops.transfer_function(blur.basis[0], lengths).abs().square()
     spectrum = torch.fft.rfftn(grid, dim=dims).abs().square()
     spectrum = spectrum.reshape(-1, *spectrum.shape[-blur.ndim :]).mean(dim=0)
-    count = float(grid.shape[-blur.ndim :].numel())
-    rough = _roughness(lengths, grid)
-    # The lowest frequencies hold the illumination, not the edges.
-    passed = (gain > PASSED) & (rough > 1e-3)
-    if not bool(passed.any()):
-        passed = rough > 0
-    # Only the tile has noise; the rest of the grid was made up.
-    noisy = noise**2 * float(values.shape[-blur.ndim :].numel())
-    above = ((spectrum - noisy) * rough / gain.clamp(min=1e-6))[passed]
-    return max(float(above.mean()) / count, 1e-3 * float((spectrum * rough)[passed].mean()) / count)
+    spectrum = spectrum / prod(lengths)
+    share = prod(size) / prod(lengths)
+    blocked = gain < BLOCKED
+    noise = 0.0
+    if float(blocked.float().mean()) > ENOUGH:
+        noise = float((spectrum[blocked].median() / LN2 / share).sqrt())
+    return spectrum, gain, noise, _roughness(lengths, grid), share

@@ -41,7 +41,7 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
     of pixels would be too dark by the noise. Zeros that only pad an image (of a stack that was
     sheared, say) don't count.
     """
-    means, scatters = [], []
+    means, scatters, zeros = [], [], []
     for plane in _planes(arrays):
         side = min(BLOCK, *plane.shape)
         rows, columns = (n // side for n in plane.shape)
@@ -53,16 +53,19 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
         # Neighbours differ by the noise alone where nothing is to be seen.
         scatters.append(np.median(np.abs(np.diff(blocks, axis=1)), axis=1) / (MAD * np.sqrt(2)))
         means.append(blocks.mean(axis=1))
+        zeros.append((blocks == 0).mean(axis=1))
     mean = np.concatenate(means) if means else np.zeros(0)
     scatter = np.concatenate(scatters) if scatters else np.zeros(0)
     if mean.size == 0:
         finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays] or [_ZERO])
         return float(finite.min()) if finite.size else 0.0
-    empty = (mean == 0) & (scatter == 0)
+    finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays])
+    empty = np.concatenate(zeros) > 0.5
     if empty.any() and not empty.all():
         rest, noise = mean[~empty], float(np.median(scatter[~empty])) / BLOCK
         if np.percentile(rest, 1) > 5 * max(noise, 1e-3 * float(np.median(rest))):
-            mean, scatter = rest, scatter[~empty]
+            partly = np.concatenate(zeros) > 0.05
+            mean, scatter, finite = mean[~partly], scatter[~partly], finite[finite != 0]
     level = float(np.percentile(mean, 2))
     for _ in range(10):
         near = np.abs(mean - level) <= max(3 * _noise_at(level, mean, scatter), 1e-6 * abs(level))
@@ -74,7 +77,6 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
         level = moved
     # A background has nothing below it but its noise. A photograph, or a field full of cells, has
     # none: then the darkest pixels are all that can be said.
-    finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays])
     below = level - 4 * BLOCK * _noise_at(level, mean, scatter) - 1e-6 * abs(level)
     if float((finite < below).mean()) > 2e-3:
         return float(min(level, np.percentile(finite, 0.1)))

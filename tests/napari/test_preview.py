@@ -1,0 +1,102 @@
+"""Previews, without a window."""
+
+from threading import Event
+
+import numpy as np
+import pytest
+
+import napari_deblur as nd
+from napari_deblur._napari.asking import Ask, deciding, free_path
+from napari_deblur._napari.preview import Window, bounded, previewing
+from napari_deblur.opening import open_stack
+from napari_deblur.protocols import Cancelled
+
+KERNEL = nd.Kernel(np.outer([1, 3, 1], [1, 3, 1]))
+
+
+def _finish(steps):
+    said = []
+    while True:
+        try:
+            said.append(next(steps))
+        except StopIteration as done:
+            return done.value, said
+
+
+def test_preview_equals_the_run_to_the_seam(picture):
+    stack = open_stack(picture, "yx", 0.1)
+    ask = Ask(nd.methods["richardson-lucy"](iterations=10), KERNEL, device="cpu")
+    window = Window(0, (0,), ((0, 1), (20, 60), (30, 90)), 0)
+    preview, said = _finish(previewing(ask, stack, window, None, lambda: False))
+    assert said[0] == "loading the engine"
+    whole = nd.deconvolve(preview.plan, stack).compute()
+    difference = np.abs(preview.image[0, 0] - whole[20:60, 30:90]).max()
+    assert difference < 1e-3 * picture.max()
+
+
+def test_plan_of_the_last_preview_is_used_again(picture):
+    stack = open_stack(picture, "yx", 0.1)
+    ask = Ask(nd.methods["wiener"](), KERNEL, device="cpu")
+    window = Window(0, (0,), ((0, 1), (0, 40), (0, 40)), 0)
+    first, _ = _finish(previewing(ask, stack, window, None, lambda: False))
+    second, said = _finish(previewing(ask, stack, window, first.plan, lambda: False))
+    assert second.plan is first.plan
+    assert len(said) == 2
+
+
+def test_cancelling_takes_one_iteration(picture):
+    stack, cancelled, looked = open_stack(picture, "yx", 0.1), Event(), []
+
+    def asked():
+        looked.append(cancelled.is_set())
+        if len(looked) == 5:
+            cancelled.set()
+        return cancelled.is_set()
+
+    ask = Ask(nd.methods["richardson-lucy"](iterations=500), KERNEL, device="cpu")
+    window = Window(0, (0,), ((0, 1), (0, 96), (0, 96)), 0)
+    with pytest.raises(Cancelled):
+        _finish(previewing(ask, stack, window, None, asked))
+    assert len(looked) == 5
+
+
+def test_method_that_needs_a_kernel_gets_one_that_is_found(picture):
+    stack = open_stack(picture, "yx", 0.1)
+    plan, said = _finish(deciding(Ask(nd.methods["wiener"](), shape=(1, 9, 9)), stack))
+    assert plan.kernel.shape == (1, 9, 9)
+    assert said[0].startswith("finding the kernel")
+
+
+def test_asking_survives_json(picture):
+    ask = Ask(nd.methods["wiener"](noise=3.0), KERNEL, (1, 3, 3), "channel", "cpu", 0.25)
+    again = Ask.from_dict(ask.to_dict())
+    assert again.key == ask.key
+    assert again.method == ask.method
+    np.testing.assert_array_equal(again.kernel.array, KERNEL.array)
+
+
+def test_window_is_bounded_around_what_is_seen():
+    wide = Window(0, (0,), ((0, 300), (0, 4000), (0, 4000)), 290)
+    flat = bounded(wide, (1, 9, 9)).box
+    assert flat[0] == (290, 291)
+    solid = bounded(wide, (15, 9, 9)).box
+    assert solid[0] == (252, 300)
+    for box in (flat, solid):
+        assert np.prod([b - a for a, b in box]) <= 2**21
+        assert abs(sum(box[1]) - 4000) <= 1
+        assert box[1] == box[2]
+    small = Window(0, (0,), ((0, 1), (5, 9), (5, 9)), 0)
+    assert bounded(small, (1, 9, 9)) == small
+
+
+def test_results_are_never_overwritten(tmp_path, picture):
+    stack = open_stack(picture, "yx", 0.1)
+    path = tmp_path / "a.deblur.zarr"
+    assert free_path(path, "key") == path
+    plan = nd.plan(stack, "wiener", kernel=KERNEL)
+    for _ in nd.run(plan, path, stack):
+        pass
+    assert free_path(path, plan.key) == path
+    assert free_path(path, "other") == tmp_path / "a-2.deblur.zarr"
+    (tmp_path / "a-2.deblur.zarr").mkdir()
+    assert free_path(path, "other") == tmp_path / "a-3.deblur.zarr"
