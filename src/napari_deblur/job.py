@@ -225,9 +225,7 @@ class Job:
         from napari_deblur import outputs
         from napari_deblur import planning as planner
 
-        method = self.restorer()
-        stack = self.open()
-        asked = self.asked(stack)
+        method, asked = self.restorer(), self.asked(stack := self.open())
         outputs.refuse_input(self.output_path, self.input)
         if resume and (stored := outputs.stored_plan(self, stack, asked["kernel"])) is not None:
             yield f"taking the plan from {self.output_path}, which was made for the same job"
@@ -248,8 +246,8 @@ class Job:
         """Find the kernel of each channel: the kernel part of the plan alone."""
         from napari_deblur import planning as planner
 
-        method, stack = self.restorer(), self.open()
-        first, shape = self.kernels(stack), _triple(self.shape)
+        method, shape, stack = self.restorer(), _triple(self.shape), self.open()
+        first = self.kernels(stack)
         return planner.estimate_kernel(stack, method, shape, first=first, device=self.device)
 
     def run(
@@ -279,9 +277,9 @@ class Job:
     @property
     def output_path(self) -> Path:
         """Where the result goes."""
-        from napari_deblur.outputs import suggested_output
+        from napari_deblur import outputs
 
-        return Path(self.output) if self.output else suggested_output(self.input)
+        return Path(self.output or outputs.suggested_output(self.input))
 
 
 def _absolute(path: str, folder: str | Path) -> str:

@@ -24,7 +24,7 @@ __all__ = [
     "suggested_output",
 ]
 
-SUFFIXES = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".ome", ".deblur"}
+SUFFIXES = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".ome"}
 
 
 def suggested_output(address: str, word: str = "") -> Path:
@@ -35,6 +35,8 @@ def suggested_output(address: str, word: str = "") -> Path:
     name = path.name
     while (suffix := Path(name).suffix.lower()) in SUFFIXES and Path(name).stem:
         name = name[: -len(suffix)]
+    if word:
+        name = name.removesuffix(".deblur")
     folder = path.expanduser().absolute().parent
     for outer in (folder, *folder.parents):
         if outer.suffix == ".zarr":  # never inside somebody's store

@@ -130,7 +130,7 @@ class Page:
         bar = _round(length / 4)
         long = round(box.width * bar / length)
         right, bottom = box.left + box.width - 14, box.top + box.height - 14
-        if long < 8 or box.height < 60:
+        if long < 8 or min(box.width, box.height) < 110:
             return
         for grow, colour in ((1, "#000000"), (0, TEXT)):
             corners = (right - long - grow, bottom - 4 - grow, right + grow, bottom + grow)

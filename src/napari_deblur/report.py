@@ -193,12 +193,13 @@ def _third(page: Page, result: Result, seen: Seen, left: int, bottom: int) -> No
         page.curves(box, curves)
     difference = _unexplained(result, seen, kernel)
     lowest = box.top + box.height + STEP
-    box = Box(left, lowest, COLUMN, bottom - lowest - 20)
-    page.heading(box, "before − blurred after, over √ signal", "blue – orange: ± 4 SD")
+    page.heading(Box(left, lowest, COLUMN, 0), "before – blurred after, over √ signal", "± 4 SD")
     spread = float(np.nanstd(difference)) or 1.0
     pixel = [p or 1.0 for p in result.pixel_size or (1.0, 1.0, 1.0)]
     limits = (-4 * spread, 4 * spread)
-    page.picture(box, Picture(difference, limits, (pixel[1], pixel[2]), "", SIGNED))
+    picture = Picture(difference, limits, (pixel[1], pixel[2]), "", SIGNED)
+    height = min(bottom - lowest - 20, round(COLUMN * picture.aspect))
+    page.picture(Box(left, lowest, COLUMN, max(height, 1)), picture)
 
 
 def _kernel_at(result: Result, seen: Seen) -> NDArray[np.float32]:

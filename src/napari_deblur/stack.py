@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 import numpy as np
 
+from napari_deblur.pixels import Indexed, Pixels, Region
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "Optics", "Pixels", "Reader", "Source", "Stack"]
 
 AXES = "tczyx"
-Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -72,105 +73,6 @@ class Source:
             return tuple(frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
         return cls(**{name: frozen(value) for name, value in data.items()})
-
-
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """Any array, seen in the order t, c, z, y, x without reading it.
-
-    Parameters
-    ----------
-    base : numpy, zarr or dask array, or anything with shape, dtype and basic indexing
-    axes : str
-        One letter out of "tczyx" for each axis of `base`, in the order of `base`.
-    times, channels : sequences of int, or None for all
-    region : (start, stop) for z, y, x, or None for all
-    """
-
-    base: Any
-    axes: str
-    times: Sequence[int] | None = None
-    channels: Sequence[int] | None = None
-    region: Region | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.axes) != len(self.base.shape) or len(set(self.axes)) != len(self.axes):
-            raise ValueError(
-                f'axes "{self.axes}" do not fit an array of shape {tuple(self.base.shape)}: '
-                "give one letter out of t, c, z, y, x for each axis"
-            )
-
-    def _whole(self, axis: str) -> int:
-        return int(self.base.shape[self.axes.index(axis)]) if axis in self.axes else 1
-
-    @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """Shape in t, c, z, y, x; 1 for axes that `base` lacks."""
-        frames = self._whole("t") if self.times is None else len(self.times)
-        channels = self._whole("c") if self.channels is None else len(self.channels)
-        if self.region is None:
-            z, y, x = (self._whole(axis) for axis in "zyx")
-        else:
-            z, y, x = (stop - start for start, stop in self.region)
-        return frames, channels, z, y, x
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Data type of the pixels, in native byte order."""
-        return np.dtype(self.base.dtype).newbyteorder("=")
-
-    @property
-    def chunks(self) -> tuple[int, int, int]:
-        """Shape (z, y, x) of the blocks in which the source is stored; all of it if it is not."""
-        chunks = getattr(self.base, "shards", None) or getattr(self.base, "chunks", None)
-        whole = dict(zip(self.axes, self.base.shape, strict=True))
-        if chunks is not None:
-            sizes = [c if isinstance(c, int) else max(c, default=1) for c in chunks]
-            whole = dict(zip(self.axes, sizes, strict=True))
-        z, y, x = (
-            max(1, min(int(whole.get(axis, 1)), size))
-            for axis, size in zip("zyx", self.shape[2:], strict=True)
-        )
-        return z, y, x
-
-    def read(self, t: int, c: int, region: Region | None = None) -> NDArray[Any]:
-        """Read the voxels of one frame and channel; (z, y, x), in the type of the source."""
-        spans = region or tuple((0, n) for n in self.shape[2:])
-        offsets = [start for start, _ in self.region] if self.region else [0, 0, 0]
-        where: dict[str, Any] = {
-            "t": self.times[t] if self.times is not None else t,
-            "c": self.channels[c] if self.channels is not None else c,
-        }
-        for axis, (start, stop), offset in zip("zyx", spans, offsets, strict=True):
-            where[axis] = slice(start + offset, stop + offset)
-        block = self.base[tuple(where[axis] for axis in self.axes)]
-        if hasattr(block, "compute"):
-            block = block.compute(scheduler="synchronous")
-        # An array in memory is copied: nobody may change the user's pixels through a tile.
-        block = np.array(block) if isinstance(self.base, np.ndarray) else np.asarray(block)
-        block = block.astype(block.dtype.newbyteorder("="), copy=False)
-        left = [axis for axis in self.axes if axis in "zyx"]
-        block = np.transpose(block, [left.index(axis) for axis in "zyx" if axis in left])
-        return np.expand_dims(block, [i for i, axis in enumerate("zyx") if axis not in left])
-
-
-@runtime_checkable
-class Reader(Protocol):
-    """A frozen dataclass that opens one format; `patterns` are names such as "*.tif"."""
-
-    patterns: ClassVar[tuple[str, ...]]
-
-    def accepts(self, address: str) -> bool:
-        """Say, by a look at its first bytes or its metadata, whether this reader can open it."""
-        ...
-
-    def __call__(self, source: Source) -> Stack:
-        """Open it without reading pixels.
-
-        `axes`, `pixel_size`, `series`, `level` and `field` of the source are applied; `times`,
-        `channels` and `region` are not. The stack's source has the fingerprint.
-        """
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +161,7 @@ class Stack:
 
         keep = tuple(0 if axis not in self.axes else slice(None) for axis in AXES)
         chunks = (1, 1, *self.pixels.chunks)
-        whole = da.from_array(_Indexed(self.pixels), chunks, name=False, fancy=False)
+        whole = da.from_array(Indexed(self.pixels), chunks, name=False, fancy=False)
         return whole[keep]
 
     def read(self, t: int, c: int, region: Region | None = None) -> NDArray[Any]:
@@ -339,24 +241,20 @@ class Stack:
         return f"{' × '.join(parts)} {size}, {self.dtype}"
 
 
-class _Indexed:
-    """What dask wants of an array: shape, dtype, ndim and slicing in t, c, z, y, x."""
+@runtime_checkable
+class Reader(Protocol):
+    """A frozen dataclass that opens one format; `patterns` are names such as "*.tif"."""
 
-    ndim = 5
+    patterns: ClassVar[tuple[str, ...]]
 
-    def __init__(self, pixels: Pixels) -> None:
-        self.pixels, self.shape, self.dtype = pixels, pixels.shape, pixels.dtype
+    def accepts(self, address: str) -> bool:
+        """Say, by a look at its first bytes or its metadata, whether this reader can open it."""
+        ...
 
-    def __getitem__(self, where: tuple[int | slice, ...]) -> NDArray[Any]:
-        # dask merges the user's own slices into this one: integers and steps come too.
-        picks = [range(n)[w] for w, n in zip(where, self.shape, strict=True)]
-        spans = [(min(p, default=0), max(p, default=-1) + 1) for p in map(_as_range, picks)]
-        (t0, _), (c0, _), z, y, x = spans
-        whole = np.empty([stop - start for start, stop in spans], self.dtype)
-        for t, c in np.ndindex(whole.shape[:2] if whole.size else (0, 0)):
-            whole[t, c] = self.pixels.read(t0 + t, c0 + c, (z, y, x))
-        return whole[tuple(0 if isinstance(p, int) else slice(None, None, p.step) for p in picks)]
+    def __call__(self, source: Source) -> Stack:
+        """Open it without reading pixels.
 
-
-def _as_range(pick: int | range) -> range:
-    return range(pick, pick + 1) if isinstance(pick, int) else pick
+        `axes`, `pixel_size`, `series`, `level` and `field` of the source are applied; `times`,
+        `channels` and `region` are not. The stack's source has the fingerprint.
+        """
+        ...

@@ -135,7 +135,7 @@ def typed(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
             values[name] = adapter.validate_strings(text)
         except ValidationError as error:
             try:
-                # Not as strings: pydantic takes no list there. Outside strict, numbers may be texts.
+                # Not as strings: there, pydantic takes no list.
                 values[name] = adapter.validate_python([v.strip() for v in text.split(",")])
             except ValidationError:
                 raise ValueError(_refusal(cls, name, text)) from error

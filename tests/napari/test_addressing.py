@@ -73,6 +73,17 @@ def test_copy_of_any_axes_is_the_same(scratch, shape, axes):
     _same(reopen(found.source), stack)
 
 
+def test_copy_is_taken_again_as_long_as_the_pixels_are_the_same(scratch):
+    array = np.ones((5, 6), np.uint8)
+    stack = open_stack(array, "yx")
+    found, copy, _ = _finish(addressed(stack, None, scratch))
+    assert _finish(addressed(stack, None, scratch, (found, copy)))[1] == copy
+    array[2, 3] = 7
+    again, other, _ = _finish(addressed(stack, None, scratch, (found, copy)))
+    assert other != copy
+    _same(again, stack)
+
+
 def test_zarr_array_is_its_own_address(tmp_path, scratch):
     array = zarr.create_array(tmp_path / "a.zarr", shape=(8, 8), chunks=(4, 4), dtype="u1")
     found, copy, _ = _finish(addressed(open_stack(array, "yx"), None, scratch))

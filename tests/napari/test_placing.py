@@ -66,7 +66,7 @@ def test_sliders_move_kernels_and_image():
     second = viewer.add_image(kernels, **placed)
     for t, c, z in np.ndindex(4, 2, 6):
         viewer.dims.set_current_step((0, 1, 2), (t, c, z))
-        shown = second.get_value(viewer.dims.point[:3] + (1.55, 1.55), world=True)
+        shown = second.get_value((*viewer.dims.point[:3], 1.55, 1.55), world=True)
         assert shown == c + 1, (t, c, z)
 
 

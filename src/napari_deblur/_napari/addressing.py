@@ -26,7 +26,7 @@ BLOCK = 2**22
 
 
 def addressed(
-    stack: Stack, path: str | None, folder: Path
+    stack: Stack, path: str | None, folder: Path, copied: tuple[Stack, Path | None] | None = None
 ) -> Generator[str, None, tuple[Stack, Path | None]]:
     """Give the same stack with an address, and the copy if one had to be made.
 
@@ -38,6 +38,8 @@ def addressed(
         The file that the layer came from.
     folder : Path
         Where a copy would go.
+    copied : Stack and Path, or None
+        What an earlier call gave: taken again if the pixels are still the same.
 
     Yields
     ------
@@ -46,6 +48,10 @@ def addressed(
     """
     if stack.source is not None:
         return stack, None
+    if copied is not None and copied[1] is not None and copied[1].exists():
+        yield "comparing the layer with its copy"
+        if copied[0].shape == stack.shape and _equal(stack, copied[0]):
+            return copied
     if path is not None:
         yield f"comparing the layer with {Path(path).name}"
         for found in _in_file(stack, path):

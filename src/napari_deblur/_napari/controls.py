@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 
 __all__ = ["Controls", "PathRow", "rows_of"]
 
-LABELS = 76  # pixels
+LABELS = 84  # pixels
 KERNELS = {"find": "found in the image", "layer": "from a layer", "file": "from a file"}
 SCOPES = {
     "channel": "one for each channel",
@@ -76,7 +76,10 @@ class Controls(QWidget):  # type: ignore[misc]
         self.method = _combo("How to restore")
         self.about = _sentence()
         self.form = QVBoxLayout()
-        self.kernel = _combo("Where the blur kernel comes from", KERNELS)
+        self.kernel = _combo(
+            "Where the blur kernel comes from; a method that finds kernels starts from a given one",
+            KERNELS,
+        )
         self.shape = QLineEdit("auto")
         self.shape.setToolTip("Voxels of the kernel along z, y, x, such as 1, 33, 33; or auto")
         self.kernel_layer = _combo("The layer that shows the blur of a point")
@@ -185,6 +188,7 @@ def rows_of(pairs: Iterable[tuple[str, Any]]) -> Any:
     rows.setContentsMargins(0, 0, 0, 0)
     holder.setLayout(rows)
     for label, widget in pairs:
+        widget.setSizePolicy(QSizePolicy.Policy.Expanding, widget.sizePolicy().verticalPolicy())
         _add(rows, label, widget)
     return holder
 

@@ -157,15 +157,10 @@ class Deblur(Controls):
             raise ValueError(f'"{output.name}" should end in .deblur.zarr: results are zarr stores')
         key = (id(layer.data), stack.axes, stack.pixel_size)
         go = partial(self._addressed, layer, ask, stack, output, key)
-        if self._source is not None and self._source[0] == key:
-            _, known, copy = self._source
-            if known.source is not None and Path(known.source.address).exists():
-                self._begin("Run", lambda: None)
-                go((known, copy))
-                return
+        known = self._source[1:] if self._source is not None and self._source[0] == key else None
         cancelled = Event()
         path = layer.source.path
-        steps = addressed(stack, str(path) if path else None, preferences().folder)
+        steps = addressed(stack, str(path) if path else None, preferences().folder, known)
         worker = create_worker(_tamed, steps, cancelled)
         worker.yielded.connect(self._say)
         worker.returned.connect(go)
@@ -260,7 +255,7 @@ class Deblur(Controls):
             axes = axes_of(layer)
             self.axes.setText(axes)
             for line, size in zip(self.sizes.values(), pixel_size_of(layer, axes), strict=True):
-                line.setText("" if size is None else f"{size:.6g}")
+                line.setText(_shown(size))
             bare = "".join(c if c.isalnum() or c in "-_." else "-" for c in layer.name)
             self.output.line.setText(str(preferences().folder / f"{bare}.deblur.zarr"))
         self._say_how_read()
@@ -277,7 +272,12 @@ class Deblur(Controls):
             self.reads.setText("Open an image first: File ▸ Open, or File ▸ Open Sample ▸ Deblur.")
             return
         try:
-            self.reads.setText(f"Read as {self.stack().summary()}.")
+            stack = self.stack()
+            self.reads.setText(f"Read as {stack.summary()}.")
+            if stack.source is None and not layer.source.path:
+                self.reads.setText(
+                    f"Read as {stack.summary()}; in memory only: Run copies it to a scratch file."
+                )
         except (ValueError, TypeError) as error:
             self.reads.setText(f"✗ {error}")
 
@@ -295,9 +295,12 @@ class Deblur(Controls):
         self.scope.setEnabled(finds_kernels(cls))
 
     def _sizes(self) -> tuple[float | None, float | None, float | None]:
+        layer, axes = self.layer.currentData(), self.axes.text()
+        known = pixel_size_of(layer, axes) if layer is not None else (None, None, None)
+        # What was not edited keeps all its digits.
         z, y, x = (
-            _number(line.text(), axis) if axis in self.axes.text() else None
-            for axis, line in self.sizes.items()
+            None if axis not in axes else own if line.text() == _shown(own) else _number(line, axis)
+            for (axis, line), own in zip(self.sizes.items(), known, strict=True)
         )
         return z, y, x
 
@@ -380,8 +383,12 @@ def _offer(box: Any, layers: list[Any], first: Any) -> None:
     box.blockSignals(False)
 
 
-def _number(text: str, axis: str) -> float | None:
-    text = text.strip().replace(",", ".")
+def _shown(size: float | None) -> str:
+    return "" if size is None else f"{size:.6g}"
+
+
+def _number(line: Any, axis: str) -> float | None:
+    text = line.text().strip().replace(",", ".")
     if text in ("", "?"):
         return None
     try:

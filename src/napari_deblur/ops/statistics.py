@@ -51,7 +51,8 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
         if blocks.size == 0:
             continue
         # Neighbours differ by the noise alone where nothing is to be seen.
-        scatters.append(np.median(np.abs(np.diff(blocks, axis=1)), axis=1) / (MAD * np.sqrt(2)))
+        steps = np.abs(np.diff(blocks, axis=1)) if side > 1 else np.zeros_like(blocks)
+        scatters.append(np.median(steps, axis=1) / (MAD * np.sqrt(2)))
         means.append(blocks.mean(axis=1))
         zeros.append((blocks == 0).mean(axis=1))
     mean = np.concatenate(means) if means else np.zeros(0)

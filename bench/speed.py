@@ -1,0 +1,56 @@
+"""Richardson-Lucy, seconds per iteration, against scikit-image on the same stack.
+
+Interleaved in one process, so that both see the same machine; medians of ratios. Needs the
+extra ``test`` (scikit-image): ``python bench/speed.py [--rounds 5]``.
+"""
+
+import argparse
+import statistics
+from time import perf_counter
+
+import numpy as np
+import torch
+from skimage.restoration import richardson_lucy
+
+from napari_deblur.methods.richardson_lucy import RichardsonLucy
+from napari_deblur.protocols import Blur
+from napari_deblur.psfs.gaussian import Gaussian
+
+
+def seconds(call):
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shape", type=int, nargs=3, default=(64, 256, 256))
+    parser.add_argument("--iterations", type=int, default=2)
+    asked = parser.parse_args()
+    random = np.random.default_rng(0)
+    image = random.poisson(100, asked.shape).astype(np.float32)
+    kernel = Gaussian((3.0, 2.0, 2.0))((33, 33, 33), (1.0, 1.0, 1.0)).at()
+    tile, blur = torch.from_numpy(image), Blur(torch.from_numpy(kernel.copy())[None])
+    n = asked.iterations
+    method = {k: RichardsonLucy(k, 10.0, 90.0, 0.0) for k in (n, 2 * n)}
+    ours, theirs, ratios = [], [], []
+    for _ in range(asked.rounds + 1):
+        # Twice the iterations less once: what comes before the loop is not counted.
+        a = (seconds(lambda: method[2 * n](tile, blur)) - seconds(lambda: method[n](tile, blur))) / n
+        b = (
+            seconds(lambda: richardson_lucy(image, kernel, 2 * n, clip=False))
+            - seconds(lambda: richardson_lucy(image, kernel, n, clip=False))
+        ) / n
+        ours.append(a), theirs.append(b), ratios.append(b / a)
+    ours, theirs, ratios = ours[1:], theirs[1:], ratios[1:]
+    print(f"stack {asked.shape}, kernel 33 × 33 × 33, {torch.get_num_threads()} threads")
+    print(f"napari-deblur (its object is 32 px longer on each axis) {statistics.median(ours):.3f} s")
+    print(f"scikit-image (wraps nothing, mirrors nothing: zero border) {statistics.median(theirs):.3f} s")
+    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else (ratios[0],) * 3
+    print(f"scikit-image ÷ napari-deblur: median {statistics.median(ratios):.2f}, quartiles {low:.2f}–{high:.2f}")
+
+
+if __name__ == "__main__":
+    main()

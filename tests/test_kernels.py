@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import tifffile
+
+from napari_deblur.kernels import centred, load_kernel, padded, resampled, save_kernel
+from napari_deblur.protocols import Kernel
+from napari_deblur.psfs.gaussian import Gaussian
+
+SIZE = (0.4, 0.1, 0.12)
+
+
+def model(shape=(5, 9, 11), size=SIZE):
+    return Gaussian((0.5, 0.15, 0.2))(shape, size)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npz"])
+def test_a_kernel_survives_its_file_with_its_voxel_size(tmp_path, suffix):
+    path = tmp_path / f"k{suffix}"
+    save_kernel(model(), path)
+    again = load_kernel(path)
+    np.testing.assert_allclose(again.array, model().array, atol=1e-8)
+    assert again.pixel_size == pytest.approx(SIZE, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 11), (5, 9, 11), (6, 8, 10)])
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_plain_arrays_of_two_or_three_axes_are_kernels_without_voxel_size(tmp_path, shape, suffix):
+    array = np.random.default_rng(0).random(shape).astype(np.float32)
+    path = tmp_path / f"k{suffix}"
+    np.save(path, array) if suffix == ".npy" else tifffile.imwrite(path, array)
+    kernel = load_kernel(path)
+    assert kernel.shape == (1,) * (3 - len(shape)) + shape
+    assert kernel.pixel_size is None
+
+
+def test_a_zarr_array_is_a_kernel(tmp_path):
+    import zarr
+
+    array = zarr.create_array(
+        str(tmp_path / "k.zarr"), shape=(3, 5, 7), dtype="f4", dimension_names=["z", "y", "x"]
+    )
+    array[:] = 1
+    assert load_kernel(tmp_path / "k.zarr").shape == (3, 5, 7)
+
+
+def test_a_measured_kernel_is_cleaned_and_it_is_said(tmp_path):
+    array = model().at().copy()
+    array[0, 0, 0] = -0.01
+    np.save(tmp_path / "k.npy", array)
+    assert "negative" in load_kernel(tmp_path / "k.npy").report["cleaned"][0]
+
+
+def test_wrong_files_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no kernel at"):
+        load_kernel(tmp_path / "none.tif")
+    np.savez(tmp_path / "two.npz", a=np.ones((3, 3)), b=np.ones((3, 3)))
+    with pytest.raises(ValueError, match='name the kernel.s array "kernel"'):
+        load_kernel(tmp_path / "two.npz")
+    with pytest.raises(ValueError, match="neither"):
+        save_kernel(model(), tmp_path / "k.png")
+    with pytest.raises(ValueError, match="a file holds one"):
+        save_kernel(Kernel(np.ones((1, 2, 1, 3, 3))), tmp_path / "k.tif")
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5, 2.0, 3.0])
+def test_resampling_keeps_centre_and_width(factor):
+    fine = Gaussian((0.9, 0.6, 0.7))((31, 61, 61), (0.2, 0.1, 0.1))
+    size = tuple(v * factor for v in (0.2, 0.1, 0.1))
+    coarse = resampled(fine, size)
+    assert coarse.pixel_size == size
+    assert max(abs(v) for v in coarse.centroid()) < 1e-3
+    for axis, sigma in enumerate((0.9, 0.6, 0.7)):
+        line = coarse.at().sum(axis=tuple(a for a in range(3) if a != axis)).astype(float)
+        places = (np.arange(line.size) - line.size // 2) * size[axis]
+        found = np.sqrt((line * places**2).sum())
+        # Integration over a pixel adds a twelfth of its square, twice if resampled.
+        assert found == pytest.approx(np.sqrt(sigma**2 + size[axis] ** 2 / 6), rel=0.03)
+
+
+def test_resampling_needs_a_voxel_size():
+    with pytest.raises(ValueError, match="no voxel size"):
+        resampled(Kernel(np.ones((3, 3))), SIZE)
+
+
+def test_centring_moves_the_centre_of_mass_to_the_middle():
+    array = np.zeros((9, 10, 11))
+    array[5, 3:5, 7] = 1
+    assert max(abs(v) for v in centred(Kernel(array)).centroid()) < 1e-5
+
+
+@pytest.mark.parametrize(("small", "large"), [((3, 4, 5), (5, 7, 9)), ((4, 3, 1), (8, 8, 2))])
+def test_padding_keeps_the_centre_at_half_the_length(small, large):
+    kernel = np.zeros(small, np.float32)
+    kernel[tuple(n // 2 for n in small)] = 1
+    result = padded(kernel, large)
+    assert result[tuple(n // 2 for n in large)] == 1
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_a_gaussian_has_its_width_its_centre_and_sum_one(n):
+    kernel = Gaussian((0.0, 0.2, 0.1))((1, 4 * n, 4 * n), (1.0, 0.1, 0.1)).at()[0].astype(float)
+    places = np.arange(4 * n) - 4 * n // 2
+    assert kernel.sum() == pytest.approx(1, abs=1e-6)
+    for axis, sigma in ((1, 2.0), (0, 1.0)):
+        line = kernel.sum(axis=axis)
+        assert (line * places).sum() == pytest.approx(0, abs=1e-3)
+        assert (line * places**2).sum() == pytest.approx(sigma**2 + 1 / 12, rel=1e-3)
+
+
+def test_optics_give_the_diffraction_limit():
+    model = Gaussian.from_optics(1.4, 0.52, 1.515)
+    assert model.sigma == pytest.approx((0.3135, 0.0836, 0.0836), rel=1e-3)
