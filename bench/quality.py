@@ -39,7 +39,8 @@ def main():
     print(f"  before                            {agreement(np.asarray(stack.data), truth):.3f}")
     kernel = load_kernel(bars / "psf.tif")
     for iterations in (30, 50, 100):
-        _, image = restored(stack, nd.methods["richardson-lucy"](iterations=iterations), kernel=kernel)
+        method = nd.methods["richardson-lucy"](iterations=iterations)
+        _, image = restored(stack, method, kernel=kernel)
         print(f"  richardson-lucy, {iterations:3} iterations   {agreement(image, truth):.3f}")
     for shape in ((15, 15, 15), (31, 31, 31)):
         plan, image = restored(stack, nd.methods["blind-richardson-lucy"](), shape=shape)

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         steps = {
             "ruff check": [python, "-m", "ruff", "check", "."],
             "ruff format": [python, "-m", "ruff", "format", "--check", "."],
-            "mypy": [python, "-m", "mypy"],  # strict, by pyproject.toml
+            "mypy": [python, "-m", "mypy", "--strict"],
             "import-linter": [_script("lint-imports"), "--no-logo"],
             "npe2 validate": [_script("npe2"), "validate", "napari-deblur"],
             "mkdocs build": [

@@ -175,7 +175,9 @@ def test_sixteen_bit_output_has_room_for_what_deblurring_piles_up():
     plain = nd.plan(array, "richardson-lucy", kernel=kernel, dtype="uint16")
     assert (plain.scale, plain.offset) == (1.0, 0.0)
     small = nd.plan(
-        nd.open_stack(array.astype(np.float32) / 1000), "richardson-lucy", kernel=kernel,
+        nd.open_stack(array.astype(np.float32) / 1000),
+        "richardson-lucy",
+        kernel=kernel,
         dtype="uint16",
     )
     assert small.scale == pytest.approx(8 * small.channels[0].facts.white / 65535)

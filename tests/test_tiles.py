@@ -18,7 +18,8 @@ def test_cores_cover_every_voxel_once_and_tiles_reach_a_halo_around_them(shape, 
         covered[tuple(slice(*span) for span in tile.core)] += 1
         read = np.zeros(shape, bool)
         read[tuple(slice(*span) for span in tile.read)] = True
-        for axis, ((start, stop), (first, last)) in enumerate(zip(tile.core, tile.read, strict=True)):
+        spans = zip(tile.core, tile.read, strict=True)
+        for axis, ((start, stop), (first, last)) in enumerate(spans):
             assert first <= max(0, start - halo[axis])
             assert last >= min(shape[axis], stop + halo[axis])
             assert 0 <= first < last <= shape[axis]
@@ -43,9 +44,7 @@ def test_halves_of_a_core_are_its_parts_with_their_own_halo(shape, core, halo):
     assert sum(sizes) == np.prod([b - a for a, b in tile.core])
     for part in parts:
         around = grid.around((0, 0, 0, 0, 0), part)
-        for (start, stop), (first, last), h, n in zip(
-            part, around.read, halo, shape, strict=True
-        ):
+        for (start, stop), (first, last), h, n in zip(part, around.read, halo, shape, strict=True):
             assert first <= max(0, start - h)
             assert last >= min(n, stop + h)
 

@@ -11,7 +11,7 @@ from napari_deblur.job import Job
 __all__ = ["job", "must_have_napari", "story", "view"]
 
 # Small enough to be found well within seconds, wide enough for the blur of the sample.
-SHAPE = (15, 15, 15)
+SHAPE = (9, 9, 9)
 
 
 def job(out: Path) -> Job:

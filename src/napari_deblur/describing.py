@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import starmap
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,27 @@ if TYPE_CHECKING:
     from napari_deblur.results import Result
     from napari_deblur.stack import Stack
 
-__all__ = ["of_catalogue", "of_kernel", "of_plan", "of_result", "of_search", "of_stack", "size"]
+__all__ = [
+    "lines",
+    "of_catalogue",
+    "of_kernel",
+    "of_plan",
+    "of_result",
+    "of_search",
+    "of_stack",
+    "size",
+]
 
 Rows = Iterator[tuple[str, str]]
 # A Gaussian's full width at half maximum, in standard deviations.
 FULL_WIDTH = 2.3548
+
+
+def lines(rows: Iterable[tuple[str, Any]]) -> str:
+    """Put names and values into two columns."""
+    pairs = list(rows)
+    width = max((len(name) for name, _ in pairs), default=0)
+    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in pairs)
 
 
 def size(count: float) -> str:
@@ -69,7 +85,7 @@ def of_stack(stack: Stack) -> Rows:
 
 def of_plan(plan: Plan) -> Rows:
     """Say what a plan is going to do, and what it costs."""
-    from napari_deblur.plans import parameters_of
+    from napari_deblur.registry import parameters_of
 
     grid, layout = plan.grid, plan.layout
     yield "input", plan.source.address if plan.source else layout.name

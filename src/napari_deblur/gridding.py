@@ -153,10 +153,9 @@ def lay(
         stuck = [a for a in cut if a in whole]
         if stuck:
             for a in stuck:
-                best = measured[a].curve[-1]
                 notes.append(
-                    f"{AXES[a]} is not cut: no halo within reach keeps the seam of {seam:g} "
-                    f"(the best leaves {best:.1g})"
+                    f"{AXES[a]} is not cut: no halo that could be measured keeps the seam of "
+                    f"{seam:g} safely (the widest leaves {measured[a].curve[-1]:.1g})"
                 )
             core = _triple([sizes[a] if a in whole else core[a] for a in range(3)])
             if tile is None:

@@ -86,7 +86,8 @@ def measure(
         reached = np.flatnonzero(curve <= seam / SAFETY)
         width = int(reached[0]) if reached.size else None
         halo = Halo(width, tuple(float(v) for v in curve))
-        if width is not None and width <= shape[axis] // 4:
+        # A piece that is the whole axis leaves nothing to extrapolate to.
+        if width is not None and (width <= shape[axis] // 4 or shape[axis] >= size):
             return halo
         if shape[axis] >= size:
             break

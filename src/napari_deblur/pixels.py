@@ -60,7 +60,8 @@ class Pixels:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the pixels, in native byte order."""
-        return np.dtype(self.base.dtype).newbyteorder("=")
+        native: np.dtype[Any] = np.dtype(self.base.dtype).newbyteorder("=")
+        return native
 
     @property
     def chunks(self) -> tuple[int, int, int]:

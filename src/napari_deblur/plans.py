@@ -12,28 +12,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_deblur import registry
+from napari_deblur.describing import lines, of_plan
 from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.registry import parameters_of, with_parameters
 from napari_deblur.stack import Channel, Optics, Source, Stack
 from napari_deblur.tiles import Grid, Index, Tile
 
 if TYPE_CHECKING:
     from napari_deblur.protocols import Method
 
-__all__ = ["ChannelPlan", "Layout", "Plan", "parameters_of", "with_parameters"]
+__all__ = ["ChannelPlan", "Layout", "Plan"]
 
 SCOPES = ("channel", "channel-time", "tile")
-
-
-def parameters_of(method: object) -> dict[str, Any]:
-    """Give a method as plain data: its public name and its parameters."""
-    return {"name": registry.methods.name_of(method), **asdict(method)}  # type: ignore[call-overload]
-
-
-def with_parameters(data: Mapping[str, Any]) -> Any:
-    """Make the method that `parameters_of` described."""
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "name"}
-    return registry.methods[data["name"]](**values)
 
 
 @dataclass(frozen=True)
@@ -120,6 +110,10 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.grid)
+
+    def summary(self) -> str:
+        """Say in a few lines what will be done, with which kernel, and what it costs."""
+        return lines([*of_plan(self), *(("note", note) for note in self.notes)])
 
     @property
     def finds_kernels(self) -> bool:

@@ -51,10 +51,11 @@ def sentence(problem: BaseException) -> str:
 
 def table(rows: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
     """Print names and values in two columns."""
+    from napari_deblur.describing import lines
+
     pairs = list(rows.items() if isinstance(rows, Mapping) else rows)
-    width = max((len(name) for name, _ in pairs), default=0)
-    for name, value in pairs:
-        say(f"{name:<{width}}  {value}".rstrip())
+    if pairs:
+        say(lines(pairs))
 
 
 def lasting(seconds: float) -> str:

@@ -148,7 +148,8 @@ class Kernel:
     def at(self, t: int = 0, c: int = 0) -> NDArray[np.float32]:
         """Give the kernel of one frame and channel, shape (z, y, x)."""
         frames, channels = self.array.shape[:2]
-        return self.array[t if frames > 1 else 0, c if channels > 1 else 0]
+        one: NDArray[np.float32] = self.array[t if frames > 1 else 0, c if channels > 1 else 0]
+        return one
 
     def centroid(self, t: int = 0, c: int = 0) -> tuple[float, float, float]:
         """Give the centre of mass relative to ``n // 2``, (z, y, x) in pixels."""

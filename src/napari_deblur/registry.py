@@ -8,13 +8,14 @@ exactly one name. Other packages join by the entry-point groups ``napari_deblur.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Registry", "methods", "psfs", "readers"]
+__all__ = ["Registry", "methods", "parameters_of", "psfs", "readers", "with_parameters"]
 
 
 class Registry(Mapping[str, Any]):
@@ -72,3 +73,14 @@ class Registry(Mapping[str, Any]):
 methods = Registry("methods")
 psfs = Registry("psfs")
 readers = Registry("readers")
+
+
+def parameters_of(method: object) -> dict[str, Any]:
+    """Give a method as plain data: its public name and its parameters."""
+    return {"name": methods.name_of(method), **asdict(method)}  # type: ignore[call-overload]
+
+
+def with_parameters(data: Mapping[str, Any]) -> Any:
+    """Make the method that `parameters_of` described."""
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "name"}
+    return methods[data["name"]](**values)

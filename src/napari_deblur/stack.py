@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
-__all__ = ["Channel", "Optics", "Pixels", "Reader", "Source", "Stack"]
+__all__ = ["Channel", "Optics", "Pixels", "Reader", "Region", "Source", "Stack"]
 
 AXES = "tczyx"
 

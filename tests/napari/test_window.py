@@ -186,7 +186,13 @@ def test_preview_shows_what_is_seen_and_can_be_cancelled(window, qtbot, errors):
 def test_cancelled_run_keeps_its_tiles_and_goes_on(window, qtbot, kernel, errors):
     viewer, widget = _long(window, kernel)
     name = "cells restored [richardson-lucy]"
-    qtbot.waitUntil(lambda: name in viewer.layers and widget.bar.value() > 1, timeout=120_000)
+
+    def shown():
+        running = widget._run is not None and widget._run.child.running()
+        assert name in viewer.layers, (widget.status.text(), running)
+        assert widget.bar.value() > 1, (widget.status.text(), running)
+
+    qtbot.waitUntil(shown, timeout=60_000)
     qtbot.waitUntil(lambda: "left" in widget.status.text(), timeout=10_000)
     viewer.dims.set_current_step(0, 0)
     qtbot.wait(600)

@@ -50,9 +50,7 @@ def test_a_field_is_the_weighted_sum_of_its_kernels_and_its_adjoint_is_exact():
     shape = ops.object_shape(tile, kernel)
     blur = Blur(random(rank, *kernel), random(rank, *shape, seed=3))
     thing, weight = random(*shape, seed=1), random(*tile, seed=2)
-    alone = sum(
-        ops.blur(thing * blur.weights[r], Blur(blur.basis[r : r + 1])) for r in range(rank)
-    )
+    alone = sum(ops.blur(thing * blur.weights[r], Blur(blur.basis[r : r + 1])) for r in range(rank))
     torch.testing.assert_close(ops.blur(thing, blur), alone)
     there = float((ops.blur(thing, blur).double() * weight).sum())
     assert float((thing.double() * ops.blur_adjoint(weight, blur)).sum()) == pytest.approx(there)
@@ -67,7 +65,9 @@ def test_the_centre_of_a_kernel_is_at_half_its_length(n):
     torch.testing.assert_close(ops.blur(thing[None], blur), ops.crop(thing[None], blur))
 
 
-@pytest.mark.parametrize(("n", "even", "length"), [(11, False, 12), (13, False, 14), (121, True, 126), (1, True, 2)])
+@pytest.mark.parametrize(
+    ("n", "even", "length"), [(11, False, 12), (13, False, 14), (121, True, 126), (1, True, 2)]
+)
 def test_good_lengths(n, even, length):
     assert ops.good_length(n, even=even) == length
 

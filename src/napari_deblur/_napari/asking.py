@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_deblur.plans import Plan, parameters_of, with_parameters
 from napari_deblur.protocols import Kernel
+from napari_deblur.registry import parameters_of, with_parameters
 
 if TYPE_CHECKING:
+    from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
 
 __all__ = ["Ask", "deciding", "finds_kernels", "free_path"]

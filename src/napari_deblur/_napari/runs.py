@@ -9,6 +9,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_deblur._napari.running import Child
 from napari_deblur._napari.showing import (
     LayerData,
@@ -64,6 +66,7 @@ class Run:
     _waiting: list[tuple[str, LayerData]] = field(default_factory=list)
     _stale: bool = False
     _next: float = 0.0
+    _peak: float = 0.0
     _last: str = ""
 
     def __post_init__(self) -> None:
@@ -120,7 +123,7 @@ class Run:
         if index is None:
             return
         at = dict(zip("tczyx", index, strict=True))
-        for view in self._views.values():
+        for name, view in self._views.items():
             rgb = view.ndim > len(self._axes)
             letters = self._axes + ("c" if rgb else "")
             chunk = tuple(at[axis] for axis in letters)
@@ -129,11 +132,14 @@ class Run:
                 axis not in cut or cut[axis] // length == number
                 for axis, length, number in zip(letters, view.chunks, chunk, strict=True)
             )
-            if inside:
+            if name == "kernels":  # small, and its peak sets the contrast
+                peak = float(np.nan_to_num(view.reload(chunk)).max())
+                self._peak = max(self._peak, peak)
+            elif inside:
                 view.reload(chunk)
-                message["seen"] = True
             else:
                 view.drop(chunk)
+            message["seen"] = message.get("seen", False) or inside
 
     # In the window's thread.
 
@@ -183,6 +189,9 @@ class Run:
             return
         self._cut = cut_of(self.viewer, layer, self._axes)
         start = monotonic()
+        kernels = self._layers.get("kernels")
+        if kernels is not None and self._peak > kernels.contrast_limits[1]:
+            kernels.contrast_limits = (0.0, self._peak)
         if not self._stale or (start < self._next and not now):
             return
         self._stale = False

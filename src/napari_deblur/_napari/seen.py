@@ -76,12 +76,13 @@ class Seen:
             whole[to] = self._chunk(chunk)[of]
         return whole[tuple(0 if isinstance(p, int) else _step(p) for p in picks)]
 
-    def reload(self, chunk: Iterable[int]) -> None:
-        """Read a chunk anew; for any thread."""
+    def reload(self, chunk: Iterable[int]) -> NDArray[Any]:
+        """Read a chunk anew and give it; for any thread."""
         chunk = tuple(chunk)
         block = self._read(chunk)
         with self._lock:
             self._keep(chunk, block)
+        return block
 
     def drop(self, chunk: Iterable[int]) -> None:
         """Read a chunk anew when it is wanted next."""

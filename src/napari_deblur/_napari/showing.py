@@ -100,6 +100,9 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     view = Seen(result.kernels, [AXES.index(axis) for axis in axes])
     sizes = dict(zip(AXES, plan.layout.shape, strict=True))
     cores = result.kernel_geometry["cores"] if plan.finds_kernels else None
+    peak = float(plan.kernel.array.max())
+    if plan.finds_kernels:
+        peak = max(peak, float(np.nan_to_num(view[(0,) * (view.ndim - 2)]).max()))
     own, image = result.kernel_pixel_size, plan.layout.pixel_size
     ratio = {
         axis: k / i
@@ -111,7 +114,7 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     )
     kwargs = {
         "name": name,
-        "contrast_limits": (0.0, float(plan.kernel.array.max())),
+        "contrast_limits": (0.0, peak),
         "colormap": "inferno",
         "gamma": KERNEL_GAMMA,
         "blending": "additive",

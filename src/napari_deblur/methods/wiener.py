@@ -73,7 +73,7 @@ class Wiener:
             # The estimate from pixels knows the dim ones; bright ones have more photon noise.
             floors = [_spectra(s)[2] for s in samples if s.blur is not None]
             noise = max(known if known is not None else estimate_noise(arrays), *floors, 0.0)
-        power = _power(samples, noise) if self.power == "auto" else self.power
+        power = _power(samples, float(noise)) if self.power == "auto" else self.power
         return replace(self, noise=noise, power=power, background=background)
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:

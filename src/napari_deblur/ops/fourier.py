@@ -90,7 +90,8 @@ def transfer_function(kernel: Tensor, lengths: tuple[int, ...]) -> Tensor:
     padded = kernel.new_zeros((*kernel.shape[: -len(lengths)], *lengths))
     padded[_first(kernel.shape[-len(lengths) :])] = kernel
     shifts = tuple(1 - n for n in kernel.shape[-len(lengths) :])
-    return torch.fft.rfftn(torch.roll(padded, shifts, dims), dim=dims)
+    otf: Tensor = torch.fft.rfftn(torch.roll(padded, shifts, dims), dim=dims)
+    return otf
 
 
 def _transfer(of: Blur, lengths: tuple[int, ...]) -> Tensor:
@@ -186,7 +187,7 @@ def kernel_adjoint(tile: Tensor, thing: Tensor, shape: tuple[int, ...]) -> Tenso
     spectrum *= torch.fft.rfftn(tile, s=lengths, dim=dims).conj()
     if spectrum.ndim > ndim:
         spectrum = spectrum.reshape(-1, *spectrum.shape[-ndim:]).sum(dim=0)
-    correlation = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
+    correlation: Tensor = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
     # blur(x)[i] = sum_j h[j] x[i + n - 1 - j], so h[j] sees the shift n - 1 - j.
     return correlation[_first(shape)].flip(dims)
 

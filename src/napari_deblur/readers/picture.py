@@ -76,7 +76,8 @@ class _Pixels:
         self.shape += (samples,) if samples > 2 else ()
 
     def __getitem__(self, where: Any) -> NDArray[Any]:
-        return self._decoded[where].copy()
+        block: NDArray[Any] = self._decoded[where].copy()
+        return block
 
     @cached_property
     def _decoded(self) -> NDArray[Any]:
