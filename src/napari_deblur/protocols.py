@@ -241,7 +241,7 @@ class Estimate:
 class Method(Protocol):
     """A frozen dataclass of parameters that restores one tile.
 
-    `arrays` is the number of float32 arrays of the padded tile's size that are alive at the
+    `arrays` is the number of float32 arrays of the padded tile's size that memory must hold at the
     peak of a call, the tile itself included: the planner counts memory with it.
     """
 

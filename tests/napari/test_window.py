@@ -13,7 +13,7 @@ from qtpy.QtCore import QTimer
 from napari_deblur._napari.samples import simulated
 
 SPATIAL = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
-LONG = {"iterations": 1000, "frames": 20}
+LONG = {"iterations": 1000, "frames": 80}
 MOVIE = {"scale": (1, 0.1, 0.1), "units": ("s", "um", "um"), "axis_labels": ("t", "y", "x")}
 
 

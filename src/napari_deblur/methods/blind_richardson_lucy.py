@@ -57,7 +57,7 @@ class BlindRichardsonLucy:
     lowest: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 14
+    arrays: ClassVar[float] = 20
     estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ()
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ class RichardsonLucy:
     lowest: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 10
+    arrays: ClassVar[float] = 16
 
     def __post_init__(self) -> None:
         if self.iterations < 1:
@@ -87,7 +87,8 @@ class RichardsonLucy:
         pixels = float(counts.numel() if mask is None else mask.sum())
 
         seen = ops.blur_adjoint(torch.ones_like(counts) if mask is None else mask, blur)
-        weight = torch.where(seen > SEEN, 1 / seen, 0)
+        unseen = seen <= SEEN
+        weight = seen.reciprocal_().masked_fill_(unseen, 0)
         image = torch.full_like(weight, start)
         residuals = []
         for _ in range(self.iterations):
@@ -98,8 +99,8 @@ class RichardsonLucy:
             image *= ops.blur_adjoint(ratio, blur).clamp_(min=0)
             image *= weight
         image = ops.crop(image, blur) + background
-        unknown = ops.crop(seen, blur) <= SEEN
-        return Estimate(image.masked_fill_(unknown, torch.nan), None, torch.stack(residuals))
+        image.masked_fill_(ops.crop(unseen, blur), torch.nan)
+        return Estimate(image, None, torch.stack(residuals))
 
 
 def _one(mask: Tensor | None) -> Tensor | float:

@@ -53,7 +53,7 @@ class Wiener:
     background: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 24
+    arrays: ClassVar[float] = 30
 
     def __post_init__(self) -> None:
         if self.noise != "auto" and self.noise < 0:

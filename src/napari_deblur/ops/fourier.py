@@ -128,8 +128,7 @@ def blur(thing: Tensor, of: Blur) -> Tensor:
     shape = tuple(thing.shape[-of.ndim :])
     lengths = transform_shape(shape)
     otfs = _transfer(of, lengths)
-    spectrum = torch.fft.rfftn(_weighted(of, 0, thing), s=lengths, dim=dims)
-    spectrum *= otfs[0]
+    spectrum = torch.fft.rfftn(_weighted(of, 0, thing), s=lengths, dim=dims).mul_(otfs[0])
     for rank in range(1, otfs.shape[0]):
         spectrum += torch.fft.rfftn(_weighted(of, rank, thing), s=lengths, dim=dims) * otfs[rank]
     blurred = torch.fft.irfftn(spectrum, s=lengths, dim=dims)

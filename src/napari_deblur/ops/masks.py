@@ -24,11 +24,11 @@ def split(tile: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def mean_square(values: Tensor, count: float) -> Tensor:
-    """Give the sum of squares ÷ `count`, to the same last bit for any number of threads.
+    """Square in place and give the sum ÷ `count`, to the same last bit for any number of threads.
 
     Torch cuts a full sum by threads; sums along rows are done by one thread each.
     """
-    rows = values.square().sum(dim=-1).flatten()
+    rows = values.square_().sum(dim=-1).flatten()
     total = float(rows.numpy().sum(dtype="float64")) if rows.is_cpu else rows.sum()
     return torch.as_tensor(total, device=values.device, dtype=torch.float32) / max(count, 1.0)
 
