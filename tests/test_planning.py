@@ -153,7 +153,7 @@ def test_memory_decides_the_tiles_and_is_kept():
             nd.open_stack(np.random.default_rng(0).poisson(5, (300, 300)).astype("u2")),
             nd.methods["richardson-lucy"](iterations=100),
             kernel=Kernel(np.ones((41, 41))),
-            memory=2_000_000,
+            memory=1_100_000,
         )
 
 

@@ -138,46 +138,33 @@ def lay(
         whole.add(axis)
         return 0
 
-    def needs(core: Triple, widths: Triple) -> int:
-        return _memory(Grid(stack.shape, core, widths).tile_shape, kernel, method)
-
-    if tile is not None:
-        if min(tile) < 1:
-            raise ValueError(f"tile {tile} must be 1 px or more along z, y and x")
-        core = _triple([min(t, n) for t, n in zip(tile, sizes, strict=True)])
-    else:
-        core = _fitted(_triple(list(sizes)), sizes, (0, 0, 0), kernel, method, memory, whole)
+    widths = (0, 0, 0)
     while True:
-        cut = [a for a in range(3) if core[a] < sizes[a]]
-        widths = _triple([width(a) if a in cut else 0 for a in range(3)])
-        stuck = [a for a in cut if a in whole]
-        if stuck:
-            for a in stuck:
-                notes.append(
-                    f"{AXES[a]} is not cut: no halo that could be measured keeps the seam of "
-                    f"{seam:g} safely (the widest leaves {measured[a].curve[-1]:.1g})"
-                )
-            core = _triple([sizes[a] if a in whole else core[a] for a in range(3)])
-            if tile is None:
-                core = _fitted(core, sizes, widths, kernel, method, memory, whole)
-            continue
-        if tile is None:
-            grown = _grown(core, sizes, widths, kernel)
-            if grown != core:
-                core = grown
-                continue
-        break
-    need = needs(core, widths)
+        if tile is not None:
+            core = _triple([n if a in whole else min(tile[a], n) for a, n in enumerate(sizes)])
+        else:
+            core = _fitted(sizes, widths, kernel, method, memory, whole)
+        # Measuring tells how wide a cut's halo is, and which axes can't be cut: then once more.
+        found = _triple([width(a) if core[a] < sizes[a] else widths[a] for a in range(3)])
+        if found == widths and not any(core[a] < sizes[a] for a in whole):
+            break
+        widths = found
+    for a in sorted(whole):
+        notes.append(
+            f"{AXES[a]} is not cut: no halo that could be measured keeps the seam of "
+            f"{seam:g} safely (the widest leaves {measured[a].curve[-1]:.1g})"
+        )
+    if tile is None:
+        core = _handy(core, sizes, widths, kernel)
+    need = _memory(Grid(stack.shape, core, widths).tile_shape, kernel, method)
     if need > memory and tile is None:
-        reason = "the halo is too long" if whole or any(widths) else "a plane is too large"
         raise ValueError(
-            f"one task would need {need / GIB:.2g} GiB of {memory / GIB:.2g} GiB: {reason}; "
+            f"one task would need {need / 1e6:.3g} MB of {memory / 1e6:.3g} MB: "
+            f"{'the halo is too long' if whole or any(widths) else 'a plane is too large'}; "
             "allow more memory, a larger seam, or accept_seam"
         )
     if need > memory:
-        notes.append(
-            f"one task needs {need / GIB:.2g} GiB, more than the {memory / GIB:.2g} GiB allowed"
-        )
+        notes.append(f"one task needs {need / 1e6:.3g} MB, more than {memory / 1e6:.3g} MB")
     # An uncut axis gets a guess, used only if a tile must be split when memory runs out.
     guess = _triple([
         widths[a] if core[a] < sizes[a] or (a == 0 and plane_by_plane) or free
@@ -207,7 +194,6 @@ def _memory(tile: Triple, kernel: Triple, method: Method) -> int:
 
 
 def _fitted(
-    core: Triple,
     sizes: tuple[int, ...],
     widths: Triple,
     kernel: Triple,
@@ -215,18 +201,15 @@ def _fitted(
     memory: int,
     whole: set[int],
 ) -> Triple:
-    """Cut the core until a tile fits the memory and the core is a handy chunk.
+    """Cut the stack until a tile fits the memory and the core is a handy chunk.
 
-    Planes of a blur that acts plane by plane go first; z of a solid one is cut only when the
-    stack is deep: a widefield kernel reaches through all of it.
+    Planes of a blur that acts plane by plane go first; z of a solid one comes last, unless the
+    stack is deep: a widefield kernel reaches through all of it. No core gets smaller than two
+    halos: more would be read than restored, several times over.
     """
-    parts = [ceil(n / c) for n, c in zip(sizes, core, strict=True)]
-
-    def core_of() -> Triple:
-        return _triple([ceil(n / p) for n, p in zip(sizes, parts, strict=True)])
-
+    parts = [1, 1, 1]
     while True:
-        core = core_of()
+        core = _triple([ceil(n / p) for n, p in zip(sizes, parts, strict=True)])
         tile = _triple([
             min(n, n if c >= n else c + 2 * w)
             for n, c, w in zip(sizes, core, widths, strict=True)
@@ -234,30 +217,27 @@ def _fitted(
         if _memory(tile, kernel, method) <= memory and prod(core) <= MOST_CORE:
             return core
         order = [1, 2] if core[1] > core[2] else [2, 1]
-        if (
-            (kernel[0] == 1 and core[0] > 1)
-            or core[0] > DEEP
-            or (core[0] > 2 * max(core[1:]) and core[0] > 4 * kernel[0])
-        ):
-            order.insert(0, 0)
-        able = [a for a in order if a not in whole and core[a] > (1 if kernel[a] == 1 else 8)]
+        deep = core[0] > DEEP or (core[0] > 2 * max(core[1:]) and core[0] > 4 * kernel[0])
+        order.insert(0 if deep or kernel[0] == 1 else 2, 0)
+        least = [max(1 if kernel[a] == 1 else 8, 2 * widths[a]) for a in range(3)]
+        able = [a for a in order if a not in whole and core[a] > least[a]]
         if not able:
             return core
-        axis = able[0]
-        parts[axis] += 1
+        parts[able[0]] += 1
 
 
-def _grown(core: Triple, sizes: tuple[int, ...], widths: Triple, kernel: Triple) -> Triple:
-    """Grow cores to two halos at least, and so that the transform's length is a good one."""
+def _handy(core: Triple, sizes: tuple[int, ...], widths: Triple, kernel: Triple) -> Triple:
+    """Adjust cores so that the transform has a good length: a little shorter, else longer."""
     from napari_deblur.ops import good_length
 
-    grown = []
+    handy = []
     for a in range(3):
-        c = core[a]
-        if c < sizes[a]:
-            c = max(c, 2 * widths[a])
-            if kernel[a] > 1:
-                extra = 2 * widths[a] + kernel[a] - 1
-                c = good_length(c + extra, even=a == 2) - extra
-        grown.append(min(c, sizes[a]))
-    return _triple(grown)
+        c, extra = core[a], 2 * widths[a] + kernel[a] - 1
+        if c < sizes[a] and kernel[a] > 1:
+            lengths = range(
+                c + extra, max(extra, 2 * widths[a] + extra - 1, (c + extra) * 3 // 4), -1
+            )
+            good = [n for n in lengths if good_length(n, even=a == 2) == n]
+            c = (good[0] if good else good_length(c + extra, even=a == 2)) - extra
+        handy.append(min(c, sizes[a]))
+    return _triple(handy)

@@ -123,8 +123,9 @@ def test_run_gives_layers_and_a_second_run_keeps_them(window, qtbot, kernel, err
         beats.append(heart.stop())
         widget._forms["richardson-lucy"]["iterations"].value = 7
     assert not errors
-    # The better of two: the machine has other things to do as well.
-    assert min(beats) < 0.1, beats
+    # The better of two; on a machine with other things to do everything takes longer.
+    busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1
+    assert min(beats) < 0.1 * busy, (beats, busy)
     names = [layer.name for layer in viewer.layers]
     assert [n for n in names if n not in ("cells", "psf")] == [
         "cells restored [richardson-lucy]",
