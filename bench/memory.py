@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 CHILD = """
-import json, sys, resource, threading, time
+import json, sys, threading, time
 import psutil
 import napari_deblur as nd
 from napari_deblur.batch import run
@@ -38,7 +38,7 @@ plan = nd.plan(source, method, kernel=kernel, memory=memory)
 planned = time.perf_counter()
 after_plan = peak[0]
 peak[0] = 0
-for progress in run(plan, output): pass
+for progress in run(plan, output, overwrite=True): pass
 stop.set()
 print(json.dumps({"tiles": len(plan), "core": plan.grid.core, "halo": plan.grid.halo,
     "planned bytes": plan.memory, "base": base, "planning peak": after_plan - base,

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_deblur import gridding, registry, sampling
+from napari_deblur.checking import check_asked, finds_kernels, the_method
 from napari_deblur.estimating import Views, blur_of, default_shape, estimated, start_of, views_of
 from napari_deblur.kernel_sets import Kernels, fitted, off_centre, together
 from napari_deblur.opening import open_stack
-from napari_deblur.plans import SCOPES, ChannelPlan, Layout, Plan
-from napari_deblur.protocols import Estimator, Facts, Kernel, Method
+from napari_deblur.plans import ChannelPlan, Layout, Plan
+from napari_deblur.protocols import Facts, Kernel, Method
 
 if TYPE_CHECKING:
     from napari_deblur.halos import Halo
-    from napari_deblur.stack import Stack
 
 __all__ = ["estimate_kernel", "plan", "planning"]
 
@@ -105,10 +105,10 @@ def planning(
         What is being done.
     """
     stack = open_stack(stack)
-    chosen = _method(method)
-    _checked(stack, chosen, kernel, scope, seam, gamma)
+    chosen = the_method(method)
+    check_asked(stack, chosen, kernel, scope, seam, gamma)
     device = gridding.chosen_device(device)
-    estimator = chosen if _finds(chosen) else None
+    estimator = chosen if finds_kernels(chosen) else None
     notes: list[str] = []
     kernels = fitted(stack, kernel, notes)
     if estimator is not None and shape is None:
@@ -219,13 +219,13 @@ def estimate_kernel(
     Kernel, array of shape (t | 1, c, z, y, x)
     """
     stack = open_stack(stack)
-    method = _method(estimator)
-    if not _finds(method):
+    method = the_method(estimator)
+    if not finds_kernels(method):
         name = registry.methods.name_of(method)
         raise ValueError(
             f"{name} restores with a kernel but finds none: take blind-richardson-lucy"
         )
-    _checked(stack, method, first, scope, 1e-3, "linear")
+    check_asked(stack, method, first, scope, 1e-3, "linear")
     device = gridding.chosen_device(device)
     kernels = fitted(stack, first, [])
     if shape is None:
@@ -240,48 +240,6 @@ def estimate_kernel(
         for c, views in channels.items()
     }
     return together(found)
-
-
-def _method(method: object) -> Any:
-    if isinstance(method, str):
-        return registry.methods[method]()
-    if isinstance(method, type):
-        return method()
-    if not isinstance(method, Method | Estimator):
-        raise TypeError(
-            f"{type(method).__name__} is no method: pass a name or an object of nd.methods, "
-            f"which has {', '.join(registry.methods)}"
-        )
-    return method
-
-
-def _finds(method: object) -> bool:
-    return hasattr(method, "estimate")
-
-
-def _checked(
-    stack: Stack, method: object, kernel: Kernels | None, scope: str, seam: float, gamma: str
-) -> None:
-    name = registry.methods.name_of(method)
-    if scope not in SCOPES:
-        raise ValueError(f'scope "{scope}" is not one of {", ".join(SCOPES)}')
-    if kernel is None and not _finds(method) and getattr(method, "needs_kernel", True):
-        raise ValueError(
-            f"{name} needs a kernel: give one, or take a method that finds it, such as "
-            "blind-richardson-lucy"
-        )
-    if scope == "tile" and not (_finds(method) and callable(method)):
-        raise ValueError(f'{name} can\'t find a kernel in each tile: take scope "channel"')
-    if scope == "channel-time" and not _finds(method):
-        raise ValueError(
-            f'{name} finds no kernels, so there is none per frame: take scope "channel"'
-        )
-    if not 0 < seam < 1:
-        raise ValueError(f"seam is {seam} and must lie between 0 and 1: it is a share of the peak")
-    if gamma not in ("linear", "srgb"):
-        raise ValueError(f'gamma "{gamma}" is not one of linear, srgb')
-    if stack.rgb and isinstance(kernel, Mapping):
-        raise ValueError("a picture in colour has one kernel for all colours: give one kernel")
 
 
 def _worst_halo(

@@ -1,0 +1,61 @@
+"""What is asked of a plan, checked before anything is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from napari_deblur import registry
+from napari_deblur.plans import SCOPES
+from napari_deblur.protocols import Estimator, Method
+
+if TYPE_CHECKING:
+    from napari_deblur.kernel_sets import Kernels
+    from napari_deblur.stack import Stack
+
+__all__ = ["check_asked", "finds_kernels", "the_method"]
+
+
+def the_method(method: object) -> Any:
+    """Give the method of that name or class, or the object itself if it is one."""
+    if isinstance(method, str):
+        return registry.methods[method]()
+    if isinstance(method, type):
+        return method()
+    if not isinstance(method, Method | Estimator):
+        raise TypeError(
+            f"{type(method).__name__} is no method: pass a name or an object of nd.methods, "
+            f"which has {', '.join(registry.methods)}"
+        )
+    return method
+
+
+def finds_kernels(method: object) -> bool:
+    """Tell an estimator from a method that only restores."""
+    return hasattr(method, "estimate")
+
+
+def check_asked(
+    stack: Stack, method: object, kernel: Kernels | None, scope: str, seam: float, gamma: str
+) -> None:
+    """Refuse what can't be done before anything is looked at; the text says what to change."""
+    name = registry.methods.name_of(method)
+    if scope not in SCOPES:
+        raise ValueError(f'scope "{scope}" is not one of {", ".join(SCOPES)}')
+    if kernel is None and not finds_kernels(method) and getattr(method, "needs_kernel", True):
+        raise ValueError(
+            f"{name} needs a kernel: give one, or take a method that finds it, such as "
+            "blind-richardson-lucy"
+        )
+    if scope == "tile" and not (finds_kernels(method) and callable(method)):
+        raise ValueError(f'{name} can\'t find a kernel in each tile: take scope "channel"')
+    if scope == "channel-time" and not finds_kernels(method):
+        raise ValueError(
+            f'{name} finds no kernels, so there is none per frame: take scope "channel"'
+        )
+    if not 0 < seam < 1:
+        raise ValueError(f"seam is {seam} and must lie between 0 and 1: it is a share of the peak")
+    if gamma not in ("linear", "srgb"):
+        raise ValueError(f'gamma "{gamma}" is not one of linear, srgb')
+    if stack.rgb and isinstance(kernel, Mapping):
+        raise ValueError("a picture in colour has one kernel for all colours: give one kernel")
