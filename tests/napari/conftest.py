@@ -14,6 +14,9 @@ from napari_deblur._napari.samples import simulated
 @pytest.fixture(autouse=True)
 def scratch(tmp_path, monkeypatch):
     """Keep results and copies of these tests in their own folder."""
+    # Child processes: threads that wait for each other crawl on a machine that is busy already.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
     monkeypatch.setattr(settings, "_FOLDER", tmp_path / "scratch")
     return tmp_path / "scratch"
 

@@ -27,8 +27,6 @@ __all__ = ["main"]
 def main(request: str) -> int:
     """Do what the request says; give the exit status."""
     talk = _talking()
-    if hasattr(os, "nice"):
-        os.nice(10)  # the window goes before the work where both want the processor
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _work(json.loads(Path(request).read_text("utf-8")), talk)
