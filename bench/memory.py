@@ -23,7 +23,8 @@ from napari_deblur.psfs.gaussian import Gaussian
 source, output, memory = sys.argv[1], sys.argv[2], int(sys.argv[3])
 kernel = Gaussian((0.8, 1.2, 1.2))((5, 9, 9), (1.0, 1.0, 1.0))
 method = nd.methods["richardson-lucy"](iterations=5)
-warm = nd.plan(nd.open_stack(source).selected(region=((0, 32), (0, 64), (0, 64))), method, kernel=kernel)
+small = nd.open_stack(source).selected(region=((0, 32), (0, 64), (0, 64)))
+warm = nd.plan(small, method, kernel=kernel)
 nd.deconvolve(warm).compute(scheduler="synchronous")
 me, peak, stop = psutil.Process(), [0], threading.Event()
 
