@@ -194,7 +194,7 @@ def test_sixteen_bit_output_has_room_for_what_deblurring_piles_up():
         ({"gamma": "log"}, 'gamma "log"'),
         ({"dtype": "int8", "method": QUICK, "shape": (1, 5, 5)}, 'dtype "int8"'),
         ({"device": "cuda:9"}, "no device"),
-        ({"tile": (0, 5, 5), "method": QUICK, "shape": (1, 5, 5)}, "1 px or more"),
+        ({"tile": (0, 5, 5), "method": QUICK, "shape": (1, 5, 5)}, "tile \\(0, 5, 5\\) must be"),
         ({"memory": 5, "method": QUICK, "shape": (1, 5, 5)}, "too little"),
     ],
 )
@@ -215,6 +215,52 @@ def test_an_image_one_pixel_wide_works():
     line = np.random.default_rng(0).poisson(50, (1, 40)).astype(np.float32)
     image = nd.deconvolve(line, "richardson-lucy", Kernel(np.ones((3, 3))))
     assert np.isfinite(image.compute(scheduler="synchronous")).all()
+
+
+def test_lengths_may_be_given_as_y_x():
+    array, kernel = seen()
+    stack = nd.open_stack(np.stack([array] * 4), "zyx")
+    plan = nd.plan(stack, "richardson-lucy", kernel=kernel, tile=(40, 50))
+    assert plan.grid.core == (4, 40, 50)
+    assert nd.estimate_kernel(array, QUICK, (7, 9)).shape == (1, 7, 9)
+    with pytest.raises(ValueError, match=r"tile \(9,\) must be z, y, x or y, x"):
+        nd.plan(array, "richardson-lucy", kernel=kernel, tile=(9,))
+
+
+@pytest.mark.parametrize("axes", ["yx", "cyx"])
+def test_a_grey_photograph_is_restored_in_linear_light(axes):
+    picture = np.full((60, 64), 40, np.uint8)
+    picture[20:40, 20:40] = 200
+    array = picture if axes == "yx" else np.stack([picture, picture])
+    stack = nd.open_stack(array, axes)
+    kernel = Gaussian((0.0, 1.0, 1.0))((1, 7, 7), (1.0, 1.0, 1.0))
+    plan = nd.plan(stack, "richardson-lucy", kernel=kernel, gamma="srgb")
+    image = nd.deconvolve(plan, stack).compute(scheduler="synchronous")
+    np.testing.assert_allclose(image[..., :8, :8], 40, atol=1.5)
+
+
+def test_a_bead_on_nothing_at_all():
+    y, x = np.mgrid[:96, :96]
+    bead = np.exp(-((y - 48) ** 2 + (x - 48) ** 2) / 18) * 100
+    bead[np.hypot(y - 48, x - 48) > 6] = 0
+    plan = nd.plan(bead.astype(np.float32), QUICK, shape=(1, 9, 9))
+    assert plan.channels[0].facts.background == 0
+
+
+def test_identity_of_a_fading_series_is_exact():
+    movie = np.stack([seen(peak=peak)[0] for peak in (800, 300)])
+    stack = nd.open_stack(movie, "tyx")
+    same = nd.deconvolve(nd.plan(stack, "identity"), stack).compute(scheduler="synchronous")
+    assert np.array_equal(same, movie)
+
+
+def test_saturation_without_the_background():
+    array, kernel = seen(peak=400)
+    array[20:60, 20:60] = 4095
+    stack = nd.open_stack(array)
+    plan = nd.plan(stack, "richardson-lucy", kernel=kernel, keep_background=False)
+    image = restore_tile(plan, stack, (0, 0, 0, 0, 0)).image[0]
+    assert image[40, 40] == pytest.approx(4095 - plan.channels[0].facts.background)
 
 
 def test_given_facts_are_used():

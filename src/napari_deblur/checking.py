@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur import registry
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_deblur.kernel_sets import Kernels
     from napari_deblur.stack import Stack
 
-__all__ = ["check_asked", "finds_kernels", "the_method"]
+__all__ = ["check_asked", "finds_kernels", "the_method", "three"]
 
 
 def the_method(method: object) -> Any:
@@ -33,6 +33,25 @@ def the_method(method: object) -> Any:
 def finds_kernels(method: object) -> bool:
     """Tell an estimator from a method that only restores."""
     return hasattr(method, "estimate")
+
+
+def three(values: Sequence[int] | None, name: str, depth: int) -> tuple[int, int, int] | None:
+    """Give z, y, x of lengths that the user may have given as y, x; `depth` is z then.
+
+    Raises
+    ------
+    ValueError
+        For another number of values, or one below 1.
+    """
+    if values is None:
+        return None
+    given = tuple(values)
+    if len(given) not in (2, 3) or not all(int(v) == v and v >= 1 for v in given):
+        raise ValueError(
+            f"{name} {given} must be z, y, x or y, x, each a whole number of 1 or more"
+        )
+    z, y, x = (int(v) for v in ((depth, *given) if len(given) == 2 else given))
+    return z, y, x
 
 
 def check_asked(

@@ -44,7 +44,7 @@ class Views:
         if not with_data:
             raise ValueError(
                 f"channel {self.channel} has no valid pixel in any sample, all are NaN, infinite "
-                "or saturated: check the file, or give facts=Facts(saturation=…)"
+                "or saturated: check the file"
             )
         if blur is None:
             return with_data
@@ -62,6 +62,7 @@ def views_of(stack: Stack, *, solid: bool, given: Facts, gamma: str) -> dict[int
         seen = sampling.look(luma, 0, solid=solid)
         return {0: Views(luma, 0, seen, facts_of(stack, 0, seen.planes, given))}
     views = {}
+    stack = sampling.in_linear_light(stack, gamma)
     for c in range(stack.shape[1]):
         seen = sampling.look(stack, c, solid=solid)
         views[c] = Views(stack, c, seen, facts_of(stack, c, seen.planes, given))

@@ -118,8 +118,6 @@ def lay(
     ValueError
         When no grid keeps the seam within the memory.
     """
-    if tile is not None and min(tile) < 1:
-        raise ValueError(f"tile {tile} must be 1 px or more along z, y and x")
     sizes = stack.shape[2:]
     plane_by_plane = kernel[0] == 1
     measured: dict[int, Halo] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_deblur import gridding, registry, sampling
-from napari_deblur.checking import check_asked, finds_kernels, the_method
+from napari_deblur.checking import check_asked, finds_kernels, the_method, three
 from napari_deblur.estimating import Views, blur_of, default_shape, estimated, start_of, views_of
 from napari_deblur.kernel_sets import Kernels, fitted, off_centre, together
 from napari_deblur.opening import open_stack
@@ -77,11 +77,11 @@ def planning(
     ----------
     kernel : Kernel, or {channel: Kernel}
         What the image was blurred with; for a method that finds kernels, where it starts.
-    shape : (z, y, x)
+    shape : (z, y, x) or (y, x)
         Of the kernel to be found; None: from the optics, or 15 px across.
     scope : "channel", "channel-time" or "tile"
         One kernel for each channel, each channel and frame, or each tile.
-    tile : (z, y, x)
+    tile : (z, y, x), or (y, x) with all of z
         The core that one task restores, and a chunk of the output; it reads a halo besides.
     seam : float
         Largest difference to an untiled result that is allowed, over the channel's peak.
@@ -108,8 +108,15 @@ def planning(
     chosen = the_method(method)
     check_asked(stack, chosen, kernel, scope, seam, gamma)
     device = gridding.chosen_device(device)
+    allowed = gridding.allowed_memory(memory, device)
+    gridding.output_type(stack, dtype, None)  # refused now rather than after the search
+    shape, tile = three(shape, "shape", 1), three(tile, "tile", stack.shape[2])
     estimator = chosen if finds_kernels(chosen) else None
     notes: list[str] = []
+    if stack.dtype.kind in "ui" and stack.dtype.itemsize > 2:
+        notes.append(
+            "counts above 16,777,216 are rounded: results are 32-bit floating-point numbers"
+        )
     kernels = fitted(stack, kernel, notes)
     if estimator is not None and shape is None:
         shape = default_shape(stack, facts or Facts())
@@ -153,7 +160,7 @@ def planning(
         next(iter(decided.values())),
         halo,
         tile=tile,
-        memory=gridding.allowed_memory(memory, device),
+        memory=allowed,
         seam=seam,
         accept_seam=accept_seam,
         free=not getattr(chosen, "needs_kernel", True),
@@ -166,7 +173,7 @@ def planning(
             ChannelPlan(
                 channels[source].facts,
                 decided[source],
-                channels[source].gains(),
+                channels[source].gains() if getattr(chosen, "needs_kernel", True) else (),
                 {axis: curve.points() for axis, curve in laid.halos.items()},
             )
         )
@@ -227,6 +234,7 @@ def estimate_kernel(
         )
     check_asked(stack, method, first, scope, 1e-3, "linear")
     device = gridding.chosen_device(device)
+    shape = three(shape, "shape", 1)
     kernels = fitted(stack, first, [])
     if shape is None:
         shape = (
@@ -262,9 +270,9 @@ def _worst_halo(
         if probe is not None:
             samples = views.samples(solid=solid, blur=blur, most=2)
             method = probe.resolved(samples)
-        places = [
-            (t, views.channel, box) for t, box in sampling.best(views.seen, most=2 if solid else 4)
-        ]
+        best = sampling.best(views.seen, most=2 if solid else 4)
+        places = [(t, views.channel, box) for t, box in best]
+        places.append(halos.at_border(places[0], axis, views.stack))
         halo = halos.measure(
             views.stack, method, blur, views.facts, places, cast("Any", axis), seam
         )

@@ -144,8 +144,9 @@ def _restore_core(plan: Plan, stack: Stack, index: Index, core: Box) -> Restored
     # Deep inside a saturated patch nothing is known but that it is at least this bright.
     if channel.facts.saturation is not None:
         own = block[tile.inside]
+        dark = 0.0 if plan.keep_background else background
         unknown = np.isnan(restored) & (own >= channel.facts.saturation)
-        restored = np.where(unknown, own, restored).astype(np.float32)
+        restored = np.where(unknown, own - dark, restored).astype(np.float32)
     if kernel is not None:
         kernel = kernel.reshape(plan.kernel.shape)
     return Restored(restored, kernel, residuals)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Look", "best", "brightness", "enlarged", "look", "luma_of", "sample"]
 
-# In all, whatever the number of frames, channels and planes.
+# To find the places to look at: in all, whatever the number of frames, channels and planes. As
+# many again may be read to compare the brightness of frames.
 MOST_PLANES = 64
 # Of one channel, read as volumes.
 MOST_SAMPLES = 8
@@ -79,11 +80,16 @@ def best(seen: Look, *, times: Sequence[int] | None = None, most: int) -> list[t
     for t, box in seen.places:
         if times is not None and t not in times:
             continue
-        if not any(t == other and box[1:] == place[1:] for other, place in taken):
+        if not any(t == other and _overlap(box, place) for other, place in taken):
             taken.append((t, box))
         if len(taken) == most:
             break
     return taken
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Tell whether two boxes overlap across; their planes are widened to volumes anyway."""
+    return all(a < d and c < b for (a, b), (c, d) in zip(one[1:], other[1:], strict=True))
 
 
 def enlarged(span: tuple[int, int], length: int, size: int) -> tuple[int, int]:
@@ -124,13 +130,14 @@ def _detail(plane: NDArray[Any]) -> float:
 def brightness(stack: Stack, c: int, seen: Look, facts: Facts) -> tuple[float, ...]:
     """Give a factor of mean brightness for each frame of a channel, or nothing for one frame.
 
-    Of at most 64 frames the plane with the most detail is looked at; frames between are
-    interpolated. Frames with hardly any light keep the factor 1.
+    Of at most 64 frames (in all channels together) the plane with the most detail is looked at;
+    frames between are interpolated. Frames with hardly any light keep the factor 1.
     """
     frames = stack.shape[0]
     if frames == 1:
         return ()
-    times = np.unique(np.linspace(0, frames - 1, min(frames, MOST_PLANES)).round().astype(int))
+    most = max(2, MOST_PLANES // stack.shape[1])
+    times = np.unique(np.linspace(0, frames - 1, min(frames, most)).round().astype(int))
     box = seen.places[0][1]
     background, noise = facts.background or 0.0, facts.noise or 0.0
     means = []
@@ -145,6 +152,27 @@ def brightness(stack: Stack, c: int, seen: Look, facts: Facts) -> tuple[float, .
     factors = np.where(signal > 0.05 * typical, signal / typical, 1.0)
     every = np.interp(np.arange(frames), times, factors)
     return tuple(float(f"{v:.6g}") for v in every)
+
+
+def in_linear_light(stack: Stack, gamma: str) -> Stack:
+    """Give a stack whose numbers are light, lazily: what tiles see if `gamma` is "srgb"."""
+    if gamma == "linear":
+        return stack
+    return replace(stack, pixels=cast("Pixels", _Linear(stack.pixels, gamma)), source=None)
+
+
+class _Linear:
+    """Reads pixels and undoes their curve."""
+
+    def __init__(self, pixels: Pixels, gamma: str) -> None:
+        self.pixels, self.gamma = pixels, gamma
+        self.shape, self.chunks, self.dtype = pixels.shape, pixels.chunks, np.dtype("f4")
+
+    def read(self, t: int, c: int, region: Box | None = None) -> NDArray[Any]:
+        from napari_deblur.restoring import linear_light
+
+        counts = self.pixels.read(t, c, region).astype(np.float32)
+        return linear_light(counts, self.gamma, self.pixels.dtype.name)
 
 
 def luma_of(stack: Stack, gamma: str) -> Stack:

@@ -62,8 +62,9 @@ class BlindRichardsonLucy:
 
     def __post_init__(self) -> None:
         for name in ("rounds", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)} and must be 1 or more")
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r} and must be a whole number of 1 or more")
         self._plain()  # its checks are ours
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
@@ -191,8 +192,6 @@ def _total(parts: Iterable[Tensor]) -> Tensor:
 
 def _recentred(kernel: Tensor, images: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Move the kernel's centroid to the centre by whole pixels and the images the other way."""
-    import torch
-
     from napari_deblur import ops
 
     offsets = [round(float(c)) for c in ops.centroid(kernel)]
@@ -200,8 +199,18 @@ def _recentred(kernel: Tensor, images: list[Tensor]) -> tuple[Tensor, list[Tenso
         return kernel, images
     moved = ops.shifted(kernel, tuple(-float(o) for o in offsets))
     moved = ops.normalised(moved.clamp(min=SMALLEST / kernel.numel()))
-    dims = tuple(range(-kernel.ndim, 0))
-    return moved, [torch.roll(image, tuple(offsets), dims) for image in images]
+    return moved, [_pushed(image, offsets) for image in images]
+
+
+def _pushed(image: Tensor, offsets: list[int]) -> Tensor:
+    """Move an object by whole voxels; what comes in repeats the border, and nothing wraps."""
+    import torch
+
+    for axis, by in enumerate(offsets, -len(offsets)):
+        n = image.shape[axis]
+        places = (torch.arange(n, device=image.device) - by).clamp(0, n - 1)
+        image = image.index_select(axis, places)
+    return image
 
 
 def _fitted(first: Kernel | None, shape: tuple[int, int, int]) -> Any:

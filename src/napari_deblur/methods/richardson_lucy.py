@@ -35,8 +35,9 @@ class RichardsonLucy:
     start : float or "auto"
         The flat start, in counts above the background: the channel's mean.
     lowest : float or "auto"
-        The darkest count that the camera gives: 0, or below for images that something was
-        subtracted from. Data are shifted by it, so that they are never negative.
+        Counts that are no light at all, such as a camera's offset: the data and the background
+        are shifted by it. Found as the background less four times its noise; below zero for
+        images that something was subtracted from.
 
     References
     ----------
@@ -55,8 +56,10 @@ class RichardsonLucy:
     arrays: ClassVar[float] = 16
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ValueError(f"iterations is {self.iterations} and must be 1 or more")
+        if not isinstance(self.iterations, int) or self.iterations < 1:
+            raise ValueError(
+                f"iterations is {self.iterations!r} and must be a whole number of 1 or more"
+            )
         if self.start != "auto" and self.start <= 0:
             raise ValueError(f"start is {self.start} counts and must be above 0")
 
@@ -66,7 +69,7 @@ class RichardsonLucy:
 
         background = background_of(samples) if self.background == "auto" else self.background
         start = mean_above(samples, background) if self.start == "auto" else self.start
-        lowest = lowest_of(samples) if self.lowest == "auto" else self.lowest
+        lowest = lowest_of(samples, background) if self.lowest == "auto" else self.lowest
         return replace(self, background=background, start=start, lowest=lowest)
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:

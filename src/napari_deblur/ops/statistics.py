@@ -65,8 +65,9 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
     if empty.any() and not empty.all():
         rest, noise = mean[~empty], float(np.median(scatter[~empty])) / BLOCK
         if np.percentile(rest, 1) > 5 * max(noise, 1e-3 * float(np.median(rest))):
-            partly = np.concatenate(zeros) > 0.05
-            mean, scatter, finite = mean[~partly], scatter[~partly], finite[finite != 0]
+            clean = np.concatenate(zeros) <= 0.05
+            if clean.any():
+                mean, scatter, finite = mean[clean], scatter[clean], finite[finite != 0]
     level = float(np.percentile(mean, 2))
     for _ in range(10):
         near = np.abs(mean - level) <= max(3 * _noise_at(level, mean, scatter), 1e-6 * abs(level))
@@ -131,12 +132,23 @@ def background_of(samples: Sequence[Sample]) -> float:
     return known if known is not None else estimate_background(_arrays(samples))
 
 
-def lowest_of(samples: Sequence[Sample]) -> float:
-    """Give 0 for counts, or what lies safely below nearly all values when some are negative."""
-    values = np.concatenate([a[np.isfinite(a)].ravel() for a in _arrays(samples)] or [_ZERO])
-    if values.size == 0 or values.min() >= 0:
-        return min(0.0, background_of(samples))
-    return float(min(np.percentile(values, 0.1), background_of(samples)))
+def lowest_of(samples: Sequence[Sample], background: float) -> float:
+    """Give the counts that are no light at all: the background less four times its noise.
+
+    A camera's offset has no photon noise. Left in a Poisson model it makes every iteration
+    smaller: of a bead of 400 counts on 1000, thirty iterations found a quarter of the light.
+    What noise is left above this level is light as far as the model is concerned, as read noise
+    is in the shifted Poisson model (Snyder, Hammoud and White, J. Opt. Soc. Am. A 10, 1014
+    (1993), doi:10.1364/JOSAA.10.001014).
+    """
+    arrays = _arrays(samples)
+    values = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays] or [_ZERO])
+    known = samples[0].facts.noise if samples else None
+    noise = known if known is not None else estimate_noise(arrays)
+    low = background - 4 * noise
+    if values.size and values.min() < 0:
+        return float(min(np.percentile(values, 0.1), low))
+    return min(max(low, 0.0), background)
 
 
 def mean_above(samples: Sequence[Sample], background: float) -> float:
