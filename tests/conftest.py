@@ -1,6 +1,8 @@
 """The same tests everywhere: few threads, no clock, no settings of the user, no silent skips."""
 
+import atexit
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -12,9 +14,10 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("MKL_NUM_THREADS", "2")
 os.environ["NAPARI_ASYNC"] = "0"
-os.environ.setdefault(
-    "NAPARI_CONFIG", str(Path(tempfile.mkdtemp(prefix="napari-deblur-tests-")) / "napari.yaml")
-)
+if "NAPARI_CONFIG" not in os.environ:
+    folder = Path(tempfile.mkdtemp(prefix="napari-deblur-tests-"))
+    os.environ["NAPARI_CONFIG"] = str(folder / "napari.yaml")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 # The same examples in every run; no deadline, since the machine may be busy.
 settings.register_profile(

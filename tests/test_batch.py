@@ -215,8 +215,8 @@ def test_a_lost_chunk_of_a_complete_result_is_made_again(tmp_path):
     [
         ("a.png", {}, r'ends in "\.png": use \.deblur\.zarr or \.tif'),
         ("s3://bucket/a.zarr", {}, "is a URL"),
-        ("a.zarr", {"workers": -1}, "workers=-1"),
-        ("a.zarr", {"workers": 2, "scheduler": "tcp://x:1"}, "or neither"),
+        ("a.zarr", {"workers": -1}, "workers is -1 and must be 0 or more"),
+        ("a.zarr", {"workers": 2, "scheduler": "tcp://x:1"}, "exclude each other"),
     ],
 )
 def test_wrong_arguments_are_said_at_once(output, kwargs, said):
@@ -231,3 +231,26 @@ def test_the_stack_must_be_the_planned_one(tmp_path):
         run(plan, tmp_path / "a.zarr")
     with pytest.raises(ValueError, match="plan it again"):
         run(plan, tmp_path / "a.zarr", stack_of(numbers((9, 14, 25))))
+
+
+def test_an_unfinished_tiff_of_another_plan_is_named_by_the_users_file(tmp_path):
+    plan, stack = small()
+    progress = run(plan, tmp_path / "k.tif", stack)
+    while next(progress).done < 3:
+        pass
+    progress.close()
+    other = replace(plan, keep_background=False)
+    said = r"k\.tif was begun with another plan .*--overwrite"
+    with pytest.raises(FileExistsError, match=said) as caught:
+        list(run(other, tmp_path / "k.tif", stack))
+    assert ".k.tif" not in str(caught.value)
+    *_, last = run(other, tmp_path / "k.tif", stack, overwrite=True)
+    assert last.phase == "complete"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that takes no files")
+def test_an_output_that_cannot_be_made_is_said_at_once():
+    plan, stack = small()
+    for output in ("/proc/x.zarr", "/proc/none/x.tif"):
+        with pytest.raises(OSError, match=f"output {output} cannot be made .*choose another"):
+            run(plan, output, stack)

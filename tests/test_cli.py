@@ -304,13 +304,14 @@ def test_what_is_not_ours_is_never_removed(tmp_path, path, kernel):
         (["cells.tif", "--method", "nope"], 'no method "nope"; there are: blind-richardson-lucy,'),
         (["cells.tif", "--set", "depth=3"], 'no parameter "depth"; there are: iterations (30)'),
         (["cells.tif", "--set", "rounds=x"], 'blind-richardson-lucy is "x" and must be int'),
-        (["cells.tif", "--set", "rounds=0"], "rounds is 0 and must be 1 or more"),
+        (["cells.tif", "--set", "rounds=0"], "rounds is 0 and must be "),
         (["cells.tif", "--method", "wiener"], "wiener needs a kernel: give one, or take a method"),
         (["cells.tif", "--scope", "all"], 'scope "all" is not one of channel, '),
         (["cells.tif", "--gamma", "2.2"], 'gamma "2.2" is not one of linear, srgb'),
         (["cells.tif", "--dtype", "int8"], 'dtype "int8" is not one of float32'),
         (["cells.tif", "--device", "abacus"], 'there is no device "abacus" here'),
-        (["cells.tif", "--times", "3"], "time 3 is outside the stack, which has 1"),
+        (["cells.tif", "--times", "3"], "has no axis t: leave times out, or name the axes"),
+        (["cells.tif", "--times", "0:9"], "has no axis t: leave times out, or name the axes"),
         (["cells.tif", "--channels", "GFP"], 'there is no channel "GFP"'),
         (["cells.tif", "--region", "0:9,:,:"], "region along z 0:9 does not lie inside 0:8"),
         (["cells.tif", "--tile", "16,16"], 'has 2 values but the stack has axes "zyx"'),
@@ -321,11 +322,21 @@ def test_what_is_not_ours_is_never_removed(tmp_path, path, kernel):
         (["cells.tif", "--kernel", "gone.tif"], "there is no kernel at gone.tif"),
         (["cells.tif", "--kernel", "zero.npy"], "the kernel is zero everywhere"),
         (["cells.tif", "--kernel", "five.npy"], "kernel"),
+        (["cells.tif", "--kernel", "text.tif"], "holds no kernel that can be read"),
+        (["cells.tif", "text.zarr"], "exists and is no result"),
+        (["cells.tif", "text.zarr", "--overwrite"], "is not overwritten"),
+        (["cells.tif", "plain.zarr", "--overwrite"], "is not overwritten"),
+        (["cells.tif", "foreign.tif", "--overwrite"], "only results of napari-deblur are overw"),
+        (["cells.tif", "text.tif/o.zarr"], "cannot be made"),
+        (["cells.tif", "--workers", "2", "--scheduler", "tcp://x:1"], "exclude each other"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_said_in_one_sentence(tmp_path, volume, path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.tif").write_text("this is no image")
+    (tmp_path / "text.zarr").mkdir()
+    (tmp_path / "text.zarr/a.txt").write_text("mine")
+    tifffile.imwrite(tmp_path / "foreign.tif", volume)
     zarr.create_array(tmp_path / "plain.zarr", data=volume)
     np.save(tmp_path / "zero.npy", np.zeros((5, 5)))
     np.save(tmp_path / "five.npy", np.ones((2, 3, 1, 5, 5)))
@@ -334,6 +345,32 @@ def test_wrong_input_is_said_in_one_sentence(tmp_path, volume, path, monkeypatch
         arguments = [*arguments, *LUCY]
     assert said in refused("run", *arguments)
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["o.jpg"],
+        ["s3://bucket/o.zarr"],
+        ["o.zarr", "--workers", "2", "--scheduler", "tcp://x:1"],
+        ["text.zarr", "--overwrite"],
+        ["text.tif", "--overwrite"],
+        ["text.tif/o.zarr"],
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_planning(tmp_path, path, monkeypatch, arguments):
+    from napari_deblur import planning
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.tif").write_text("mine")
+    (tmp_path / "text.zarr").mkdir()
+    (tmp_path / "text.zarr/a.txt").write_text("mine")
+    monkeypatch.setattr(planning, "planning", lambda *args, **kwargs: pytest.fail("planned"))
+    refused("run", path, *arguments)
+    how = {"overwrite": True} if "--overwrite" in arguments else {}
+    if "--workers" not in arguments:
+        with pytest.raises((ValueError, OSError)):
+            Job(path, arguments[0]).run(**how)
 
 
 def test_a_kernel_with_nan_is_cleaned_and_it_is_said(tmp_path, path):
@@ -354,6 +391,7 @@ def test_a_kernel_with_nan_is_cleaned_and_it_is_said(tmp_path, path):
         (["--memory", "lots"], 'memory "lots" is no size'),
         (["--set", "iterations"], '"iterations" is not name=value'),
         (["--kernel", "a.tif", "--kernel", "b.tif"], "write CHANNEL=FILE for each"),
+        (["--workers", "-1"], "Invalid value for '--workers'"),
         (["--series", "first"], "Invalid value for '--series'"),
         (["--nonsense"], "No such option"),
     ],
@@ -396,6 +434,9 @@ def test_failed_tiles_have_status_3_and_fail_fast_stops(tmp_path, path, kernel, 
     assert "1 failed" in said
     assert "incomplete in" in said
     assert not open_result(tmp_path / "o.zarr").complete
+    said = call("verify", tmp_path / "o.zarr", status=3)
+    assert "not complete" in said
+    assert "1 failed, the first at (0, 0, 0, 1, 0) (ValueError: this place is broken)" in said
     assert "this place is broken" in refused(
         "run", path, tmp_path / "p.zarr", *options, "--fail-fast"
     )
@@ -421,7 +462,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(tmp_path, kernel):
     assert said.splitlines()[-1] == "error: stopped; run the same command again to go on"
     done = open_result(tmp_path / "o.zarr")
     assert not done.complete
-    assert "not complete" in call("verify", tmp_path / "o.zarr")
+    assert "not complete" in call("verify", tmp_path / "o.zarr", status=3)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions work otherwise there")
@@ -430,7 +471,7 @@ def test_a_folder_without_permission_stops_with_status_1(tmp_path, path, kernel)
         pytest.skip("root may write everywhere")
     (tmp_path / "shut").mkdir(mode=0o500)
     said = refused("run", path, tmp_path / "shut" / "o.zarr", *LUCY, "--kernel", kernel)
-    assert "run the same again" in said
+    assert "cannot be made" in said
 
 
 def test_two_processes_give_the_same(tmp_path, path, kernel):
@@ -488,3 +529,16 @@ def test_verify_finds_what_was_changed(tmp_path, path, kernel):
     call("verify", store)
     assert json.loads((store / "zarr.json").read_text())["attributes"]["napari_deblur"]["complete"]
     assert "no result at" in refused("verify", tmp_path / "gone.zarr")
+    assert "cells.tif is no result of napari-deblur" in refused("verify", path)
+
+
+@pytest.mark.parametrize("method", [["--method", "identity"], LUCY])
+def test_a_picture_with_alpha_is_complete_and_sound(tmp_path, kernel, method):
+    from PIL import Image
+
+    array = np.random.default_rng(0).integers(0, 255, (40, 48, 4)).astype("u1")
+    Image.fromarray(array, "RGBA").save(tmp_path / "a.png")
+    out = tmp_path / "o.zarr"
+    call("run", tmp_path / "a.png", out, *method, "--kernel", kernel)
+    assert open_result(out).complete
+    assert call("verify", out).endswith("is sound and complete")

@@ -1,3 +1,7 @@
+import re
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 
 from napari_deblur import methods
@@ -16,6 +20,14 @@ def test_method_keeps_its_contract(name):
 @pytest.mark.parametrize("name", FINDING)
 def test_estimator_keeps_its_contract(name):
     check_estimator(methods[name]())
+
+
+def test_the_method_in_the_guide_keeps_the_contract(tmp_path, monkeypatch):
+    guide = Path(__file__).parents[1] / "CONTRIBUTING.md"
+    (block,) = re.findall(r"```python\n(\"\"\"Landweber.*?)```", guide.read_text("utf-8"), re.S)
+    (tmp_path / "landweber_of_the_guide.py").write_text(block, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_method(import_module("landweber_of_the_guide").Landweber())
 
 
 def test_contract_finds_a_method_that_moves_the_image():

@@ -136,7 +136,10 @@ def test_paths_in_a_job_file_are_relative_to_it(tmp_path, path):
     ("text", "said"),
     [
         ('input = "a"\ntiles = [1, 2]', r'"job.toml" has the key "tiles", .* there are: input, '),
-        ('input = "a"\ntile = "12"', r'tile is \'12\' in "job.toml": input should be a valid'),
+        (
+            'input = "a"\ntile = "12"',
+            r'tile is \'12\' in "job.toml": it must be a list, such as tile = \[32, 128, 128\]',
+        ),
         ('input = "a"\ntile = [1, 2, 3, 4]', r"tile is \(1, 2, 3, 4\): give z, y, x or y, x"),
         ('input = "a"\ntile = [1.5, 2]', r"tile is \[1.5, 2\] .* valid integer"),
         ('input = "a"\nmemory = "much"', r'memory "much" is no size: write 4GB'),

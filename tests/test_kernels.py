@@ -110,3 +110,52 @@ def test_a_gaussian_has_its_width_its_centre_and_sum_one(n):
 def test_optics_give_the_diffraction_limit():
     model = Gaussian.from_optics(1.4, 0.52, 1.515)
     assert model.sigma == pytest.approx((0.3135, 0.0836, 0.0836), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 13, 13), (4, 13, 13), (13, 13, 3), (1, 1, 5, 13, 13)])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+def test_a_tiff_of_any_type_with_three_axes_is_a_kernel(tmp_path, shape, dtype):
+    array = np.random.default_rng(0).integers(1, 200, shape).astype(dtype)
+    photometric = {"photometric": "minisblack"}
+    tifffile.imwrite(tmp_path / "k.tif", array, **photometric)
+    kernel = load_kernel(tmp_path / "k.tif")
+    np.testing.assert_allclose(kernel.at(), array.reshape(shape[-3:]) / array.sum(), rtol=1e-5)
+
+
+def test_planes_that_were_taken_for_colours_are_a_kernel_all_the_same(tmp_path):
+    array = np.random.default_rng(0).integers(1, 200, (3, 13, 13)).astype("u2")
+    how = {"photometric": "rgb", "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "k.tif", array, **how)
+    assert load_kernel(tmp_path / "k.tif").shape == (3, 13, 13)
+    tifffile.imwrite(tmp_path / "c.tif", np.moveaxis(array, 0, -1), photometric="rgb")
+    with pytest.raises(ValueError, match="is a picture in colour: save one channel"):
+        load_kernel(tmp_path / "c.tif")
+
+
+def test_several_kernels_in_a_tiff_and_other_files_are_refused_in_a_sentence(tmp_path):
+    tifffile.imwrite(tmp_path / "k.tif", np.ones((2, 3, 5, 13, 13), "f4"))
+    said = r"a kernel has axes y,x or z,y,x and .*k\.tif has shape \(2, 3, 5, 13, 13\): save one"
+    with pytest.raises(ValueError, match=said):
+        load_kernel(tmp_path / "k.tif")
+    for name in ("text.tif", "text.npy", "text.npz"):
+        (tmp_path / name).write_text("hello, this is no kernel")
+        with pytest.raises(ValueError, match=r"text\.\w+ holds no kernel that can be read.*: save"):
+            load_kernel(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "no finite value"), (-1.0, "no value above 0"), (0, "zero every")]
+)
+def test_a_kernel_without_anything_says_what_it_is(value, said):
+    with pytest.raises(ValueError, match=said):
+        Kernel.cleaned(np.full((3, 3), value))
+
+
+def test_kernels_for_channels_that_are_not_there_are_refused():
+    from napari_deblur.kernel_sets import fitted
+    from napari_deblur.stack import Pixels, Stack
+
+    stack = Stack(Pixels(np.ones((9, 9), "u2"), "yx"), axes="yx")
+    said = r"a kernel is given for channel 3 but the stack has 1 \(from 0\): leave it out"
+    with pytest.raises(ValueError, match=said):
+        fitted(stack, {0: model(), 3: model()}, [])

@@ -189,6 +189,8 @@ def test_sixteen_bit_output_has_room_for_what_deblurring_piles_up():
         ({"method": "RL"}, "there are: blind-richardson-lucy"),
         ({"method": "richardson-lucy"}, "needs a kernel"),
         ({"method": "wiener", "kernel": Kernel(np.ones((3, 3))), "scope": "tile"}, "in each tile"),
+        ({"method": QUICK, "shape": (3, 9, 9)}, "1 along z"),
+        ({"method": QUICK, "shape": (1, 99, 9)}, "40 along y"),
         ({"scope": "everything"}, 'scope "everything" is not one of'),
         ({"seam": 2.0}, "seam is 2.0"),
         ({"gamma": "log"}, 'gamma "log"'),

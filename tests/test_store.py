@@ -10,9 +10,11 @@ from by_hand import five_axes, numbers, plan_of, small, stack_of, third_party, t
 from napari_deblur import creating
 from napari_deblur.batch import run
 from napari_deblur.ledger import Entry, Ledger, damaged_lines, entries
+from napari_deblur.methods.richardson_lucy import RichardsonLucy
 from napari_deblur.protocols import Kernel
 from napari_deblur.pyramid import below, levels_of, shrunk
 from napari_deblur.store import Store, as_stored, open_result
+from napari_deblur.verifying import verify
 
 
 def finished(plan, stack, path):
@@ -285,3 +287,35 @@ def test_several_processes_may_create_one_store_at_once(tmp_path):
             store.close()
         finished(plan, stack, path)
         assert tree_hash(path) == tree_hash(tmp_path / "one.zarr")
+
+
+def test_chunks_of_fill_values_are_written_and_the_result_is_sound(tmp_path):
+    stack = stack_of(np.zeros((3, 300, 280), np.uint16))
+    plan = replace(plan_of(stack, core=(3, 150, 140)), dtype="uint16")
+    result = finished(plan, stack, tmp_path / "black.zarr")
+    assert len(result.levels) == 2
+    assert list(verify(tmp_path / "black.zarr")) == []
+    half = np.full((3, 300, 280), np.nan, np.float32)
+    half[:, :150] = 7
+    stack = stack_of(half)
+    plan = plan_of(stack, core=(3, 150, 140), method=RichardsonLucy(2, 0.0, 1.0, 0.0))
+    result = finished(plan, stack, tmp_path / "half.zarr")
+    assert np.isnan(result.levels[0][:, 150:]).all()
+    assert list(verify(tmp_path / "half.zarr")) == []
+    arrays = Store(tmp_path / "half.zarr", plan)._arrays
+    assert all(array.async_array.config.write_empty_chunks for array in arrays.values())
+
+
+def test_integers_have_a_mask_of_what_has_no_data(tmp_path, third_party):  # noqa: F811
+    array = numbers((4, 8, 16)).astype(np.float32) % 900
+    array[1, 2, 3] = np.nan
+    array[0, 0, 15] = 999
+    stack = stack_of(array)
+    plan = replace(plan_of(stack, method=third_party.Broken()), dtype="uint16")
+    *_, last = run(plan, tmp_path / "a.zarr", stack)
+    assert last.phase == "incomplete"
+    mask = open_result(tmp_path / "a.zarr").mask
+    assert mask.dtype == bool
+    assert np.argwhere(mask[:, :, :8]).tolist() == [[1, 2, 3]]
+    assert mask[:, :, 8:].all()  # the tile that failed
+    assert open_result(finished(*small(), tmp_path / "b.zarr").path).mask is None

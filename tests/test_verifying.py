@@ -151,3 +151,21 @@ def test_kernels_that_are_not_the_plans_are_found(tmp_path):
     chunk = "kernels/0/c/0/0/0/0/0"
     (tmp_path / "a.zarr" / chunk).write_bytes((tmp_path / "b.zarr" / chunk).read_bytes())
     assert {f.path for f in verify(tmp_path / "a.zarr")} == {chunk}
+
+
+def test_failed_tiles_are_counted_and_the_first_reason_is_said(tmp_path, third_party):  # noqa: F811
+    array = numbers((4, 8, 24))
+    array[0, 0, 0] = array[0, 0, 9] = 999
+    stack = stack_of(array)
+    list(run(plan_of(stack, method=third_party.Broken()), tmp_path / "a.zarr", stack))
+    (finding,) = verify(tmp_path / "a.zarr")
+    assert not finding.is_damage
+    assert "2 failed, the first at (0, 0, 0, 0, 0) (ValueError: 999 is too much)" in finding.text
+
+
+def test_what_is_no_result_is_said(tmp_path):
+    (tmp_path / "img.tif").write_bytes(b"II*\0")
+    (tmp_path / "folder").mkdir()
+    for name in ("img.tif", "folder"):
+        with pytest.raises(ValueError, match=f"{name} is no result of napari-deblur: give"):
+            list(verify(tmp_path / name))

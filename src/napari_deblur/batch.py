@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import creating, export, system
+from napari_deblur import creating, export, outputs, system
 from napari_deblur.ledger import Entry
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import open_result
@@ -90,14 +89,15 @@ def run(
         When output, stack or workers do not fit.
     FileExistsError
         When something else is at `output`.
+    OSError
+        When nothing can be written there.
     RunStopped
         When the disk is full or may not be written to; the run can be continued.
     """
-    if re.match(r"[a-z0-9]{2,}:/", str(output)):
-        raise ValueError(f"output {output} is a URL: write to a folder and copy the result there")
+    outputs.refuse(output, workers=workers, scheduler=scheduler, overwrite=overwrite)
     how = _How(workers, scheduler, resume, overwrite, fail_fast)
     output = Path(output)
-    _check(plan, output, stack, how)
+    _check(plan, output, stack)
     to = _run if output.suffix == ".zarr" else _run_to_tiff
     return to(plan, output, stack, job, how)
 
@@ -113,14 +113,7 @@ class _How:
     fail_fast: bool
 
 
-def _check(plan: Plan, output: Path, stack: Stack | None, how: _How) -> None:
-    if output.suffix not in (".zarr", ".tif", ".tiff"):
-        raise ValueError(f'output {output} ends in "{output.suffix}": use .deblur.zarr or .tif')
-    if how.workers < 0 or (how.workers and how.scheduler is not None):
-        raise ValueError(
-            f"workers={how.workers} and scheduler={how.scheduler}: give a number of processes "
-            "or the address of a scheduler, or neither"
-        )
+def _check(plan: Plan, output: Path, stack: Stack | None) -> None:
     if stack is None and plan.source is None:
         raise ValueError("the plan's stack lives in memory: pass it as stack=")
     if stack is not None and (stack.shape, stack.axes) != (plan.layout.shape, plan.layout.axes):
@@ -262,14 +255,9 @@ def _run_to_tiff(
     plan: Plan, output: Path, stack: Stack | None, job: Mapping[str, Any] | None, how: _How
 ) -> Iterator[Progress]:
     """Run into a hidden store beside the file, then export; the store goes if it is complete."""
-    hidden = output.with_name(f".{output.name}.deblur.zarr")
-    for target in (output, export.kernels_path(output)):
-        replaced = hidden.exists() or (how.overwrite and export.is_ours(target))
-        if target.exists() and not replaced:
-            raise FileExistsError(
-                f"{target} exists: choose another output"
-                + ("; only results of napari-deblur are overwritten" if how.overwrite else "")
-            )
+    hidden = outputs.store_of(output)
+    if not how.overwrite:
+        _refuse_other_run(plan, output, hidden)
     last = None
     for progress in _run(plan, hidden, stack, job, how):
         if progress.phase in ("complete", "incomplete"):
@@ -284,3 +272,17 @@ def _run_to_tiff(
         if last.phase == "complete":
             creating.remove(hidden)
     yield last
+
+
+def _refuse_other_run(plan: Plan, output: Path, hidden: Path) -> None:
+    """Speak of the file that the user knows, where the hidden store is another plan's."""
+    try:
+        key = open_result(hidden).key
+    except (FileNotFoundError, ValueError):
+        return  # nothing there, or nothing of ours: `create` says so
+    if key != plan.key:
+        raise FileExistsError(
+            f"{output} was begun with another plan ({key[:8]}, this one is {plan.key[:8]}), which "
+            "left an unfinished run: finish that one first, discard it (--overwrite) or choose "
+            "another output"
+        )

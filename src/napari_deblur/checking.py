@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from napari_deblur.kernel_sets import Kernels
     from napari_deblur.stack import Stack
 
-__all__ = ["check_asked", "finds_kernels", "the_method", "three"]
+__all__ = ["check_asked", "check_shape", "finds_kernels", "the_method", "three"]
 
 
 def the_method(method: object) -> Any:
@@ -33,6 +33,16 @@ def the_method(method: object) -> Any:
 def finds_kernels(method: object) -> bool:
     """Tell an estimator from a method that only restores."""
     return hasattr(method, "estimate")
+
+
+def check_shape(stack: Stack, shape: tuple[int, int, int]) -> None:
+    """Refuse to look for a kernel that is larger than the image: nothing could tell its rim."""
+    for axis, wanted, there in zip("zyx", shape, stack.shape[2:], strict=True):
+        if wanted > there:
+            raise ValueError(
+                f"a kernel of {shape} (z, y, x) can't be found in an image that has {there} along "
+                f"{axis}: ask for {there} or less there"
+            )
 
 
 def three(values: Sequence[int] | None, name: str, depth: int) -> tuple[int, int, int] | None:

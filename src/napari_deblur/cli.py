@@ -1,7 +1,7 @@
 """``napari-deblur``: everything from the command line.
 
 Exit status: 0 all is well; 1 wrong input, or stopped and to be continued; 2 wrong usage;
-3 finished, but some tiles failed.
+3 not complete: some tiles failed, or a run is to be continued.
 """
 
 from __future__ import annotations
@@ -215,6 +215,8 @@ def verify(
     if damaged:
         raise typer.Exit(1)
     printing.say(f"{store} is sound" + (", but not complete" if findings else " and complete"))
+    if findings:
+        raise typer.Exit(3)
 
 
 def _job(params: Mapping[str, Any]) -> Job:
@@ -242,13 +244,17 @@ def _run(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progre
     begun, fresh = monotonic(), how.get("overwrite", False)
     if not plan_only:
         outputs.refuse_input(job.output_path, job.input)
-        outputs.refuse_existing(job.output_path, overwrite=fresh)
+        outputs.refuse(job.output or job.output_path, **_place(how))
     plan = printing.decided(job.planning(resume=not fresh))
     if plan_only:
         printing.table(describing.of_plan(plan))
         printing.table({"output": str(job.output_path)})
         return None
     return _done(job.run(plan, **how), job.output_path, begun)
+
+
+def _place(how: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: how[name] for name in ("workers", "scheduler", "overwrite") if name in how}
 
 
 def _replay(
@@ -268,7 +274,7 @@ def _replay(
     if plan_only:
         printing.table(describing.of_plan(plan))
         return None
-    outputs.refuse_existing(output, overwrite=how["overwrite"])
+    outputs.refuse(output, **_place(how))
     return _done(batch.run(plan, output, job=open_result(store).job, **how), output, begun)
 
 

@@ -14,10 +14,12 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import ngff, system
+from napari_deblur.outputs import is_blank, refuse_foreign
 from napari_deblur.results import (
     IMAGE,
     KERNELS,
     LEDGER,
+    MASK,
     OURS,
     RESIDUALS,
     SCHEMA,
@@ -65,7 +67,7 @@ def create(
     """
     if overwrite:
         remove(path)
-    if _is_blank(path):
+    if is_blank(path):
         (path / LEDGER).mkdir(parents=True, exist_ok=True)
         store = Store(path, plan)
         store.write_group(
@@ -85,20 +87,9 @@ def remove(path: Path) -> None:
     FileExistsError
         When `path` is not recognisable as a result.
     """
-    if not path.exists() and not path.is_symlink():
-        return
-    ours = path.is_dir() and not path.is_symlink()
-    if ours and not _is_blank(path):
-        try:
-            open_result(path)
-        except (FileNotFoundError, ValueError):
-            ours = False
-    if not ours:
-        raise FileExistsError(
-            f"{path} is not recognisable as a result of napari-deblur, so it is not overwritten: "
-            "delete it yourself or choose another output"
-        )
-    shutil.rmtree(path)
+    refuse_foreign(path)
+    if path.exists():
+        shutil.rmtree(path)
 
 
 def _resumable(path: Path, plan: Plan, *, resume: bool) -> Plan:
@@ -120,15 +111,6 @@ def _resumable(path: Path, plan: Plan, *, resume: bool) -> Plan:
             "(--overwrite) or choose another output"
         )
     return result.plan
-
-
-def _is_blank(path: Path) -> bool:
-    """Whether nothing is there, or only what a process killed at its very start leaves."""
-    if not path.exists():
-        return True
-    return path.is_dir() and all(
-        p.suffix == ".partial" or path / LEDGER in (p, p.parent) for p in path.rglob("*")
-    )
 
 
 def _complete_layout(store: Store) -> None:
@@ -167,6 +149,8 @@ def _arrays(store: Store) -> dict[str, dict[str, Any]]:
         sizes = zip(AXES, level.grid.shape, (1, 1, *level.grid.core), strict=True)
         shape, chunks = zip(*((n, c) for a, n, c in sizes if a in axes), strict=True)
         arrays[str(level.number)] = image | {"shape": shape, "chunks": chunks}
+    if dtype.kind != "f":  # True where nothing was written: a tile that failed has no data
+        arrays[MASK] = arrays[IMAGE] | {"dtype": np.dtype(bool), "fill_value": True}
     one = plan.kernel.shape
     if plan.finds_kernels:
         blocks = plan.grid.counts

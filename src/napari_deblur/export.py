@@ -12,6 +12,7 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import system
+from napari_deblur.outputs import SOFTWARE, is_ours, kernels_path
 from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["check_size", "is_ours", "kernels_path", "write_tiff"]
 
 LARGEST = 4_000_000_000  # bytes; beyond it a TIFF is a BigTIFF, which many programs cannot read
-SOFTWARE = "napari-deblur"
 SLAB = 1 << 26  # voxels read at a time
 
 
@@ -36,23 +36,6 @@ def check_size(plan: Plan) -> None:
             f"the result has {size / 1e9:.1f} GB and a TIFF holds 4 GB: "
             "use an output that ends in .deblur.zarr"
         )
-
-
-def kernels_path(path: Path) -> Path:
-    """Say where the kernels of an image go: ``NAME.kernels.tif``."""
-    name = path.name.removesuffix(path.suffix).removesuffix(".ome")
-    return path.with_name(f"{name}.kernels{path.suffix}")
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a file is a TIFF that this package wrote."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            return str(file.pages.first.software).startswith(SOFTWARE)
-    except (OSError, ValueError, KeyError, IndexError):
-        return False
 
 
 def write_tiff(result: Result, path: Path) -> None:

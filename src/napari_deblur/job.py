@@ -170,7 +170,7 @@ class Job:
             level=self.level,
             field=self.field,
         )
-        times = None if self.times is None else words.indices(self.times, stack.shape[0], "time")
+        times = None if self.times is None else _times(stack, self.times)
         keys = self.channels
         channels = None if keys is None else [_channel(stack, key) for key in keys]
         region: Any = None if self.region is None else words.spans(self.region, stack.shape[2:])
@@ -261,8 +261,11 @@ class Job:
         fail_fast: bool = False,
     ) -> Iterator[Progress]:
         """Do it: `batch.run` of the plan, to the job's output, with the job kept beside it."""
-        from napari_deblur import batch
+        from napari_deblur import batch, outputs
 
+        if plan is None:
+            how: Any = {"workers": workers, "scheduler": scheduler, "overwrite": overwrite}
+            outputs.refuse(self.output or self.output_path, **how)
         return batch.run(
             plan or self.plan(resume=resume and not overwrite),
             self.output_path,
@@ -288,6 +291,17 @@ def _absolute(path: str, folder: str | Path) -> str:
 
 def _triple(values: tuple[int, ...] | None) -> Any:
     return values if values is None or len(values) == 3 else (1, *values)
+
+
+def _times(stack: Stack, text: str) -> tuple[int, ...]:
+    try:
+        return words.indices(text, stack.shape[0], "time")
+    except ValueError as error:
+        if "t" in stack.axes:
+            raise
+        raise ValueError(
+            f'{error}: it has no axis t: leave times out, or name the axes, e.g. axes="tyx"'
+        ) from error
 
 
 def _channel(stack: Stack, key: int | str) -> int:

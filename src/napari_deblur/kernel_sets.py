@@ -39,6 +39,12 @@ def fitted(stack: Stack, kernel: Kernels | None, notes: list[str]) -> dict[int, 
                     f"{stack.shape[1]}: give one, or one for each"
                 )
             each[c] = Kernel(one, kernel.pixel_size, kernel.report)
+    extra = sorted(set(each) - set(range(stack.shape[1])), key=str)
+    if extra:
+        raise ValueError(
+            f"a kernel is given for channel {extra[0]} but the stack has {stack.shape[1]} "
+            "(from 0): leave it out"
+        )
     missing = sorted(set(range(stack.shape[1])) - set(each))
     if missing:
         raise ValueError(f"there is no kernel for channel {missing[0]}: give one for each")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,44 +41,70 @@ def load_kernel(path: str | Path, *, pixel_size: Size | None = None) -> Kernel:
     report: dict[str, Any] = {"file": path.name}
     if path.suffix in (".npy", ".npz"):
         array, size = _from_numpy(path)
+    elif path.suffix.lower() in (".tif", ".tiff"):
+        array, size = _from_tiff(path)
     else:
         from napari_deblur.opening import open_stack
 
         inner = path / "kernels"
-        stack = open_stack(inner if inner.is_dir() else path, _axes_of(path))
+        stack = open_stack(inner if inner.is_dir() else path)
         if stack.shape[0] > 1 or stack.shape[1] > 1:
             raise ValueError(
                 f"{path} holds {stack.shape[0] * stack.shape[1]} kernels: "
                 "give a file with one, of axes y,x or z,y,x"
             )
         array = stack.read(0, 0)
-        known = stack.pixel_size
-        size = (
-            (known[0] or 1.0, known[1], known[2])
-            if known and known[1] and known[2] and (known[0] or stack.shape[2] == 1)
-            else None
-        )
+        size = _whole(stack.pixel_size, planes=stack.shape[2])
     kernel = Kernel.cleaned(array, pixel_size=pixel_size or size)
     return replace(kernel, report={**report, **kernel.report})
 
 
-def _axes_of(path: Path) -> str | None:
-    """Name the axes of a TIFF by their number: kernels have y,x or z,y,x, whatever it says."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
+def _whole(sizes: Any, *, planes: int) -> Size | None:
+    """Give a voxel size if all of it is known that matters."""
+    if not sizes or not sizes[1] or not sizes[2] or not (sizes[0] or planes == 1):
         return None
+    return sizes[0] or 1.0, sizes[1], sizes[2]
+
+
+def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None]:
+    """Read the first image as y,x or z,y,x, whatever the file calls its axes."""
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        shape = [n for n in file.series[0].shape if n > 1] if file.series else []
-        ndim = len(file.series[0].shape) if file.series else 0
-        stated = file.series[0].axes.lower() if file.series else ""
-    if stated in ("yx", "zyx") or len(shape) not in (2, 3) or ndim not in (2, 3):
-        return None
-    return "zyx"[-ndim:]
+    from napari_deblur.readers._tiff_facts import read_facts
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            shape = list(series.shape)
+            while len(shape) > 3 and 1 in shape:
+                shape.remove(1)
+            if len(shape) not in (2, 3):
+                raise ValueError(
+                    f"a kernel has axes y,x or z,y,x and {path} has shape {tuple(series.shape)}: "
+                    "save one kernel"
+                )
+            if series.axes.endswith("S"):
+                raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
+            sizes = read_facts(file, 0, 1).pixel_size
+            planes = shape[0] if len(shape) == 3 else 1
+            return series.asarray().reshape(shape), _whole(sizes, planes=planes)
+    except (tifffile.TiffFileError, LookupError, TypeError, struct.error) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> ValueError:
+    kind = path.suffix.removeprefix(".").upper()
+    return ValueError(
+        f"{path} holds no kernel that can be read, for it is no {kind} or a damaged one: "
+        "save it again as TIFF, NPZ or NPY"
+    )
 
 
 def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None]:
-    loaded = np.load(path, allow_pickle=False)
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path) from error
     if isinstance(loaded, np.ndarray):
         return loaded, None
     names = [n for n in loaded.files if n != "pixel_size"]

@@ -21,8 +21,12 @@ __all__ = [
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
 
 
-def _option(names: str, text: str, panel: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names.split(), help=text, rich_help_panel=panel, metavar=metavar)
+def _option(
+    names: str, text: str, panel: str, metavar: str | None = None, least: int | None = None
+) -> Any:
+    return typer.Option(
+        *names.split(), help=text, rich_help_panel=panel, metavar=metavar, min=least
+    )
 
 
 Text = str | None
@@ -67,7 +71,7 @@ NoBackground = Annotated[
     Yes, _option("--no-background", "Leave the background out of the output.", TILES)
 ]
 Device = Annotated[Text, _option("--device", "auto, cpu, cuda or mps.", RUN, "NAME")]
-Workers = Annotated[int, _option("--workers", "Processes on this machine.", RUN, "N")]
+Workers = Annotated[int, _option("--workers", "Processes on this machine.", RUN, "N", least=0)]
 Scheduler = Annotated[Text, _option("--scheduler", "Of dask: tcp://host:8786.", RUN, "ADDRESS")]
 PlanOnly = Annotated[Yes, _option("--plan", "Print what would be done, and stop.", RUN)]
 Replay = Annotated[Text, _option("--replay", "Run the plan of a result again.", RUN, "STORE")]

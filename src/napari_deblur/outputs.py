@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import napari_deblur
+from napari_deblur.results import LEDGER, open_result
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
@@ -16,14 +19,20 @@ if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
 __all__ = [
+    "SOFTWARE",
+    "is_blank",
+    "is_ours",
     "kernel_targets",
-    "refuse_existing",
+    "kernels_path",
+    "refuse",
+    "refuse_foreign",
     "refuse_input",
     "store_of",
     "stored_plan",
     "suggested_output",
 ]
 
+SOFTWARE = "napari-deblur"  # as TIFFs say it
 SUFFIXES = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".ome"}
 
 
@@ -46,6 +55,12 @@ def suggested_output(address: str, word: str = "") -> Path:
     return (folder if there else Path.cwd()) / f"{name}.deblur.zarr"
 
 
+def kernels_path(path: Path) -> Path:
+    """Say where the kernels of a TIFF go: ``NAME.kernels.tif``."""
+    name = path.name.removesuffix(path.suffix).removesuffix(".ome")
+    return path.with_name(f"{name}.kernels{path.suffix}")
+
+
 def store_of(output: Path) -> Path:
     """Say where the zarr store of an output is while it is written: a TIFF has a hidden one."""
     return output if output.suffix == ".zarr" else output.with_name(f".{output.name}.deblur.zarr")
@@ -60,23 +75,118 @@ def refuse_input(output: Path, address: str) -> None:
         raise ValueError(f"output {output} and input {source} are one: choose another output")
 
 
-def refuse_existing(output: Path, *, overwrite: bool) -> None:
-    """Raise FileExistsError early, before hours of planning, where the run would refuse anyway."""
-    from napari_deblur.results import open_result
+def refuse(
+    output: str | Path,
+    *,
+    workers: int = 0,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Raise what a run would raise whatever its plan: before planning, which may take long.
 
-    if overwrite or not output.exists():
+    Raises
+    ------
+    ValueError
+        When the output is a URL or of an unknown kind, or workers and scheduler do not fit.
+    FileExistsError
+        When something is there that is neither continued nor overwritten.
+    OSError
+        When nothing can be written there.
+    """
+    if re.match(r"[a-z0-9]{2,}:/", str(output)):
+        raise ValueError(f"output {output} is a URL: write to a folder and copy the result there")
+    output = Path(output)
+    if output.suffix not in (".zarr", ".tif", ".tiff"):
+        raise ValueError(f'output {output} ends in "{output.suffix}": use .deblur.zarr or .tif')
+    if workers < 0:
+        raise ValueError(f"workers is {workers} and must be 0 or more: a number of processes")
+    if workers and scheduler is not None:
+        raise ValueError(
+            f"workers ({workers}) and scheduler ({scheduler}) exclude each other: give a number "
+            "of processes or the address of a scheduler"
+        )
+    _refuse_place(output)
+    if overwrite:
+        refuse_foreign(store_of(output))
+    elif output.suffix == ".zarr":
+        _refuse_unknown(output)
+    if output.suffix != ".zarr":
+        for target in (output, kernels_path(output)):
+            _refuse_tiff(target, unfinished=store_of(output).exists(), overwrite=overwrite)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise FileExistsError if a folder is neither blank nor a result: it is never deleted."""
+    if not path.exists() and not path.is_symlink():
         return
-    if output.suffix == ".zarr":
-        if not output.is_dir() or any(output.iterdir()):
-            try:
-                open_result(output)
-            except (ValueError, FileNotFoundError) as error:
-                raise FileExistsError(
-                    f"{output} exists and is no result that could be continued: "
-                    "choose another output"
-                ) from error
-    elif not store_of(output).exists():
-        raise FileExistsError(f"{output} exists: choose another output, or use --overwrite")
+    ours = path.is_dir() and not path.is_symlink()
+    if not ours or not (is_blank(path) or _is_result(path)):
+        raise FileExistsError(
+            f"{path} is not recognisable as a result of napari-deblur, so it is not overwritten: "
+            "delete it yourself or choose another output"
+        )
+
+
+def is_blank(path: Path) -> bool:
+    """Whether nothing is there, or only what a process killed at its very start leaves."""
+    if not path.exists():
+        return True
+    return path.is_dir() and all(
+        p.suffix == ".partial" or path / LEDGER in (p, p.parent) for p in path.rglob("*")
+    )
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a TIFF that this package wrote."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return str(file.pages.first.software).startswith(SOFTWARE)
+    except (OSError, ValueError, KeyError, IndexError):
+        return False
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        open_result(path)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _refuse_unknown(path: Path) -> None:
+    if not is_blank(path) and not _is_result(path):
+        raise FileExistsError(
+            f"{path} exists and is no result that could be continued: choose another output"
+        )
+
+
+def _refuse_tiff(path: Path, *, unfinished: bool, overwrite: bool) -> None:
+    """Keep a file, unless it is ours and being finished or to be overwritten."""
+    ours = is_ours(path)
+    if not path.exists() or (ours and (unfinished or overwrite)):
+        return
+    way = ", or use --overwrite" if ours else "; only results of napari-deblur are overwritten"
+    raise FileExistsError(f"{path} exists: choose another output{way}")
+
+
+def _refuse_place(output: Path) -> None:
+    """Raise OSError if nothing can be made where the output is to be."""
+    try:
+        if output.exists():
+            return
+        folder = output.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise OSError(
+            f"output {output} cannot be made ({reason}): choose another folder, or get the "
+            "permission to write there"
+        ) from error
 
 
 def kernel_targets(path: Path, stack: Stack, *, overwrite: bool) -> list[Path]:
@@ -106,8 +216,6 @@ def stored_plan(job: Job, stack: Stack, kernel: Any) -> Plan | None:
 
     Planning anew might come to another grid, if less memory is free than was then.
     """
-    from napari_deblur.results import open_result
-
     try:
         result = open_result(store_of(job.output_path))
         plan = result.plan

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_deblur import gridding, registry, sampling
-from napari_deblur.checking import check_asked, finds_kernels, the_method, three
+from napari_deblur.checking import check_asked, check_shape, finds_kernels, the_method, three
 from napari_deblur.estimating import Views, blur_of, default_shape, estimated, start_of, views_of
 from napari_deblur.kernel_sets import Kernels, fitted, off_centre, together
 from napari_deblur.opening import open_stack
@@ -112,6 +112,8 @@ def planning(
     gridding.output_type(stack, dtype, None)  # refused now rather than after the search
     shape, tile = three(shape, "shape", 1), three(tile, "tile", stack.shape[2])
     estimator = chosen if finds_kernels(chosen) else None
+    if estimator is not None and shape is not None:
+        check_shape(stack, shape)
     notes: list[str] = []
     if stack.dtype.kind in "ui" and stack.dtype.itemsize > 2:
         notes.append(
@@ -242,6 +244,7 @@ def estimate_kernel(
             if kernels
             else default_shape(stack, facts or Facts())
         )
+    check_shape(stack, shape)
     channels = views_of(stack, solid=shape[0] > 1, given=facts or Facts(), gamma="linear")
     found = {
         c: estimated(views, method, shape, kernels.get(c), scope, device)

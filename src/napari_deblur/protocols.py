@@ -128,9 +128,16 @@ class Kernel:
         bad = ~np.isfinite(raw)
         if bad.any():
             said.append(f"{int(bad.sum())} values that were NaN or infinite were set to 0")
+        if raw.size and bad.all():
+            raise ValueError("the kernel has no finite value: measure or export it again")
         raw = np.where(bad, 0.0, raw)
         negative = raw < 0
         if negative.any():
+            if raw.max() <= 0:
+                raise ValueError(
+                    f"the kernel has no value above 0 (it goes from {raw.min():.3g} to "
+                    f"{raw.max():.3g}): turn its sign, or subtract less background"
+                )
             share = -raw[negative].sum() / max(np.abs(raw).sum(), np.finfo(float).tiny)
             said.append(f"negative values ({share:.1%} of the total) were set to 0")
         return cls(

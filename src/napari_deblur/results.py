@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from napari_deblur.tiles import Index
 
-__all__ = ["IMAGE", "KERNELS", "LEDGER", "OURS", "RESIDUALS", "SCHEMA", "Result", "open_result"]
+__all__ = [
+    "IMAGE",
+    "KERNELS",
+    "LEDGER",
+    "MASK",
+    "OURS",
+    "RESIDUALS",
+    "SCHEMA",
+    "Result",
+    "open_result",
+]
 
 OURS = "napari_deblur"  # the name of our attributes
 SCHEMA = 1
@@ -29,6 +39,7 @@ SCHEMA = 1
 IMAGE = "0"
 KERNELS = "kernels/0"
 RESIDUALS = "residuals/values"
+MASK = "mask"
 LEDGER = "ledger"
 
 
@@ -114,6 +125,11 @@ class Result:
         """Residuals (t, c, nz, ny, nx, iteration) of each tile, NaN-padded; None without any."""
         there = (self.path / RESIDUALS / "zarr.json").is_file()
         return self._array(RESIDUALS) if there else None
+
+    @cached_property
+    def mask(self) -> zarr.Array | None:
+        """Where an image of integers has no data (True), axes `axes`; None for floats: NaN."""
+        return self._array(MASK) if (self.path / MASK / "zarr.json").is_file() else None
 
     def counts(self, stored: Any) -> Any:
         """Turn stored values into counts of the input, float32."""

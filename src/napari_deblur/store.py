@@ -6,6 +6,7 @@
     0, 1, …        the image and its pyramid: one chunk = one core = one task
     kernels/0      the kernels, axes t, c, z, y, x, with their own voxel size
     residuals/     values (t, c, nz, ny, nx, iteration)
+    mask           where integers have no data; floats are NaN there
     ledger/        what is finished, one file for each process
 
 Everything outside ``ledger/`` depends on the plan and the software alone, so a run that was
@@ -27,7 +28,16 @@ import numpy as np
 from napari_deblur import ngff, system
 from napari_deblur.ledger import Done, Entry, Ledger, entries, now
 from napari_deblur.pyramid import Level, below, levels_of, pieces, shrunk
-from napari_deblur.results import IMAGE, KERNELS, LEDGER, OURS, RESIDUALS, Result, open_result
+from napari_deblur.results import (
+    IMAGE,
+    KERNELS,
+    LEDGER,
+    MASK,
+    OURS,
+    RESIDUALS,
+    Result,
+    open_result,
+)
 from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
@@ -95,6 +105,8 @@ class Store:
         """Write the core of a tile, its kernel and its residuals; then say so in the ledger."""
         stored, clipped = as_stored(restored.image, self.plan)
         files = dict([self._write(IMAGE, self._block(index), stored)])
+        if MASK in self._arrays:
+            files |= [self._write(MASK, self._block(index), np.isnan(restored.image))]
         if self.plan.finds_kernels and restored.kernel is not None:
             files |= [self._write(KERNELS, index, restored.kernel)]
         if RESIDUALS in self._arrays:
@@ -182,10 +194,14 @@ class Store:
         """Give the paths of all chunks that a complete result has: levels and plan's kernels."""
         for level in self.levels:
             for index in level.grid:
-                yield _file_name(str(level.number), self._block(index))
+                yield self.chunk_name(level.number, index)
         if not self.plan.finds_kernels:
             for t, c in np.ndindex(self.plan.kernel.array.shape[:2]):
                 yield _file_name(KERNELS, (t, c, 0, 0, 0))
+
+    def chunk_name(self, number: int, index: Index) -> str:
+        """Give the path of a chunk of a level."""
+        return _file_name(str(number), self._block(index))
 
     def finish(self, failed: Sequence[Mapping[str, Any]] = ()) -> None:
         """List all levels, and say that the result is complete unless something failed."""
@@ -257,17 +273,18 @@ class Store:
         import zarr
 
         names = [*(str(level.number) for level in self.levels), KERNELS]
-        if (self.path / RESIDUALS / "zarr.json").is_file():
-            names.append(RESIDUALS)
+        names += [n for n in (RESIDUALS, MASK) if (self.path / n / "zarr.json").is_file()]
         # Chunks that are all fill value are written too: a missing file is always an error.
-        config = {"write_empty_chunks": True}
-        return {n: zarr.open_array(self.path / n, mode="r+", config=config) for n in names}
+        # (zarr 3.1 drops the argument `config` of open_array when the array is there.)
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            return {n: zarr.open_array(self.path / n, mode="r+") for n in names}
 
 
 def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], int]:
     """Turn counts into what the plan stores, and count the voxels that were clipped.
 
-    Integers are ``round((counts - offset) / scale)``; NaN becomes 0 and is not counted.
+    Integers are ``round((counts - offset) / scale)``; NaN becomes 0 and is not counted;
+    the mask says where.
     """
     dtype = np.dtype(plan.dtype)
     if dtype.kind == "f":

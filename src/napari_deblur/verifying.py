@@ -60,14 +60,22 @@ def verify(path: str | Path) -> Iterator[Finding]:
     ------
     FileNotFoundError
         When nothing is there.
+    ValueError
+        When it is something else.
     """
     path = Path(path)
+    if path.exists() and not (path / LEDGER).is_dir() and not (path / "zarr.json").is_file():
+        raise ValueError(f"{path} is no result of napari-deblur: give a folder NAME.deblur.zarr")
     try:
         result = open_result(path)
         key = result.plan.key
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not (path / LEDGER).is_dir():
+            raise ValueError(
+                f"{path} is no result of napari-deblur: give a folder NAME.deblur.zarr"
+            ) from error
         yield Finding("metadata", "zarr.json", f"it cannot be read ({error})")
         return
     if key != result.key:
@@ -156,7 +164,22 @@ def _unfinished(result: Result, known: Known) -> Iterator[Finding]:
             yield Finding("missing", name, "the result is said to be complete without it")
     else:
         done = f"{total - len(lacking)} of {total} chunks are done"
-        yield Finding("incomplete", ".", f"{done}: run the same again to go on")
+        yield Finding(
+            "incomplete", ".", f"{done}{_failures(store, known)}: run the same again to go on"
+        )
+
+
+def _failures(store: Store, known: Known) -> str:
+    """Say how many chunks failed, and why the first did; those made since do not count."""
+    failed = [
+        f
+        for f in open_result(store.path).attributes["failed"]
+        if store.chunk_name(f["level"], tuple(f["index"])) not in known
+    ]
+    if not failed:
+        return ""
+    first = failed[0]
+    return f", {len(failed)} failed, the first at {tuple(first['index'])} ({first['error']})"
 
 
 def _kernels(result: Result) -> Iterator[Finding]:

@@ -24,6 +24,18 @@ __all__ = [
 T = TypeVar("T")
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+# How a job file writes what is no plain number or text.
+WRITTEN = {
+    "tile": "[32, 128, 128]",
+    "shape": "[7, 15, 15]",
+    "pixel_size": "[0.2, 0.1, 0.1]",
+    "kernel_pixel_size": "[0.2, 0.1, 0.1]",
+    "channels": '[0, "GFP"]',
+    "times": '"0:10"',
+    "region": '"0:10,0:512,0:512"',
+    "parameters": "{ iterations = 30 }",
+    "kernel": '"kernel.tif"',
+}
 BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -196,7 +208,9 @@ def _sentence(cls: Any, error: Mapping[str, Any], data: Mapping[str, Any], where
     if "error" in error.get("ctx", {}):
         return f"{where}: {error['ctx']['error']}"
     value = f"{key} is {data[key]!r} in {where}" if key else where
-    return f"{value}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    rule = error["msg"].replace("Input should be a valid array", "it must be a list")
+    example = f", such as {key} = {WRITTEN[key]}" if key in WRITTEN else ""
+    return f"{value}: {rule[0].lower()}{rule[1:]}{example}"
 
 
 def _hints(cls: type, names: Mapping[str, Any]) -> dict[str, Any]:
