@@ -365,3 +365,16 @@ def test_a_plate_field_of_a_tiff_is_refused(tmp_path, volume):
     tifffile.imwrite(tmp_path / "a.tif", volume, metadata={"axes": "ZYX"})
     with pytest.raises(ValueError, match="leave field out"):
         open_stack(tmp_path / "a.tif", field="A/1/0")
+
+
+@pytest.mark.parametrize("planes", [3, 4])
+@pytest.mark.parametrize("stated", [True, False])
+def test_few_planes_are_no_colours_if_the_file_or_the_user_says_so(tmp_path, planes, stated):
+    array = np.arange(planes * 12 * 14, dtype=np.uint16).reshape(planes, 12, 14)
+    metadata = {"axes": "ZYX"} if stated else None
+    tifffile.imwrite(
+        tmp_path / "z.tif", array, photometric="rgb", planarconfig="separate", metadata=metadata
+    )
+    stack = open_stack(tmp_path / "z.tif", None if stated else "zyx")
+    assert (stack.axes, stack.rgb) == ("zyx", False)
+    assert np.array_equal(np.asarray(stack.data), array)

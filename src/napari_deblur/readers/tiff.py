@@ -67,6 +67,9 @@ class Tiff:
             ) from error
 
 
+COLOURED = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
+
+
 def _open(tif: tifffile.TiffFile, source: Source) -> Stack:
     index = source.series or 0
     whole = _picked(tif.series, index, "series", source.address)
@@ -77,8 +80,11 @@ def _open(tif: tifffile.TiffFile, source: Source) -> Stack:
     # The user may name the axes of length 1 too, which are left out otherwise.
     squeeze = source.axes is None or len(source.axes) != len(full)
     shape = tuple(int(n) for n in series.get_shape(squeeze))
-    coloured = page.photometric in (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
     stated = series.get_axes(squeeze).lower()
+    coloured = "s" in stated and page.photometric in COLOURED
+    # tifffile writes three or four planes as the colours of one: the user may know better.
+    if source.axes is not None and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+        coloured = coloured and "s" in source.axes.lower()
     if not coloured:
         stated = stated.replace("s", "c")
     axes = chosen_axes(source.axes, stated, shape)
