@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
@@ -163,6 +165,9 @@ def told(command: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(1) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):
             raise
+        except BrokenPipeError:  # whoever reads our output, `head` say, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         except Exception as error:
             if kwargs.get("debug"):
                 raise
