@@ -23,19 +23,17 @@ import napari
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1280, 800)
-SCRATCH = Path(tempfile.gettempdir()) / "pictures"
 
 
 def main() -> None:
     """Open the sample, preview, run; a picture after each."""
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-    SCRATCH.mkdir()
+    scratch = Path(tempfile.mkdtemp())
     viewer = napari.Viewer(show=True)
     viewer.open_sample("napari-deblur", "embryo")
     _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
     viewer.window.resize(*SIZE)
     viewer.canvas.overlays.scale_bar.visible = True
-    widget.output.line.setText(str(SCRATCH / "embryo.deblur.zarr"))
+    widget.output.line.setText(str(scratch / "embryo.deblur.zarr"))
     wait(1)
     viewer.reset_view()
     shot(viewer, "widget")
@@ -51,7 +49,7 @@ def main() -> None:
     viewer.scene.camera.zoom *= 2  # so that the kernel is seen over its place
     shot(viewer, "run")
     viewer.close()
-    shutil.rmtree(SCRATCH)
+    shutil.rmtree(scratch)
 
 
 def wait(seconds: float) -> None:

@@ -54,7 +54,15 @@ def view(job: Job) -> None:
 
     stack = job.open()
     viewer = napari.Viewer(title="napari-deblur demo")
-    size = [value or 1.0 for value in stack.pixel_size or (1.0, 1.0, 1.0)]
-    viewer.add_image(stack.data, name=stack.name, scale=size, visible=False)
-    viewer.open(str(job.output_path), plugin="napari-deblur")
+    restored = viewer.open(str(job.output_path), plugin="napari-deblur")[0]
+    # In the result's own units: napari overlays no layers of which the units differ.
+    viewer.add_image(
+        stack.data,
+        name=stack.name,
+        visible=False,
+        scale=restored.scale,
+        units=restored.units,
+        axis_labels=restored.axis_labels,
+    )
+    viewer.layers.move(len(viewer.layers) - 1, 0)
     napari.run()

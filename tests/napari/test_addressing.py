@@ -1,5 +1,7 @@
 """Pixels of a layer where another process can read them."""
 
+import os
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -95,3 +97,26 @@ def test_file_that_is_gone_is_no_address(scratch):
     stack = open_stack(np.ones((5, 6), np.uint8), "yx")
     _, copy, _ = _finish(addressed(stack, "/nowhere/a.tif", scratch))
     assert copy is not None
+
+
+def test_copy_of_the_same_pixels_has_the_same_address_in_every_session(scratch):
+    array = np.random.default_rng(5).integers(0, 255, (5, 6), dtype=np.uint8)
+    first, other = (
+        _finish(addressed(open_stack(one, "yx"), None, scratch)) for one in (array, array.copy())
+    )
+    assert first[1] == other[1]
+    assert first[0].source == other[0].source
+    assert list(scratch.iterdir()) == [first[1]]
+
+
+def test_nothing_is_left_of_a_copy_that_was_stopped_nor_of_last_week(scratch):
+    stale, foreign = scratch / "a-0123456789ab.input.zarr", scratch / "mine.zarr"
+    for folder in (stale, foreign):
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    steps = addressed(open_stack(np.ones((3, 5, 6), np.uint8), "tyx"), None, scratch)
+    next(steps)
+    next(steps)
+    assert len(list(scratch.iterdir())) == 2
+    steps.close()
+    assert list(scratch.iterdir()) == [foreign]

@@ -73,3 +73,6 @@ def test_nonsense_is_named(qapp):
     form["low"].value = "-1"
     with pytest.raises(ValueError, match="low must be 0 or more"):
         value_of(form, Sharpen)
+    form["low"].value = "1,5"
+    with pytest.raises(ValueError, match='low is "1,5": give one number, with a point'):
+        value_of(form, Sharpen)

@@ -84,3 +84,24 @@ def test_confirmed_size_goes_into_the_layer_and_nothing_else_does(layer):
     assert tuple(plain.scale) == (0.1, 0.1)
     assert {str(u) for u in plain.units} == {"micrometer"}
     assert plain.axis_labels == ("y", "x")
+
+
+@pytest.mark.parametrize("turned", [{"shear": [0.3]}, {"shear": [0.3], "rotate": 30}], ids=str)
+def test_part_of_a_sheared_layer_lies_where_it_was_cut_out(turned):
+    image = Image(np.zeros((20, 30)), scale=(0.1, 0.2), translate=(5, 7), **turned)
+    part = Image(np.zeros((4, 5)), **part_of(spatial_kwargs(image), (3, 8)))
+    np.testing.assert_allclose(part.data_to_world([0, 0]), image.data_to_world([3, 8]))
+
+
+def test_kernel_without_a_size_is_lent_the_size_of_the_image():
+    from napari_deblur._napari.placing import lend
+    from napari_deblur._napari.reading import kernel_of
+
+    kernel = Image(np.ones((5, 5)))
+    for size in (0.1, 0.2):
+        lend(kernel, (None, size, size))
+        assert tuple(kernel.scale) == (size, size)
+        assert {str(u) for u in kernel.units} == {"micrometer"}
+        assert kernel_of(kernel).pixel_size is None  # the image's, whatever that is
+    kernel.scale = (0.05, 0.05)
+    assert kernel_of(kernel).pixel_size == (1.0, 0.05, 0.05)

@@ -27,7 +27,7 @@ def request_for(tmp_path, picture):
         ask = Ask(nd.methods["richardson-lucy"](iterations=iterations), KERNEL, device="cpu")
         return {
             "source": stack.source.to_dict(),
-            "described": {"name": "cells", "time_step": None},
+            "described": {"name": "cells", "time_step": None, "pixel_size": stack.pixel_size},
             "ask": ask.to_dict(),
             "plan": None,
             "output": str(tmp_path / "deep" / "a.deblur.zarr"),

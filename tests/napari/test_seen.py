@@ -1,5 +1,7 @@
 """A zarr array as napari sees it."""
 
+import pickle
+
 import numpy as np
 import pytest
 import zarr
@@ -50,3 +52,17 @@ def test_layer_shows_what_was_written_after_a_reload(tmp_path):
     made[:4, 4:] = 2
     seen.drop((0, 1))
     assert seen[1, 5] == 2
+
+
+def test_layer_is_duplicated_and_computed_with_like_numpy(array):
+    from copy import deepcopy
+
+    layer = ViewerModel().add_image(Seen(array, (0, 1, 2)), contrast_limits=(0, 1))
+    seen, truth = deepcopy(layer.data), array[:]
+    for same in (seen, pickle.loads(pickle.dumps(seen))):
+        np.testing.assert_array_equal(same, truth)
+    np.testing.assert_array_equal(seen * 2 + seen, truth * 3)
+    np.testing.assert_array_equal(seen[seen > 0.5], truth[truth > 0.5])
+    np.testing.assert_array_equal(np.max(seen, axis=0), truth.max(0))
+    np.testing.assert_allclose(seen.mean(axis=(0, 1)), truth.mean((0, 1)))
+    assert seen.astype(int).dtype.kind == "i"

@@ -273,3 +273,124 @@ def test_mistakes_in_the_form_are_told_in_plain_words(window, qtbot, errors):
     viewer.layers.clear()
     assert "Open Sample" in widget.reads.text()
     assert not widget.run.isEnabled()
+
+
+def _usable(widget):
+    return _idle(widget) and widget.run.isEnabled() and widget.preview.isEnabled()
+
+
+def test_errors_in_a_worker_leave_the_widget_usable(window, qtbot, kernel, errors, scratch):
+    import dask.array as da
+
+    viewer, widget = window(np.full((32, 32), np.nan, np.float32), "blind-richardson-lucy")
+
+    def told(click):
+        click()
+        qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
+        assert len(errors) == 1, errors
+        return errors.pop()
+
+    assert "NaN" in told(widget.preview.click)
+
+    def gone(block, block_info=None):
+        if block_info and opened:
+            raise RuntimeError("the disk is gone")
+        return block
+
+    opened = []
+    lazy = da.from_array(np.stack([simulated(32)[0]] * 3), chunks=(1, 32, 32))
+    viewer.add_image(
+        lazy.map_blocks(gone, dtype=lazy.dtype), name="lazy", contrast_limits=(0, 900), **MOVIE
+    )
+    widget.layer.setCurrentText("lazy")
+    opened.append(True)
+    viewer.layers["lazy"].visible = False
+    for click in (widget.preview.click, widget.run.click):
+        assert told(click) == "RuntimeError: the disk is gone"
+    opened.clear()
+    assert not list(scratch.glob("*"))  # no half of a copy
+
+    scratch.rmdir()
+    scratch.touch()
+    widget.output.put(str(scratch.parent / "lazy.deblur.zarr"))
+    assert "choose another scratch folder" in told(widget.run.click)
+    widget.output.put(str(scratch / "lazy.deblur.zarr"))
+    assert 'another one under "save as"' in told(widget.run.click)
+
+
+def test_solid_kernel_is_refused_for_a_flat_image(window, qtbot, kernel, errors, tmp_path):
+    viewer, widget = window()
+    viewer.add_image(np.stack([kernel] * 3), name="psf")
+    widget.layer.setCurrentText("cells")
+    widget.kernel_layer.setCurrentText("psf")
+    np.save(tmp_path / "k.npy", np.stack([kernel] * 5))
+    widget.kernel_file.put(str(tmp_path / "k.npy"))
+    for way, planes in (("find", 7), ("layer", 3), ("file", 5)):
+        widget.kernel.setCurrentIndex(widget.kernel.findData(way))
+        widget.shape.setText("7, 9, 9")
+        for button in (widget.preview, widget.run):
+            button.click()
+            qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
+            assert errors.pop().startswith(f'the kernel has {planes} planes but "cells" has no z')
+            assert not errors
+
+
+def test_size_of_the_form_counts_for_preview_and_run(window, qtbot, kernel, errors, tmp_path):
+    import tifffile
+
+    from napari_deblur.results import open_result
+
+    path = tmp_path / "cells.tif"
+    about = {"resolution": (10, 10), "metadata": {"axes": "YX", "unit": "um"}}
+    tifffile.imwrite(path, simulated(96)[0], imagej=True, **about)
+    viewer, widget = window(kernel=kernel)
+    viewer.layers.remove("cells")
+    viewer.open(str(path), plugin="napari")  # its reader leaves the size out
+    viewer.layers["cells"].scale = (1, 1)
+    widget.layer.setCurrentText("cells")
+    assert widget.sizes["x"].text() == "0.1"
+    assert widget.output.text() == str(tmp_path / "cells.deblur.zarr")
+    assert widget.output.line.toolTip() == widget.output.text()
+    for text, size in (("0.2", (None, 0.2, 0.2)), ("", None)):
+        for axis in "yx":
+            widget.sizes[axis].setText(text)
+        layout = None
+        if text:
+            widget.preview.click()
+            qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
+            layout = widget._plan[1].layout
+            assert layout.pixel_size == size
+            widget.plan_shown.click()
+            assert "kernel" in widget.plan.text()
+        widget.run.click()
+        qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
+        assert not errors
+        restored = [n for n in viewer.layers if "restored" in n.name][-1]
+        plan = open_result(restored.metadata["deblur"]["store"]).plan
+        assert plan.layout.pixel_size == size
+        if layout is not None:
+            assert plan.kernel.array.shape == widget._plan[1].kernel.array.shape
+            first = restored.metadata["deblur"]["store"]
+            widget.run.click()
+            qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
+            assert widget.status.text() == f"It was complete already: {first}"
+
+
+def test_image_is_the_active_one_until_one_is_chosen(make_napari_viewer_proxy, kernel):
+    from napari_deblur._napari.samples import spots
+
+    viewer = make_napari_viewer_proxy()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
+    for data, kwargs, _kind in spots():
+        viewer.add_image(data, **kwargs)
+    assert widget.layer.currentText() == "spots"  # not the hidden truth
+    viewer.add_image(simulated(128)[0], name="cells", **SPATIAL)
+    assert widget.layer.currentText() == "cells"
+    viewer.add_image(kernel, name="psf", **SPATIAL)
+    assert widget.layer.currentText() == "cells"  # a kernel is small
+    viewer.layers.selection.active = viewer.layers["spots"]
+    assert widget.layer.currentText() == "spots"
+    widget.layer.setCurrentText("cells")
+    viewer.layers.selection.active = viewer.layers["truth"]
+    viewer.layers.selection.active = viewer.layers["spots"]
+    assert widget.layer.currentText() == "cells"

@@ -7,6 +7,12 @@ the same pixels, a copy in the scratch folder.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +24,12 @@ import numpy as np
 from napari_deblur.opening import open_stack
 from napari_deblur.stack import AXES, Region, Stack
 
-__all__ = ["COPY", "addressed"]
+__all__ = ["COPY", "addressed", "must_be_writable"]
 
 COPY = ".input.zarr"
+HEX = 12  # digits of a copy's name
+OURS = re.compile(rf".+-[0-9a-f]{{8,{HEX}}}(\.part)?{re.escape(COPY)}")
+WEEK = 7 * 24 * 3600  # seconds
 # Voxels that are compared or copied at a time.
 BLOCK = 2**22
 
@@ -58,12 +67,13 @@ def addressed(
             if _equal(stack, found):
                 return found, None
             yield ""
+    must_be_writable(folder, "choose another scratch folder under Preferences ▸ napari-deblur")
     folder.mkdir(parents=True, exist_ok=True)
-    bare = "".join(c if c.isalnum() else "-" for c in stack.name)
-    copy = folder / f"{bare}-{uuid4().hex[:8]}{COPY}"
+    _sweep(folder)
     total = stack.nbytes
-    yield f'copying "{stack.name}" ({total / 1e6:.3g} MB) to {copy}: the pixels are in memory only'
-    yield from _copied(stack, copy)
+    size = f"{total / 1e6:.3g} MB"
+    yield f'copying "{stack.name}" ({size}) to {folder}: the pixels are in memory only'
+    copy = yield from _copied(stack, folder)
     rgb = stack.rgb
     axes = "tzyxs" if rgb else "tczyx"
     # The store keeps one order; a stack has only the axes that are named.
@@ -71,6 +81,29 @@ def addressed(
     opened = open_stack(copy / "0", kept, stack.pixel_size)
     return replace(opened, name=stack.name, channels=stack.channels, optics=stack.optics,
                    time_step=stack.time_step), copy  # fmt: skip
+
+
+def must_be_writable(folder: Path, way_out: str) -> None:
+    """Raise OSError, with the way out, if `folder` is not there and cannot be made."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OSError(f'nothing can be written to the folder "{folder}": {way_out}')
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what sessions that were killed left here more than a week ago."""
+    old = time.time() - WEEK
+    left = [p for p in folder.iterdir() if OURS.fullmatch(p.name)]
+    left += Path(tempfile.gettempdir()).glob("napari-deblur-*.json")
+    left += Path(tempfile.gettempdir()).glob("napari-deblur-*.log")
+    for path in left:
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime > old:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _in_file(stack: Stack, path: str) -> Iterator[Stack]:
@@ -125,8 +158,27 @@ def _boxes(stack: Stack) -> Iterator[Region]:
             yield ((z, min(z + planes, depth)), (y, min(y + rows, height)), (0, width))
 
 
-def _copied(stack: Stack, copy: Path) -> Generator[str, None, None]:
-    """Write chunk by chunk, colours last as files have them."""
+def _copied(stack: Stack, folder: Path) -> Generator[str, None, Path]:
+    """Write a copy that is called by a hash of its pixels; nothing is left if that is stopped.
+
+    The same pixels have the same address in every session, so a run of them goes on.
+    """
+    bare = "".join(c if c.isalnum() else "-" for c in stack.name)
+    partial = folder / f"{bare}-{uuid4().hex[:HEX]}.part{COPY}"
+    try:
+        name = yield from _written(stack, partial)
+        copy = folder / f"{bare}-{name[:HEX]}{COPY}"
+        if copy.exists():
+            os.utime(copy)  # in use: not stale
+        else:
+            partial.rename(copy)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return copy
+
+
+def _written(stack: Stack, copy: Path) -> Generator[str, None, str]:
+    """Write chunk by chunk, colours last as files have them; give the hash."""
     import zarr
 
     letters = "".join(a for a in AXES if a in stack.axes)
@@ -141,12 +193,15 @@ def _copied(stack: Stack, copy: Path) -> Generator[str, None, None]:
         chunks=tuple(min(sizes[a], chunk[a]) for a in letters),
         dtype=stack.dtype,
     )
+    digest = hashlib.sha256(f"{letters} {array.shape} {stack.dtype}".encode())
     kept = [a for a in "zyx" if a in letters]
     for t, c in np.ndindex(stack.shape[:2]):
         for box in _boxes(stack):
             block = stack.read(t, c, box)
+            digest.update(np.ascontiguousarray(block).tobytes())
             where: dict[str, Any] = {"t": t, "c": c}
             where |= {a: slice(*span) for a, span in zip("zyx", box, strict=True)}
             shape = [block.shape["zyx".index(a)] for a in kept]
             array[tuple(where[a] for a in letters)] = block.reshape(shape)
             yield ""
+    return digest.hexdigest()

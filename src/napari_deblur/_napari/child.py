@@ -3,7 +3,7 @@
 It says what it does in lines of JSON on the standard output, and ends when the standard input
 is closed, so it never outlives napari. It imports neither napari nor Qt.
 
-Lines: {"say": text}, {"output": path, "notes": […]}, {"progress": {…}}, at the end
+Lines: {"say": text}, {"output": path, "notes": […], "plan": text}, {"progress": {…}}, at the end
 {"done": {…}} or {"error": text}.
 """
 
@@ -29,7 +29,10 @@ def main(request: str) -> int:
     talk = _talking()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _work(json.loads(Path(request).read_text("utf-8")), talk)
+        text = Path(request).read_text("utf-8")
+        # napari may be killed before it can clear away; nobody reads it again.
+        Path(request).unlink(missing_ok=True)
+        _work(json.loads(text), talk)
     except (ValueError, OSError, MemoryError) as error:
         talk(error=str(error) or type(error).__name__)
         return 1
@@ -88,7 +91,7 @@ def _work(request: dict[str, Any], talk: Callable[..., None]) -> None:
     opened, last = False, None
     for progress in batch.run(plan, output, stack, job=request["job"]):
         if not opened:
-            talk(output=str(output), notes=list(plan.notes))
+            talk(output=str(output), notes=list(plan.notes), plan=plan.summary())
             opened = True
         talk(progress=asdict(progress))
         last = progress
@@ -99,7 +102,16 @@ def _work(request: dict[str, Any], talk: Callable[..., None]) -> None:
 def _described(stack: Any, described: dict[str, Any]) -> Any:
     from dataclasses import replace
 
-    return replace(stack, name=described["name"], time_step=described["time_step"])
+    # JSON has lists in place of tuples. Unknown stays unknown, whatever the file says.
+    size = tuple(described["pixel_size"]) if described["pixel_size"] else None
+    source = replace(stack.source, pixel_size=size)
+    return replace(
+        stack,
+        name=described["name"],
+        time_step=described["time_step"],
+        pixel_size=size,
+        source=source,
+    )
 
 
 if __name__ == "__main__":

@@ -2,26 +2,48 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from qtpy.compat import isalive
 
 from napari_deblur import registry
 from napari_deblur._napari.asking import Ask, finds_kernels
 from napari_deblur._napari.controls import Controls, rows_of
 from napari_deblur._napari.form import form_of, summary_of, value_of
-from napari_deblur._napari.reading import axes_of, kernel_of, offered, pixel_size_of, stack_of
+from napari_deblur._napari.reading import (
+    axes_of,
+    finest,
+    kernel_read,
+    kernel_stack,
+    offered,
+    pixel_size_of,
+    stack_of,
+    stated_size,
+)
 from napari_deblur._napari.settings import preferences
 
 if TYPE_CHECKING:
     import napari.layers
     import napari.viewer
 
+    from napari_deblur.protocols import Kernel
     from napari_deblur.stack import Stack
+
+    Asking = Generator[str, None, Ask]
 
 __all__ = ["Choices"]
 
 # The proof of the geometry; it deblurs nothing.
 HIDDEN = {"identity"}
 FIRST = "blind-richardson-lucy"
+# A layer of so much fewer voxels than the image is not the next image but its kernel.
+SMALL = 4
 
 
 class Choices(Controls):
@@ -30,20 +52,22 @@ class Choices(Controls):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
+        self.picked = False  # whether the user chose the image, so that it stays
         self._output_of: Any = None
+        self._stated: tuple[float | None, ...] = (None, None, None)
         self._forms: dict[str, Any] = {}
         self._shown: dict[str, Any] = {}
         for name in registry.methods:
             if name not in HIDDEN:
                 self.method.addItem(name)
         self.method.setCurrentText(FIRST)
-        self.layer.currentIndexChanged.connect(self._layer_chosen)
-        self.axes.textEdited.connect(self._say_how_read)
-        for line in self.sizes.values():
-            line.textEdited.connect(self._say_how_read)
+        self.layer.currentIndexChanged.connect(self._layer_picked)
+        self.kernel_layer.currentIndexChanged.connect(self._kernel_picked)
+        for line in (self.axes, *self.sizes.values()):
+            line.textEdited.connect(self._edited)
+        viewer.layers.selection.events.active.connect(self._follow)
         self.method.currentIndexChanged.connect(self._method_chosen)
         self.kernel.currentIndexChanged.connect(self.kernel_ways.setCurrentIndex)
-        self.output.line.textEdited.connect(self._output_chosen)
         self._method_chosen()
         self.reset_choices()
 
@@ -57,10 +81,20 @@ class Choices(Controls):
         kernels = [layer for layer in images if "kernel_pixel_size" in layer.metadata]
         active = self.viewer.layers.selection.active
         fresh = [layer for layer in images if "deblur" not in layer.metadata]
-        first = active if active in fresh else (fresh or images or [None])[-1]
-        _offer(self.layer, [layer for layer in images if layer not in kernels], first)
-        _offer(self.kernel_layer, kernels + [i for i in images if i not in kernels], None)
+        seen = [layer for layer in fresh if layer.visible]
+        first = active if active in seen else (seen or fresh or images or [None])[-1]
+        now = self.layer.currentData()
+        self.picked = self.picked and now in images
+        # A hidden layer was only taken because there was no other.
+        kept = now if self.picked or (now is not None and now.visible) else None
+        _offer(self.layer, [layer for layer in images if layer not in kernels], kept, first)
+        others = [layer for layer in images if layer not in kernels]
+        _offer(self.kernel_layer, kernels + others, self.kernel_layer.currentData(), None)
         self._layer_chosen()
+
+    def letters(self) -> str:
+        """Give the axes as the form has them."""
+        return str(self.axes.text()).lower().strip()
 
     def chosen(self) -> napari.layers.Image:
         """Give the layer to deblur."""
@@ -71,28 +105,79 @@ class Choices(Controls):
 
     def stack(self) -> Stack:
         """Give the chosen layer as a stack, with the axes and voxel size of the form."""
-        return stack_of(self.chosen(), self.axes.text(), self.sizes_given())
+        return stack_of(self.chosen(), self.letters(), self.sizes_given())
 
-    def ask(self) -> Ask:
-        """Give what the form asks for."""
+    def asking(self) -> Asking:
+        """Check the form, and give the steps that lead to what it asks for.
+
+        Only they read the kernel: it may be large, so they are for another thread.
+        """
         cls = registry.methods[self.method.currentText()]
         method = value_of(self._forms[self.method.currentText()], cls)
         wishes = preferences()
-        way, kernel = self.kernel.currentData(), None
+        way, image = self.kernel.currentData(), self.chosen()
+        flat = image.name if "z" not in self.letters() else ""
+        load: Callable[[], Kernel] | None = None
         if way == "layer":
             layer = self.kernel_layer.currentData()
-            if layer is None or layer is self.layer.currentData():
+            if layer is None or layer is image:
                 raise ValueError("Choose the layer that holds the kernel, not the image itself")
-            kernel = kernel_of(layer)
+            stack = kernel_stack(layer)
+            _must_be_flat(stack.shape[2], flat)
+            load = partial(kernel_read, stack)
         elif way == "file":
-            from napari_deblur.kernels import load_kernel
-
             if not self.kernel_file.text():
                 raise ValueError("Choose the file that holds the kernel")
-            kernel = load_kernel(self.kernel_file.text())
+            path = Path(self.kernel_file.text()).expanduser()
+            if not path.exists():
+                raise FileNotFoundError(f"there is no kernel at {path}")
+            load = partial(_loaded, path)
         shape = _triple(self.shape.text()) if way == "find" else None
+        _must_be_flat(shape[0] if shape else 1, flat)
         scope = self.scope.currentData() if finds_kernels(cls) else "channel"
-        return Ask(method, kernel, shape, scope, wishes.device, wishes.memory_fraction)
+        ask = Ask(method, None, shape, scope, wishes.device, wishes.memory_fraction)
+        return _asking(ask, load, flat)
+
+    def _layer_picked(self, _: int = 0) -> None:
+        self.picked = True
+        self._layer_chosen()
+
+    def _kernel_picked(self, _: int = 0) -> None:
+        """Take another image where the one that was taken unasked turns out to be the kernel."""
+        kernel = self.kernel_layer.currentData()
+        if self.picked or kernel is None or kernel is not self.layer.currentData():
+            return
+        others = [self.layer.itemData(i) for i in range(self.layer.count())]
+        others = [layer for layer in others if layer is not kernel and layer.visible]
+        self._take(others[-1] if others else kernel)
+
+    def _follow(self, event: Any = None) -> None:
+        """Take the layer that is active, until the user chose one."""
+        if not isalive(self) or self.picked or self.busy():
+            return
+        active, now = self.viewer.layers.selection.active, self.layer.currentData()
+        if active is None or active is now or not offered(active) or not active.visible:
+            return
+        as_kernel = (
+            self.kernel.currentData() == "layer" and active is self.kernel_layer.currentData()
+        )
+        if "deblur" in active.metadata or "kernel_pixel_size" in active.metadata or as_kernel:
+            return
+        if now is not None and _voxels(active) * SMALL < _voxels(now):
+            return
+        self._take(active)
+
+    def _take(self, layer: Any) -> None:
+        at = [self.layer.itemData(i) for i in range(self.layer.count())]
+        if layer in at:
+            self.layer.blockSignals(True)
+            self.layer.setCurrentIndex(at.index(layer))
+            self.layer.blockSignals(False)
+            self._layer_chosen()
+
+    def _edited(self, _: str = "") -> None:
+        self.picked = True
+        self._say_how_read()
 
     def _layer_chosen(self, _: int = 0) -> None:
         layer = self.layer.currentData()
@@ -103,14 +188,15 @@ class Choices(Controls):
         if layer is not None:
             axes = axes_of(layer)
             self.axes.setText(axes)
-            for line, size in zip(self.sizes.values(), pixel_size_of(layer, axes), strict=True):
+            known = pixel_size_of(layer, axes)
+            # A layer that says nothing of its size may come from a file that does.
+            bare = all(size is None for size in known)
+            self._stated = stated_size(layer) if bare else (None, None, None)
+            sizes = self._stated if bare else known
+            for line, size in zip(self.sizes.values(), sizes, strict=True):
                 line.setText(_shown(size))
-            bare = "".join(c if c.isalnum() or c in "-_." else "-" for c in layer.name)
-            self.output.line.setText(str(preferences().folder / f"{bare}.deblur.zarr"))
+            self.output.put(str(_output_for(layer)))
         self._say_how_read()
-
-    def _output_chosen(self, text: str) -> None:
-        self.output.line.setToolTip(text)
 
     def _say_how_read(self, _: str = "") -> None:
         layer = self.layer.currentData()
@@ -118,7 +204,9 @@ class Choices(Controls):
             row.setEnabled(layer is not None and not self.busy())
         self.sizes["z"].setEnabled("z" in self.axes.text())
         if layer is None:
-            self.reads.setText("Open an image first: File ▸ Open, or File ▸ Open Sample ▸ Deblur.")
+            self.reads.setText(
+                "Open an image first: File ▸ Open, or File ▸ Open Sample ▸ napari-deblur."
+            )
             return
         try:
             stack = self.stack()
@@ -144,18 +232,64 @@ class Choices(Controls):
         self.scope.setEnabled(finds_kernels(cls))
 
     def sizes_given(self) -> tuple[float | None, float | None, float | None]:
-        layer, axes = self.layer.currentData(), self.axes.text()
-        known = pixel_size_of(layer, axes) if layer is not None else (None, None, None)
+        """Give (z, y, x) in µm as the form has them; None where it is empty."""
+        layer, axes = self.layer.currentData(), self.letters()
+        own = pixel_size_of(layer, axes) if layer is not None else (None, None, None)
+        known = self._stated if all(size is None for size in own) else own
         # What was not edited keeps all its digits.
         z, y, x = (
-            None if axis not in axes else own if line.text() == _shown(own) else _number(line, axis)
-            for (axis, line), own in zip(self.sizes.items(), known, strict=True)
+            None
+            if axis not in axes
+            else size
+            if line.text() == _shown(size)
+            else _number(line, axis)
+            for (axis, line), size in zip(self.sizes.items(), known, strict=True)
         )
         return z, y, x
 
 
-def _offer(box: Any, layers: list[Any], first: Any) -> None:
-    kept = box.currentData()
+def _asking(ask: Ask, load: Callable[[], Kernel] | None, flat: str) -> Asking:
+    if load is None:
+        return ask
+    yield "reading the kernel"
+    kernel = load()
+    _must_be_flat(kernel.shape[0], flat)
+    return replace(ask, kernel=kernel)
+
+
+def _must_be_flat(planes: int, flat: str) -> None:
+    """Refuse a solid kernel for the image called `flat`; an empty name is a solid image."""
+    if flat and planes > 1:
+        raise ValueError(
+            f'the kernel has {planes} planes but "{flat}" has no z: give a kernel of one plane, '
+            'or name the z of the image under "axes"'
+        )
+
+
+def _loaded(path: Path) -> Kernel:
+    from napari_deblur.kernels import load_kernel
+
+    try:
+        return load_kernel(path)
+    except ValueError as error:
+        if "allow_pickle" not in str(error):  # numpy's own words
+            raise
+        raise ValueError(
+            f"{path.name} holds Python objects, not an array of numbers: save the kernel with "
+            "numpy.save as float32"
+        ) from error
+
+
+def _output_for(layer: Any) -> Path:
+    """Give the place beside the layer's file if one can write there, else the scratch folder."""
+    bare = "".join(c if c.isalnum() or c in "-_." else "-" for c in layer.name)
+    folder = Path(layer.source.path).parent if layer.source.path else None
+    if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK):
+        folder = preferences().folder
+    return folder.absolute() / f"{bare}.deblur.zarr"
+
+
+def _offer(box: Any, layers: list[Any], kept: Any, first: Any) -> None:
     box.blockSignals(True)
     box.clear()
     for layer in layers:
@@ -164,6 +298,10 @@ def _offer(box: Any, layers: list[Any], first: Any) -> None:
     if wanted in layers:
         box.setCurrentIndex(layers.index(wanted))
     box.blockSignals(False)
+
+
+def _voxels(layer: Any) -> int:
+    return math.prod(int(n) for n in finest(layer).shape)
 
 
 def _shown(size: float | None) -> str:

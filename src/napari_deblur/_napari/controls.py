@@ -7,6 +7,7 @@ from typing import Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
@@ -41,6 +42,7 @@ class PathRow(QWidget):  # type: ignore[misc]
         super().__init__()
         self.caption, self.save = caption, save
         self.line = QLineEdit()
+        self.line.textChanged.connect(self.line.setToolTip)
         button = QPushButton("…")
         button.setFixedWidth(28)
         button.clicked.connect(self._choose)
@@ -53,13 +55,18 @@ class PathRow(QWidget):  # type: ignore[misc]
         """Give what stands in the line."""
         return str(self.line.text()).strip()
 
+    def put(self, path: str) -> None:
+        """Show a path by its end: the folder is long and the name is what one looks for."""
+        self.line.setText(path)
+        self.line.setCursorPosition(len(path))
+
     def _choose(self) -> None:
         choose = QFileDialog.getSaveFileName if self.save else QFileDialog.getOpenFileName
         name, _ = choose(self, self.caption, self.text())
         if name:
             if self.save and not name.endswith(".zarr"):
                 name += ".deblur.zarr"
-            self.line.setText(name)
+            self.put(name)
             self.line.textEdited.emit(name)
 
 
@@ -90,11 +97,21 @@ class Controls(QWidget):  # type: ignore[misc]
         self.preview, self.run, self.cancel = (QPushButton(t) for t in ("Preview", "Run", "Cancel"))
         self.bar = QProgressBar()
         self.status = _sentence()
+        self.plan_shown = QCheckBox("show the plan")
+        self.plan_shown.setToolTip("Kernel, tiles, halo and memory of the last preview or run")
+        self.plan = _sentence()
+        self.plan.setStyleSheet("font-family: monospace")
         self._lay()
 
     def sizeHint(self) -> Any:
         """Wide enough for all rows."""
         return QSize(330, 700)
+
+    def say_plan(self, summary: str) -> None:
+        """Keep a plan at hand: below the form, and as a tooltip of the last line."""
+        self.plan.setText(summary)
+        self.status.setToolTip(summary)
+        self.plan_shown.show()
 
     def _lay(self) -> None:
         inner = QWidget()
@@ -123,6 +140,11 @@ class Controls(QWidget):  # type: ignore[misc]
         _add(rows, "kernels", self.scope)
         rows.addRow(_line())
         _add(rows, "save as", self.output)
+        rows.addRow(self.plan_shown)
+        rows.addRow(self.plan)
+        self.plan_shown.hide()
+        self.plan.hide()
+        self.plan_shown.toggled.connect(self.plan.setVisible)
 
         area = QScrollArea()
         area.setWidgetResizable(True)

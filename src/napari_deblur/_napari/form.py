@@ -99,6 +99,9 @@ def _value(row: Any, hint: Any) -> Any:
     except (ValueError, SyntaxError):
         others = f" or {', '.join(map(str, allowed))}" if allowed else ""
         raise ValueError(f'{row.label} is "{text}": give a number{others}') from None
+    wants_number = any(kind in _members(bare) for kind in (float, int))
+    if wants_number and not isinstance(value, float | int):  # "1,5" is a tuple
+        raise ValueError(f'{row.label} is "{text}": give one number, with a point as in 1.5')
     if float in _members(bare) and isinstance(value, int):
         return float(value)
     return value

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.plans import Layout
 
-__all__ = ["correct", "kernel_kwargs", "own_kwargs", "part_of", "spatial_kwargs"]
+__all__ = ["correct", "kernel_kwargs", "lend", "own_kwargs", "part_of", "spatial_kwargs"]
 
 Sizes = Sequence[float | None]
 Span = tuple[int, int]
@@ -115,9 +115,14 @@ def part_of(image: Mapping[str, Any], starts: Sequence[int]) -> dict[str, Any]:
 
 
 def _moved(image: Mapping[str, Any], shifts: Sequence[float]) -> tuple[float, ...]:
-    """Add a shift along the image's own axes, which may be turned, to its place."""
-    rotate = np.asarray(image.get("rotate", np.eye(len(shifts))), float)
-    turned = rotate @ np.asarray(shifts) if rotate.shape == (len(shifts),) * 2 else shifts
+    """Add a shift along the image's own axes, which may be turned and sheared, to its place."""
+    n = len(shifts)
+    rotate = np.asarray(image.get("rotate", np.eye(n)), float)
+    shear = np.asarray(image.get("shear", np.eye(n)), float)
+    if shear.shape == (n * (n - 1) // 2,):  # the upper triangle, as layers give it
+        triangle, shear = shear, np.eye(n)
+        shear[np.triu_indices(n, 1)] = triangle
+    turned = rotate @ shear @ np.asarray(shifts) if rotate.shape == (n, n) else shifts
     return tuple(float(a + b) for a, b in zip(image["translate"], turned, strict=True))
 
 
@@ -146,3 +151,19 @@ def correct(layer: napari.layers.Image, axes: str, pixel_size: Sizes) -> bool:
         layer.scale = tuple(scale)
         layer.units = new_units
     return changed
+
+
+def lend(kernel: napari.layers.Image, pixel_size: Sizes) -> None:
+    """Give a kernel layer µm as the image has: its own size, or else the image's.
+
+    A size that was only lent is noted, so that it follows when the image's is corrected.
+    """
+    from napari_deblur._napari.reading import axes_of, kernel_stack
+
+    if "kernel_pixel_size" in kernel.metadata:
+        return
+    axes, own = axes_of(kernel), kernel_stack(kernel).pixel_size
+    correct(kernel, axes, own or pixel_size)
+    if own is None:
+        sizes = tuple(float(step) for step in kernel.scale)
+        kernel.metadata = {**kernel.metadata, "lent_scale": sizes}

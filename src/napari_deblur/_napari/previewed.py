@@ -36,7 +36,8 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
         data = image.reshape([_size(axis, preview) for axis in shown])
     placed = part_of(spatial, [first[axis] for axis in shown])
     facts = plan.channels[window.channels[0]].facts
-    low, high = facts.background or 0.0, facts.white
+    low = float(facts.background or 0.0)
+    high = float(facts.white) if facts.white is not None else None
     looks: dict[str, Any] = {"rgb": True} if stack.rgb else {"colormap": layer.colormap}
     if not stack.rgb:
         high = high if high is not None and high > low else float(np.nanmax(image))

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from napari_deblur.protocols import Kernel
     from napari_deblur.stack import Stack
 
-__all__ = ["axes_of", "finest", "kernel_of", "offered", "pixel_size_of", "size_in", "stack_of"]
+__all__ = [
+    "axes_of",
+    "finest",
+    "kernel_of",
+    "kernel_read",
+    "kernel_stack",
+    "offered",
+    "pixel_size_of",
+    "size_in",
+    "stack_of",
+    "stated_size",
+]
 
 Sizes = tuple[float | None, float | None, float | None]
 
@@ -73,6 +84,18 @@ def pixel_size_of(layer: napari.layers.Image, axes: str) -> Sizes:
     return found.get("z"), found.get("y"), found.get("x")
 
 
+def stated_size(layer: napari.layers.Image) -> Sizes:
+    """Give (z, y, x) in µm as the layer's own file says it; readers often leave it out."""
+    path = layer.source.path
+    try:
+        size = stack_of(layer).pixel_size
+        if size is None and path and "://" not in str(path):  # the window waits for no network
+            size = open_stack(str(path)).pixel_size
+    except (ValueError, OSError, TypeError):
+        size = None
+    return size or (None, None, None)
+
+
 def stack_of(
     layer: napari.layers.Image, axes: str | None = None, pixel_size: Sequence[float | None] = ()
 ) -> Stack:
@@ -100,6 +123,11 @@ def stack_of(
             f'axes "{axes}" do not fit: "{layer.name}" has {layer.ndim} axes, so give '
             f"{layer.ndim} of the letters t, c, z, y, x, such as {example}"
         )
+    if not {"y", "x"} <= set(axes):
+        raise ValueError(
+            f'axes "{axes}": every image has y and x, so name two of the axes so, such as '
+            f"{USUAL.get(layer.ndim, 'tczyx')}"
+        )
     if layer.rgb and "c" in axes:
         raise ValueError(
             f'"{layer.name}" is in colour, so it can have no channels besides: use t or z for '
@@ -114,11 +142,21 @@ def stack_of(
     if "t" in axes:
         at = axes.index("t")
         step = size_in(layer.units[at], float(layer.scale[at]), "s")
-    return replace(stack, name=layer.name, time_step=step if step else stack.time_step)
+    known = stack.pixel_size
+    if pixel_size:  # confirmed in the form, so what the file says does not matter
+        known = size if any(v is not None for v in size) else None
+    return replace(
+        stack, name=layer.name, time_step=step if step else stack.time_step, pixel_size=known
+    )
 
 
 def kernel_of(layer: napari.layers.Image) -> Kernel:
-    """Take a layer for a kernel, or for one kernel for each channel and frame.
+    """Take a layer for a kernel, or for one kernel for each channel and frame."""
+    return kernel_read(kernel_stack(layer))
+
+
+def kernel_stack(layer: napari.layers.Image) -> Stack:
+    """Give a layer that may be a kernel as a stack, without reading its pixels.
 
     The voxel size is the one in ``layer.metadata["kernel_pixel_size"]``, which our own kernels
     have, else the layer's.
@@ -126,10 +164,8 @@ def kernel_of(layer: napari.layers.Image) -> Kernel:
     Raises
     ------
     ValueError
-        When it is too large for a kernel, in colour, or not a kernel at all.
+        When it is too large for a kernel, or in colour.
     """
-    from napari_deblur.protocols import Kernel
-
     if layer.rgb:
         raise ValueError(f'"{layer.name}" is in colour: a kernel has one number for each voxel')
     if int(np.prod(finest(layer).shape, dtype=np.int64)) > MOST_KERNEL:
@@ -138,7 +174,21 @@ def kernel_of(layer: napari.layers.Image) -> Kernel:
             "a kernel: choose the layer that shows the blur of a point"
         )
     own = layer.metadata.get("kernel_pixel_size")
-    stack = stack_of(layer, pixel_size=tuple(own) if own else ())
+    if layer.metadata.get("lent_scale") == tuple(float(step) for step in layer.scale):
+        own = (None, None, None)  # the image's, whatever that is by now
+    return stack_of(layer, pixel_size=tuple(own) if own else ())
+
+
+def kernel_read(stack: Stack) -> Kernel:
+    """Read the kernel that a stack is, or one for each channel and frame; for any thread.
+
+    Raises
+    ------
+    ValueError
+        When it is not a kernel at all.
+    """
+    from napari_deblur.protocols import Kernel
+
     size = stack.pixel_size
     full = None
     if size and size[1] and size[2] and (size[0] or stack.shape[2] == 1):

@@ -25,8 +25,8 @@ class Child:
 
     Parameters
     ----------
-    request : mapping
-        For `child.main`, plain data.
+    request : mapping or str
+        For `child.main`, plain data, or the same as JSON.
     on_message : function of a message, or None
         Called in the thread that listens; what it returns is what `messages` gives. For what
         takes longer than the window may wait.
@@ -34,12 +34,12 @@ class Child:
 
     def __init__(
         self,
-        request: Mapping[str, Any],
+        request: Mapping[str, Any] | str,
         on_message: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         handle, name = tempfile.mkstemp(prefix="napari-deblur-", suffix=".json")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(request, file)
+            file.write(request if isinstance(request, str) else json.dumps(request))
         self._files = [Path(name), Path(name).with_suffix(".log")]
         self._heard: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._on_message = on_message

@@ -38,7 +38,7 @@ class Run:
     Parameters
     ----------
     viewer : napari.Viewer
-    request : mapping
+    request : mapping, or the same as JSON
         For the child.
     spatial : mapping
         Where the layers go.
@@ -52,13 +52,14 @@ class Run:
     """
 
     viewer: Any
-    request: Mapping[str, Any]
+    request: Mapping[str, Any] | str
     spatial: Mapping[str, Any]
     name: str
     looks: Mapping[str, Any]
     copy: Path | None
     tell: Callable[[str, int, int], None]
     error: str = ""
+    plan: str = ""
     complete: bool = False
     _layers: dict[str, Any] = field(default_factory=dict)
     _views: dict[str, Seen] = field(default_factory=dict)
@@ -146,6 +147,8 @@ class Run:
     def _take(self, message: dict[str, Any]) -> bool:
         if "say" in message:
             self.tell(_sentence(message["say"]), 0, 0)
+        if "plan" in message:
+            self.plan = message["plan"]
         if "layers" in message:
             self._waiting = list(message["layers"].items())
         if "progress" in message:
@@ -157,7 +160,8 @@ class Run:
             self.error = message["error"]
         if "done" in message:
             self.complete = message["done"]["phase"] == "complete"
-            self._last = message["done"]["note"] or f"Done: {message['done']['output']}"
+            note = message["done"]["note"]
+            self._last = f"{_sentence(note) if note else 'Done'}: {message['done']['output']}"
             self._stale = True
         if "ended" not in message:
             return True

@@ -32,7 +32,7 @@ def embryo() -> list[LayerData]:
         "scale": tuple(size),
         "units": ("um",) * 3,
         "axis_labels": ("z", "y", "x"),
-        "contrast_limits": (0, 255),
+        "contrast_limits": (0.0, 255.0),
         "metadata": {"licence": CREDIT},
     }
     return [(tifffile.imread(sample_path()), kwargs, "image")]
@@ -44,7 +44,7 @@ def spots() -> list[LayerData]:
     placed = {"scale": (PIXEL, PIXEL), "units": ("um", "um"), "axis_labels": ("y", "x")}
     top = float(np.percentile(blurred, 99.9))
     return [
-        (sharp, {"name": "truth", "visible": False, "contrast_limits": (0, 4 * top), **placed},
+        (sharp, {"name": "truth", "visible": False, "contrast_limits": (0.0, 4 * top), **placed},
          "image"),
         (blurred, {"name": "spots", "contrast_limits": (float(blurred.min()), top), **placed},
          "image"),

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +22,7 @@ KEPT = 2**28
 Chunk = tuple[int, ...]
 
 
-class Seen:
+class Seen(NDArrayOperatorsMixin):
     """A zarr array with its axes in another order; decoded chunks are kept for a while.
 
     Not dask: napari keeps what dask computed, and would go on showing the old pixels after the
@@ -56,10 +57,46 @@ class Seen:
     def __len__(self) -> int:
         return int(self.shape[0])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.base, self.order)
+
+    def __deepcopy__(self, memo: Any) -> Seen:
+        """Look at the same store: a duplicate of the layer, not of the file."""
+        return Seen(self.base, self.order)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        plain = [np.asarray(one) if isinstance(one, Seen) else one for one in inputs]
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    # Arithmetic brings __eq__ along.
+    __hash__ = object.__hash__
+
+    def astype(self, dtype: Any, **kwargs: Any) -> NDArray[Any]:
+        """Read everything, as another type."""
+        return np.asarray(self).astype(dtype, **kwargs)
+
+    def min(self, *args: Any, **kwargs: Any) -> Any:
+        """Read everything, as the other statistics do; arguments are numpy's."""
+        return np.asarray(self).min(*args, **kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the largest value."""
+        return np.asarray(self).max(*args, **kwargs)
+
+    def mean(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the mean."""
+        return np.asarray(self).mean(*args, **kwargs)
+
+    def sum(self, *args: Any, **kwargs: Any) -> Any:
+        """Give the sum."""
+        return np.asarray(self).sum(*args, **kwargs)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:  # noqa: FBT001
         return self[...].astype(dtype or self.dtype, copy=False)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
+        if any(np.ndim(k) for k in (key if isinstance(key, tuple) else (key,))):
+            return np.asarray(np.asarray(self)[key])  # a mask or a list of places
         picks = self._picks(key)
         spans = [(min(p, default=0), max(p, default=-1) + 1) for p in map(_range, picks)]
         whole = np.empty([stop - start for start, stop in spans], self.dtype)

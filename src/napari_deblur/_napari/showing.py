@@ -119,6 +119,8 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
         "gamma": KERNEL_GAMMA,
         "blending": "additive",
         "metadata": {"deblur": blank(plan) | {"store": str(result.path)}, "kernel_pixel_size": own},
+        # Kernels of tiles lie over the whole image: it should be seen through them.
+        "opacity": 0.6 if plan.finds_kernels else 1.0,
         **placed,
     }
     return (view, kwargs, "image")
