@@ -34,6 +34,8 @@ MOST_VOXELS = 12_000_000
 # So much less than the seam is aimed at: other places of the stack may be harder than the few
 # that are measured. With 3, the worst voxel of a tenth of the stacks tried lay above the seam.
 SAFETY = 6
+# Below this share of the peak float32 itself differs, cut or not, and no halo helps.
+ROUNDING = 1.6e-5
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def measure(
             break
         curves = [_curve(stack, method, blur, facts, place, shape, axis, peak) for place in places]
         curve = np.max(np.stack(curves), axis=0)
-        reached = np.flatnonzero(curve <= seam / SAFETY)
+        aim = max(seam / SAFETY, min(ROUNDING, seam / 3))
+        reached = np.flatnonzero(curve <= aim)
         width = int(reached[0]) if reached.size else None
         halo = Halo(width, tuple(float(v) for v in curve))
         # A piece that is the whole axis leaves nothing to extrapolate to.
