@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_deblur.ngff import Sizes
-    from napari_deblur.plans import Plan
+    from napari_deblur.plans import Layout, Plan
     from napari_deblur.results import Result
 
 __all__ = ["check_size", "is_ours", "kernels_path", "write_tiff"]
@@ -57,12 +57,23 @@ def write_tiff(result: Result, path: Path) -> None:
         metadata["axes"] = axes.upper().replace("C", "S")
         _write(path, _pictures(result), shape, _dtype(plan), metadata, photometric="rgb")
     else:
-        metadata |= {"axes": layout.axes.upper(), "Channel": {"Name": channels}}
+        metadata |= {"axes": layout.axes.upper(), "Channel": {"Name": channels} | _waves(layout)}
         _write(path, _planes(result), shape, _dtype(plan), metadata)
     kernels = result.kernels
     planes = (plane for t in kernels for c in t for plane in np.asarray(c))
     own = _metadata(result.kernel_pixel_size) | {"axes": AXES.upper()}
     _write(kernels_path(path), planes, kernels.shape, np.dtype("float32"), own)
+
+
+def _waves(layout: Layout) -> dict[str, Any]:
+    """Give the wavelengths as OME-XML has them, if they are known of every channel."""
+    known: dict[str, Any] = {}
+    for name in ("emission", "excitation"):
+        values = [getattr(channel, name) for channel in layout.channels]
+        if all(value is not None for value in values):
+            known[f"{name.title()}Wavelength"] = [round(1000 * v, 6) for v in values]
+            known[f"{name.title()}WavelengthUnit"] = ["nm"] * len(values)
+    return known
 
 
 def _dtype(plan: Plan) -> np.dtype[Any]:

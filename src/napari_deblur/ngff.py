@@ -113,6 +113,15 @@ def _channels(plan: Plan) -> list[dict[str, Any]]:
                 "color": color,
                 "active": True,
                 "window": _window(plan, number),
+                # Not in the standard, but what other programs write and read, in nm.
+                **{
+                    name: round(1000 * value, 6)
+                    for name, value in (
+                        ("emissionWave", channel.emission),
+                        ("excitationWave", channel.excitation),
+                    )
+                    if value is not None
+                },
             }
         )
     return described

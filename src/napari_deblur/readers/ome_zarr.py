@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from napari_deblur.readers._zarr_nodes import (
     open_array,
     open_node,
 )
-from napari_deblur.stack import Channel, Source, Stack
+from napari_deblur.stack import Channel, Optics, Source, Stack
 
 __all__ = ["OmeZarr"]
 
@@ -71,7 +71,7 @@ class OmeZarr:
         found = _found(image, source.level, stated, source.address)
         xml = read_metadata_xml(source, path)
         found = replace(found, channels=_channels(known.get("omero")) or xml.channels)
-        found = replace(found, optics=xml.optics)
+        found = replace(found, optics=_own_optics(group) or xml.optics)
         source = stored_in(source, "ome-zarr", fingerprint(array, image))
         return build_stack(source, array, axes, found, levels=len(datasets))
 
@@ -97,6 +97,17 @@ def _validated(known: dict[str, Any], position: int, address: str) -> dict[str, 
             f"{place}: {said}"
         ) from error
     return dict(checked["multiscales"][position])
+
+
+def _own_optics(group: Any) -> Optics | None:
+    """Give the optics of a result of ours, which OME-Zarr has no words for."""
+    try:
+        known = group.attrs["napari_deblur"]["plan"]["layout"]["optics"]
+    except (KeyError, TypeError):
+        return None
+    names = {field.name for field in fields(Optics)}
+    numbers = {k: v for k, v in dict(known).items() if k in names and isinstance(v, int | float)}
+    return Optics(**numbers)
 
 
 def _letters(axes: list[dict[str, Any]]) -> str:
