@@ -49,7 +49,7 @@ class Gaussian:
 
         Rather too wide than too narrow: a kernel narrower than the blur, with an image that is
         blurred for the rest, explains the data as well as the truth does, and a search stays
-        there. From a wide start σ 1.97 px was found as 1.7–2.1, from σ 1 as 1.0.
+        there. Of σ 1.97 px, wide starts found 1.7 to 2.25 px, a start of 1 px 0.75 to 1.0.
         """
         z, y, x = (n / 6 if n > 1 else 0.0 for n in shape)
         return cls((z, y, x))(shape, (1.0, 1.0, 1.0))
