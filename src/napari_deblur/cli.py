@@ -15,6 +15,7 @@ import typer
 
 from napari_deblur import options as o
 from napari_deblur import printing
+from napari_deblur.bench.commands import app as bench
 from napari_deblur.options import told
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ def estimate(
     level: o.Level = None,
     series: o.Series = None,
     field: o.Field = None,
+    gain: o.Gain = None,
+    offset: o.Offset = None,
+    read_noise: o.ReadNoise = None,
+    background: o.Background = None,
     device: o.Device = None,
     overwrite: o.Overwrite = False,
     debug: o.Debug = False,
@@ -159,6 +164,10 @@ def run(
     series: o.Series = None,
     field: o.Field = None,
     gamma: o.Gamma = None,
+    gain: o.Gain = None,
+    offset: o.Offset = None,
+    read_noise: o.ReadNoise = None,
+    background: o.Background = None,
     tile: o.TileShape = None,
     seam: o.Seam = None,
     accept_seam: o.AcceptSeam = False,
@@ -292,6 +301,8 @@ def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
         printing.say(f"kernels: {export.kernels_path(output)}")
     return last
 
+
+app.add_typer(bench, name="bench")
 
 if __name__ == "__main__":
     main()

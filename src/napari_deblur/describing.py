@@ -11,13 +11,14 @@ import numpy as np
 
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
-    from napari_deblur.protocols import Kernel
+    from napari_deblur.protocols import Facts, Kernel
     from napari_deblur.registry import Registry
     from napari_deblur.results import Result
     from napari_deblur.stack import Stack
 
 __all__ = [
     "lines",
+    "of_camera",
     "of_catalogue",
     "of_kernel",
     "of_plan",
@@ -105,6 +106,10 @@ def of_plan(plan: Plan) -> Rows:
         ),
     )
     yield from of_kernel(plan.kernel)
+    cameras = {c: of_camera(channel.facts) for c, channel in enumerate(plan.channels)}
+    for c, text in cameras.items():
+        if c == 0 or not layout.rgb:  # colours share what was found on their luma
+            yield "camera" + (f", channel {c}" if len(cameras) > 1 and not layout.rgb else ""), text
     counts = " × ".join(map(str, grid.counts))
     yield "tiles", f"{len(plan)} ({counts} along t, c, z, y, x) of {_by(grid.core)} voxels"
     cut = [a for a, n, c in zip("zyx", grid.shape[2:], grid.core, strict=True) if c < n]
@@ -126,6 +131,34 @@ def of_plan(plan: Plan) -> Rows:
         + ("" if plan.keep_background else ", without the background"),
     )
     yield "key", plan.key[:12]
+
+
+def of_camera(facts: Facts) -> str:
+    """Say what noise is assumed, where its numbers come from, and the background."""
+
+    def said(name: str, text: str) -> str:
+        origin = facts.origins.get(name)
+        return text.format(getattr(facts, name)) + (f" ({origin})" if origin else "")
+
+    level = "" if facts.background is None else "; " + said("background", "background {:.4g}")
+    if facts.gain is None:
+        dark = [
+            said(name, f"{label} {{:.4g}}")
+            for name, label in (("offset", "offset"), ("read_noise", "read noise"))
+            if getattr(facts, name) is not None
+        ]
+        noise = "" if facts.noise is None else said("noise", " of {:.3g} counts")
+        return "; ".join(["gain not known", *dark, f"normal noise{noise}"]) + level
+    origins = {facts.origins.get(name) for name in ("gain", "offset", "read_noise")}
+    if origins == {"estimated"} and not facts.read_noise:
+        light = f"{facts.gain:.3g} counts per photon above {facts.offset:.4g} (estimated)"
+    else:
+        light = said("gain", "{:.3g} counts per photon")
+        if facts.offset is not None:
+            light += said("offset", " above {:.4g}")
+        if facts.read_noise is not None:
+            light += said("read_noise", ", read noise {:.3g}")
+    return f"{light}: photon noise{level}"
 
 
 def _number(value: Any) -> str:

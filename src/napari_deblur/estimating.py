@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_deblur import sampling
 from napari_deblur.facts import facts_of
-from napari_deblur.kernel_sets import complete_size
+from napari_deblur.stack import complete_size
 from napari_deblur.protocols import Blur, Facts, Kernel, Sample
 
 if TYPE_CHECKING:

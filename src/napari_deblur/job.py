@@ -21,7 +21,7 @@ from napari_deblur.registry import methods
 if TYPE_CHECKING:
     from napari_deblur.batch import Progress
     from napari_deblur.plans import Plan
-    from napari_deblur.protocols import Kernel
+    from napari_deblur.protocols import Facts, Kernel
     from napari_deblur.stack import Stack
 
 __all__ = ["Job"]
@@ -47,6 +47,9 @@ class Job:
     channels : names or numbers
     tile, shape, pixel_size, kernel_pixel_size : (z, y, x) or (y, x)
     memory : bytes, or ``4GB``
+    gain, offset, read_noise, background : float
+        Of the camera, for all channels, in counts (the gain in counts for a photon); what is not
+        given is estimated for each channel.
 
     The rest is as in `planning` and `open_stack`.
     """
@@ -75,6 +78,10 @@ class Job:
     dtype: str | None = None
     gamma: str = "linear"
     keep_background: bool = True
+    gain: float | None = None
+    offset: float | None = None
+    read_noise: float | None = None
+    background: float | None = None
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -85,6 +92,10 @@ class Job:
                 raise ValueError(f"{name} is {tuple(values)}: give z, y, x or y, x, each above 0")
         if self.memory is not None:
             words.bytes_of(self.memory)
+        if self._camera():
+            from napari_deblur.facts import check_given
+
+            check_given(**self._camera())
 
     # As data ------------------------------------------------------------------------------------
 
@@ -206,6 +217,16 @@ class Job:
             found[(numbered | named)[key]] = load_kernel(file, pixel_size=size)
         return found
 
+    def _camera(self) -> dict[str, float]:
+        names = ("gain", "offset", "read_noise", "background")
+        return {name: v for name in names if (v := getattr(self, name)) is not None}
+
+    def facts(self) -> Facts | None:
+        """Give what is said of the camera; None if nothing is."""
+        from napari_deblur.protocols import Facts
+
+        return Facts().completed("given", **self._camera()) if self._camera() else None
+
     def asked(self, stack: Stack) -> dict[str, Any]:
         """Give the arguments of `planning` for this stack."""
         if self.tile is not None and len(self.tile) == 2 and "z" in stack.axes:
@@ -214,6 +235,7 @@ class Job:
             )
         same = ("scope", "seam", "accept_seam", "device", "dtype", "gamma", "keep_background")
         return {name: getattr(self, name) for name in same} | {
+            "facts": self.facts(),
             "kernel": self.kernels(stack),
             "shape": _triple(self.shape),
             "tile": _triple(self.tile),
@@ -248,7 +270,9 @@ class Job:
 
         method, shape, stack = self.restorer(), _triple(self.shape), self.open()
         first = self.kernels(stack)
-        return planner.estimate_kernel(stack, method, shape, first=first, device=self.device)
+        return planner.estimate_kernel(
+            stack, method, shape, first=first, device=self.device, facts=self.facts()
+        )
 
     def run(
         self,

@@ -10,11 +10,12 @@ import numpy as np
 
 from napari_deblur.kernels import padded, resampled
 from napari_deblur.protocols import Kernel
+from napari_deblur.stack import complete_size
 
 if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
-__all__ = ["complete_size", "fitted", "off_centre", "together"]
+__all__ = ["fitted", "off_centre", "together"]
 
 Kernels = Kernel | Mapping[int, Kernel]
 # A centre of mass farther from the kernel's middle than this is worth a sentence, in pixels.
@@ -76,13 +77,6 @@ def _at_size(stack: Stack, kernel: Kernel, notes: list[str]) -> Kernel:
 def _say(notes: list[str], sentence: str) -> None:
     if sentence not in notes:
         notes.append(sentence)
-
-
-def complete_size(size: tuple[float | None, ...] | None) -> tuple[float, float, float] | None:
-    """Give a voxel size whose y and x are known, z being 1 µm if it is not; else None."""
-    if size is None or size[1] is None or size[2] is None:
-        return None
-    return size[0] or 1.0, size[1], size[2]
 
 
 def together(kernels: Mapping[int, Kernel]) -> Kernel:

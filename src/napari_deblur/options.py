@@ -14,13 +14,15 @@ import typer
 from napari_deblur import words
 
 __all__ = [
-    "AcceptSeam", "Axes", "Channels", "Debug", "Device", "Dtype", "FailFast", "Field", "Gamma",
-    "KernelFile", "KernelPixelSize", "Level", "Memory", "MethodName", "NoBackground", "Overwrite",
-    "Parameters", "PixelSize", "PlanOnly", "Regions", "Replay", "Resume", "Scheduler", "Scope",
-    "Seam", "Series", "Shape", "TileShape", "Times", "Workers", "asked", "told",
+    "AcceptSeam", "Axes", "Background", "Channels", "Debug", "Device", "Dtype", "FailFast", "Field",
+    "Gain", "Gamma", "KernelFile", "KernelPixelSize", "Level", "Memory", "MethodName",
+    "NoBackground", "Offset", "Overwrite", "Parameters", "PixelSize", "PlanOnly", "ReadNoise",
+    "Regions", "Replay", "Resume", "Scheduler", "Scope", "Seam", "Series", "Shape", "TileShape",
+    "Times", "Workers", "asked", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
+CAMERA = "Camera, estimated where it is not given"
 
 
 def _option(
@@ -61,6 +63,18 @@ Level = Annotated[int | None, _option("--level", "Resolution of a pyramid.", IMA
 Series = Annotated[int | None, _option("--series", "Image of a file with several.", IMAGE, "N")]
 Field = Annotated[Text, _option("--field", "Image of a plate, such as A/1/0.", IMAGE, "PATH")]
 Gamma = Annotated[Text, _option("--gamma", "srgb for photographs, or linear.", IMAGE, "WORD")]
+Gain = Annotated[float | None, _option("--gain", "Counts for a photon.", CAMERA, "COUNTS")]
+Offset = Annotated[
+    float | None, _option("--offset", "Counts of a pixel in the dark.", CAMERA, "COUNTS")
+]
+ReadNoise = Annotated[
+    float | None,
+    _option("--read-noise", "Standard deviation of a pixel in the dark.", CAMERA, "COUNTS"),
+]
+Background = Annotated[
+    float | None,
+    _option("--background", "Counts where the image shows nothing.", CAMERA, "COUNTS"),
+]
 TileShape = Annotated[Text, _option("--tile", "What one task restores.", TILES, "Z,Y,X")]
 Seam = Annotated[
     float | None,

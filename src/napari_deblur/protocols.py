@@ -215,6 +215,7 @@ class Sample:
     blur : Blur or None
         None as long as no kernel is known.
     facts : Facts
+    pixel_size : (z, y, x) in µm, or None where it is not known
     """
 
     tile: Tensor
@@ -223,6 +224,7 @@ class Sample:
     channel: int
     blur: Blur | None
     facts: Facts
+    pixel_size: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

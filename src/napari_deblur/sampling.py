@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from napari_deblur.stack import complete_size
 from napari_deblur.protocols import Facts, Sample
 from napari_deblur.restoring import as_counts
 
@@ -71,7 +72,7 @@ def sample(
     depth = min(DEPTH, stack.shape[2]) if solid else 1
     z = enlarged(z, depth, stack.shape[2])
     counts = as_counts(stack.read(t, c, (z, y, x)), facts)
-    return Sample(counts, (z, y, x), t, c, blur, facts)
+    return Sample(counts, (z, y, x), t, c, blur, facts, complete_size(stack.pixel_size))
 
 
 def best(seen: Look, *, times: Sequence[int] | None = None, most: int) -> list[tuple[int, Box]]:

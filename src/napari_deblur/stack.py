@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from numpy.typing import NDArray
 
-__all__ = ["Channel", "Optics", "Pixels", "Reader", "Region", "Source", "Stack"]
+__all__ = ["Channel", "Optics", "Pixels", "Reader", "Region", "Source", "Stack", "complete_size"]
 
 AXES = "tczyx"
 
@@ -258,3 +258,10 @@ class Reader(Protocol):
         `channels` and `region` are not. The stack's source has the fingerprint.
         """
         ...
+
+
+def complete_size(size: tuple[float | None, ...] | None) -> tuple[float, float, float] | None:
+    """Give a voxel size whose y and x are known, z being 1 µm if it is not; else None."""
+    if size is None or size[1] is None or size[2] is None:
+        return None
+    return size[0] or 1.0, size[1], size[2]

@@ -20,6 +20,23 @@ def test_background_is_the_mean_where_there_is_no_light(level):
     assert found == pytest.approx(level, abs=max(0.3, 0.05 * np.sqrt(level) + 0.01 * level))
 
 
+@pytest.mark.parametrize("level", [0.05, 0.15, 0.5])
+def test_a_photon_now_and_then_is_dark_and_no_padding(level):
+    random = np.random.default_rng(3)
+    for seed in range(6):
+        light = cells(0, seed) / 5
+        counts = random.poisson(light + level).astype(np.float32)
+        assert 0 <= estimate_background([counts]) <= level + 0.3
+
+
+def test_coarse_counts_do_not_darken_the_background():
+    random = np.random.default_rng(4)
+    for seed in range(6):
+        photons = cells(2, seed) + random.normal(0, 3, (160, 160))
+        counts = np.round(0.5 * photons + 100).astype(np.float32)
+        assert estimate_background([counts]) == pytest.approx(101, abs=0.5)
+
+
 def test_padding_with_zeros_is_no_background():
     image = cells(100)
     image[:, :60] = 0

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from napari_deblur.methods.richardson_lucy import SEEN, RichardsonLucy
+from napari_deblur.methods._ascent import SEEN
+from napari_deblur.methods.richardson_lucy import RichardsonLucy
 
 if TYPE_CHECKING:
     from torch import Tensor

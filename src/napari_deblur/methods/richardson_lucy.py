@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from napari_deblur.methods._ascent import (
+    Ascent,
+    Scale,
+    checked_iterations,
+    decided,
+    parts_of,
+    scale_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RichardsonLucy"]
 
-# Where less than this share of a voxel's light reaches a pixel with data, nothing is known of it.
-SEEN = 0.01
+# Of plain Richardson-Lucy; who needs more is better served by the accelerated one.
+MOST = 500
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,8 @@ class RichardsonLucy:
 
     Parameters
     ----------
-    iterations : int
-        More sharpen further and amplify noise.
+    iterations : int or "auto"
+        More sharpen further and amplify noise. "auto" stops where held-out light is predicted best.
     background : float or "auto"
         Counts without light, camera offset included.
     start : float or "auto"
@@ -47,64 +56,58 @@ class RichardsonLucy:
     doi:10.1051/0004-6361:20052717.
     """
 
-    iterations: Annotated[int, {"min": 1, "max": 1000}] = 30
+    iterations: int | Literal["auto"] = "auto"
     background: float | Literal["auto"] = "auto"
     start: float | Literal["auto"] = "auto"
     lowest: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 16
+    arrays: ClassVar[float] = 6
 
     def __post_init__(self) -> None:
-        if not isinstance(self.iterations, int) or self.iterations < 1:
-            raise ValueError(
-                f"iterations is {self.iterations!r} and must be a whole number of 1 or more"
-            )
+        checked_iterations(self.iterations)
         if self.start != "auto" and self.start <= 0:
             raise ValueError(f"start is {self.start} counts and must be above 0")
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
-        """Take the background from the facts, the flat start and the darkest count from samples."""
-        from napari_deblur.ops.statistics import background_of, lowest_of, mean_above
+        """Take the background from the facts, the rest from samples.
 
-        background = background_of(samples) if self.background == "auto" else self.background
-        start = mean_above(samples, background) if self.start == "auto" else self.start
-        lowest = lowest_of(samples, background) if self.lowest == "auto" else self.lowest
-        return replace(self, background=background, start=start, lowest=lowest)
+        The number of iterations is the one that predicts held-out light best.
+        """
+        scale = scale_of(samples, self)
+        fixed = replace(self, background=scale.background, start=scale.start, lowest=scale.lowest)
+        if self.iterations != "auto":
+            return fixed
+        from napari_deblur.ops.held_out import best_stop
+
+        parts = parts_of(samples, "richardson-lucy")
+        runs = [_predictions(part.sample, scale) for part in parts]
+        return replace(fixed, iterations=best_stop(parts, runs, most=MOST).iterations)
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""
-        import torch
+        ascent = Ascent(tile, blur, decided(self, "richardson-lucy", "iterations"))
+        thing = ascent.flat()
+        for _ in range(int(self.iterations)):
+            ascent.climb(thing)
+        return ascent.finished(thing)
 
-        from napari_deblur import ops
-        from napari_deblur.protocols import Estimate
-
-        if "auto" in (self.background, self.start, self.lowest):
-            raise ValueError('richardson-lucy has an "auto" left: call resolved(samples) first')
-        background, start, lowest = float(self.background), float(self.start), float(self.lowest)
-        counts, mask = ops.split(tile)
-        counts.sub_(lowest).clamp_(min=0)
-        if mask is not None:
-            counts *= mask
-        dark, floor = background - lowest, 1e-6 * start
-        pixels = float(counts.numel() if mask is None else mask.sum())
-
-        seen = ops.blur_adjoint(torch.ones_like(counts) if mask is None else mask, blur)
-        unseen = seen <= SEEN
-        weight = seen.reciprocal_().masked_fill_(unseen, 0)
-        image = torch.full_like(weight, start)
-        residuals = []
-        for _ in range(self.iterations):
-            ops.checkpoint()
-            blurred = ops.blur(image, blur).add_(dark).clamp_(min=floor)
-            residuals.append(ops.mean_square((blurred - counts).mul_(_one(mask)), pixels))
-            ratio = torch.div(counts, blurred, out=blurred)
-            image *= ops.blur_adjoint(ratio, blur).clamp_(min=0)
-            image *= weight
-        image = ops.crop(image, blur) + background
-        image.masked_fill_(ops.crop(unseen, blur), torch.nan)
-        return Estimate(image, None, torch.stack(residuals))
+    def iterates(self, tile: Tensor, blur: Blur) -> Iterator[Tensor]:
+        """Give the restored tile after 1, 2, … iterations, without end: for those who watch."""
+        ascent = Ascent(tile, blur, decided(self, "richardson-lucy"))
+        thing = ascent.flat()
+        while True:
+            ascent.climb(thing)
+            yield ascent.image(thing)
 
 
-def _one(mask: Tensor | None) -> Tensor | float:
-    return 1.0 if mask is None else mask
+def _predictions(sample: Sample, scale: Scale) -> Iterator[Tensor]:
+    """Give what the object predicts after 1, 2, … iterations."""
+    assert sample.blur is not None
+    ascent = Ascent(sample.tile, sample.blur, scale)
+    thing = ascent.flat()
+    ascent.climb(thing)
+    while True:
+        predicted = ascent.predict(thing)
+        yield predicted
+        ascent.climb(thing, predicted=predicted)

@@ -1,5 +1,6 @@
 """Numerics in torch: tensors in, tensors out; no files, no dask, no windows."""
 
+from napari_deblur.ops.blocks import blocks
 from napari_deblur.ops.cancelling import cancellable, checkpoint
 from napari_deblur.ops.fourier import (
     blur,
@@ -10,19 +11,28 @@ from napari_deblur.ops.fourier import (
     object_shape,
     transfer_function,
     transform_shape,
+    workspace,
 )
 from napari_deblur.ops.kernels import centroid, delta, normalised, shifted
 from napari_deblur.ops.masks import filled, mean_square, split
+from napari_deblur.ops.projectors import wiener_butterworth
+from napari_deblur.ops.transforms import backward, forward
+from napari_deblur.ops.variation import curvature, curvatures
 
 __all__ = [
+    "backward",
+    "blocks",
     "blur",
     "blur_adjoint",
     "cancellable",
     "centroid",
     "checkpoint",
     "crop",
+    "curvature",
+    "curvatures",
     "delta",
     "filled",
+    "forward",
     "good_length",
     "kernel_adjoint",
     "mean_square",
@@ -32,4 +42,6 @@ __all__ = [
     "split",
     "transfer_function",
     "transform_shape",
+    "wiener_butterworth",
+    "workspace",
 ]

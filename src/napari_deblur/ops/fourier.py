@@ -22,6 +22,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from napari_deblur.ops.blocks import blocks
+from napari_deblur.ops.transforms import backward, forward
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -36,6 +39,7 @@ __all__ = [
     "object_shape",
     "transfer_function",
     "transform_shape",
+    "workspace",
 ]
 
 # A run uses one tile shape, and the thin tiles of a split a few more.
@@ -90,8 +94,7 @@ def transfer_function(kernel: Tensor, lengths: tuple[int, ...]) -> Tensor:
     padded = kernel.new_zeros((*kernel.shape[: -len(lengths)], *lengths))
     padded[_first(kernel.shape[-len(lengths) :])] = kernel
     shifts = tuple(1 - n for n in kernel.shape[-len(lengths) :])
-    otf: Tensor = torch.fft.rfftn(torch.roll(padded, shifts, dims), dim=dims)
-    return otf
+    return forward(torch.roll(padded, shifts, dims), lengths)
 
 
 def _transfer(of: Blur, lengths: tuple[int, ...]) -> Tensor:
@@ -110,7 +113,21 @@ def _weighted(of: Blur, rank: int, thing: Tensor) -> Tensor:
     return thing if of.weights is None else thing * of.weights[rank]
 
 
-def blur(thing: Tensor, of: Blur) -> Tensor:
+def workspace(tile: Tensor, of: Blur) -> Tensor:
+    """Make the memory that `blur` and `blur_adjoint` of one tile work in, call after call.
+
+    Returns
+    -------
+    Tensor, complex64
+        As large as the transform of the object. What they return lies in it and is good until
+        the next call.
+    """
+    lengths = transform_shape(object_shape(tuple(tile.shape[-of.ndim :]), of.shape))
+    half = (*tile.shape[: -of.ndim], *lengths[:-1], lengths[-1] // 2 + 1)
+    return torch.empty(half, dtype=torch.complex64, device=tile.device)
+
+
+def blur(thing: Tensor, of: Blur, work: Tensor | None = None) -> Tensor:
     """Blur an object into the tile that a camera would see.
 
     Parameters
@@ -118,40 +135,81 @@ def blur(thing: Tensor, of: Blur) -> Tensor:
     thing : Tensor, shape (..., [z,] y, x), float32
         The object, n − 1 longer than the tile along the blur's axes.
     of : Blur
+    work : Tensor or None
+        From `workspace`: used up instead of fresh memory.
 
     Returns
     -------
     Tensor, shape (..., [z,] y, x), float32
         The tile, in the object's unit.
     """
-    dims = tuple(range(-of.ndim, 0))
     shape = tuple(thing.shape[-of.ndim :])
     lengths = transform_shape(shape)
     otfs = _transfer(of, lengths)
-    spectrum = torch.fft.rfftn(_weighted(of, 0, thing), s=lengths, dim=dims).mul_(otfs[0])
+    if _differentiated(thing, of):
+        spectrum = forward(_weighted(of, 0, thing), lengths) * otfs[0]
+    else:
+        spectrum = forward(_weighted(of, 0, thing), lengths, out=work)
+        _multiply(spectrum, otfs[0])
     for rank in range(1, otfs.shape[0]):
-        spectrum += torch.fft.rfftn(_weighted(of, rank, thing), s=lengths, dim=dims) * otfs[rank]
-    blurred = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
-    tile: Tensor = blurred[_first(m - n + 1 for m, n in zip(shape, of.shape, strict=True))]
+        spectrum = spectrum.add_(forward(_weighted(of, rank, thing), lengths) * otfs[rank])
+    size = tuple(m - n + 1 for m, n in zip(shape, of.shape, strict=True))
+    tile = backward(spectrum, lengths, planes=size[0])[_first(size)]
     # The modes of a varying blur sum to what is non-negative only up to their truncation.
     return tile if of.weights is None else tile.clamp(min=0)
 
 
-def blur_adjoint(tile: Tensor, of: Blur) -> Tensor:
-    """Apply the adjoint of `blur` (before its clamp): from the tile back to the object."""
-    dims = tuple(range(-of.ndim, 0))
+def blur_adjoint(
+    tile: Tensor, of: Blur, work: Tensor | None = None, *, shaped: Tensor | None = None
+) -> Tensor:
+    r"""Apply the adjoint of `blur` (before its clamp): from the tile back to the object.
+
+    Parameters
+    ----------
+    tile : Tensor, shape (..., [z,] y, x), float32
+    of : Blur
+    work : Tensor or None
+        From `workspace`: used up instead of fresh memory. `tile` may be what `blur` returned.
+    shaped : Tensor, shape ([z,] y, x // 2 + 1), or None
+        Real factors on the transform's grid: another back projector than the adjoint.
+
+    Returns
+    -------
+    Tensor, shape (..., \*object), float32
+    """
     shape = object_shape(tuple(tile.shape[-of.ndim :]), of.shape)
     lengths = transform_shape(shape)
-    spectrum = torch.fft.rfftn(tile, s=lengths, dim=dims)
+    spectrum = forward(tile, lengths, out=work)
     where = _first(shape)
     total: Tensor | None = None
     for rank, otf in enumerate(_transfer(of, lengths)):
         last = rank == of.basis.shape[0] - 1
-        product = spectrum.mul_(otf.conj()) if last else spectrum * otf.conj()
-        part = _weighted(of, rank, torch.fft.irfftn(product, s=lengths, dim=dims)[where])
+        if _differentiated(tile, of):
+            product = spectrum * otf.conj()
+        else:
+            product = spectrum if last else spectrum.clone()
+            _multiply(product, otf, conjugate=True)
+        if shaped is not None:
+            product = product.mul_(shaped)
+        part = _weighted(of, rank, backward(product, lengths, planes=shape[0])[where])
         total = part if total is None else total + part
     assert total is not None
     return total
+
+
+def _differentiated(thing: Tensor, of: Blur) -> bool:
+    return torch.is_grad_enabled() and (thing.requires_grad or of.basis.requires_grad)
+
+
+def _multiply(spectrum: Tensor, otf: Tensor, *, conjugate: bool = False) -> None:
+    """Multiply each item of a batch in place, in blocks that stay in the cache."""
+    items = spectrum.reshape(-1, *otf.shape) if spectrum.ndim > otf.ndim else spectrum[None]
+    if items.shape[0] > 1 and otf.ndim < 3:  # many planes: one call for all of them
+        spectrum *= otf.conj() if conjugate else otf
+        return
+    for item in items:
+        for piece, factor in blocks(item, otf):
+            piece *= factor.conj() if conjugate else factor
 
 
 def crop(thing: Tensor, of: Blur) -> Tensor:
@@ -182,11 +240,11 @@ def kernel_adjoint(tile: Tensor, thing: Tensor, shape: tuple[int, ...]) -> Tenso
     ndim = len(shape)
     dims = tuple(range(-ndim, 0))
     lengths = transform_shape(tuple(thing.shape[-ndim:]))
-    spectrum = torch.fft.rfftn(thing, s=lengths, dim=dims)
-    spectrum *= torch.fft.rfftn(tile, s=lengths, dim=dims).conj()
+    spectrum = forward(thing, lengths)
+    spectrum = spectrum * forward(tile, lengths).conj()
     if spectrum.ndim > ndim:
         spectrum = spectrum.reshape(-1, *spectrum.shape[-ndim:]).sum(dim=0)
-    correlation: Tensor = torch.fft.irfftn(spectrum, s=lengths, dim=dims)
+    correlation = backward(spectrum, lengths)
     # blur(x)[i] = sum_j h[j] x[i + n - 1 - j], so h[j] sees the shift n - 1 - j.
     return correlation[_first(shape)].flip(dims)
 

@@ -50,9 +50,12 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
         blocks = blocks[np.isfinite(blocks).all(axis=1)]
         if blocks.size == 0:
             continue
-        # Neighbours differ by the noise alone where nothing is to be seen.
+        # Neighbours differ by the noise alone where nothing is to be seen. Their mean difference:
+        # a median of coarse counts is 0 or 1, and of few photons 0, where they differ at all.
         steps = np.abs(np.diff(blocks, axis=1)) if side > 1 else np.zeros_like(blocks)
-        scatters.append(np.median(steps, axis=1) / (MAD * np.sqrt(2)))
+        coarse = np.median(steps, axis=1) == 0
+        even, rare = steps.mean(axis=1) * np.sqrt(np.pi) / 2, np.sqrt((steps**2).mean(axis=1) / 2)
+        scatters.append(np.where(coarse, rare, even))
         means.append(blocks.mean(axis=1))
         zeros.append((blocks == 0).mean(axis=1))
     mean = np.concatenate(means) if means else np.zeros(0)
@@ -61,11 +64,13 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
         finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays] or [_ZERO])
         return float(finite.min()) if finite.size else 0.0
     finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays])
-    empty = np.concatenate(zeros) > 0.5
-    if empty.any() and not empty.all():
+    share = np.concatenate(zeros) if zeros else np.zeros(0)
+    empty = share > 0.5
+    # Padding is all zeros; where a photon is seen now and then it is dark instead.
+    if empty.any() and not empty.all() and np.median(share[empty]) == 1:
         rest, noise = mean[~empty], float(np.median(scatter[~empty])) / BLOCK
         if np.percentile(rest, 1) > 5 * max(noise, 1e-3 * float(np.median(rest))):
-            clean = np.concatenate(zeros) <= 0.05
+            clean = share <= 0.05
             if clean.any():
                 mean, scatter, finite = mean[clean], scatter[clean], finite[finite != 0]
     level = float(np.percentile(mean, 2))

@@ -1,0 +1,1 @@
+"""What ``napari-deblur bench`` measures: speed, quality and memory, ours and other people's."""

@@ -1,0 +1,240 @@
+"""What the Richardson-Lucy methods share: the likelihood of one tile and the step that climbs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_deblur.ops.held_out import HeldOut
+    from napari_deblur.protocols import Blur, Estimate, Sample
+
+__all__ = [
+    "SEEN",
+    "Ascent",
+    "Scale",
+    "checked_iterations",
+    "decided",
+    "extrapolated",
+    "parts_of",
+    "scale_of",
+    "spacing_of",
+]
+
+# Where less than this share of a voxel's light reaches a pixel with data, nothing is known of it.
+SEEN = 0.01
+# Of samples on which an automatic number is searched: four planes, or two volumes.
+MOST_VOXELS = 1_600_000
+# Extrapolation leaves a voxel at least this share of its light: 0 would never grow again.
+LEAST_LEFT = 0.05
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The numbers of a channel that its tiles share, in counts.
+
+    `background` without light, `start` of the flat object above it, `lowest`: no light at all.
+    """
+
+    background: float
+    start: float
+    lowest: float
+
+
+class Ascent:
+    """One tile's Poisson likelihood, as a function of the object.
+
+    The tile itself, a workspace with the blur's transform, and one weight for each voxel: all else
+    is the object, which the methods hold.
+    """
+
+    def __init__(
+        self, tile: Tensor, blur: Blur, scale: Scale, *, shaped: Tensor | None = None
+    ) -> None:
+        import torch
+
+        from napari_deblur import ops
+
+        self.tile, self.blur, self.scale = tile, blur, scale
+        self.dark, self.floor = scale.background - scale.lowest, 1e-6 * scale.start
+        self.work = ops.workspace(tile, blur)
+        self.residuals: list[Tensor] = []
+        known = torch.isfinite(tile)
+        self.pixels = float(known.sum())
+        self.holes = self.pixels < tile.numel()
+        self._weigh(known, shaped)
+
+    def _weigh(self, known: Tensor, shaped: Tensor | None) -> None:
+        from napari_deblur import ops
+
+        self.shaped = shaped
+        seen = ops.blur_adjoint(known.to(self.tile.dtype), self.blur, self.work, shaped=shaped)
+        unseen = seen <= SEEN
+        if not hasattr(self, "unseen"):
+            self.unseen = ops.crop(unseen, self.blur).clone()
+        self.weight = seen.reciprocal().masked_fill_(unseen, 0)
+
+    def project(self, shaped: Tensor | None) -> None:
+        """Change the back projector for the steps that follow."""
+        import torch
+
+        if shaped is not self.shaped:
+            self._weigh(torch.isfinite(self.tile), shaped)
+
+    def flat(self) -> Tensor:
+        """Make the object that every ascent starts from."""
+        import torch
+
+        return torch.full_like(self.weight, self.scale.start)
+
+    def predict(self, thing: Tensor) -> Tensor:
+        """Blur an object into counts of the input; the result is good until the next call."""
+        from napari_deblur import ops
+
+        return ops.blur(thing, self.blur, self.work).add_(self.scale.background)
+
+    def climb(
+        self,
+        thing: Tensor,
+        *,
+        predicted: Tensor | None = None,
+        resisting: Callable[..., Iterable[tuple[Tensor, ...]]] | None = None,
+    ) -> None:
+        """Make one Richardson-Lucy step, in place.
+
+        Parameters
+        ----------
+        thing : Tensor
+            The object, changed.
+        predicted : Tensor or None
+            What `predict` just gave for the same object; used up.
+        resisting : function of (object, back projection, weight), or None
+            Gives the three in blocks with, as the fourth, what the step is divided by.
+        """
+        import torch
+
+        from napari_deblur import ops
+
+        ops.checkpoint()
+        blurred, dark = predicted, self.dark - self.scale.background
+        if blurred is None:
+            blurred, dark = ops.blur(thing, self.blur, self.work), self.dark
+        squares = 0.0
+        for seen, counts in ops.blocks(blurred, self.tile):
+            seen.add_(dark).clamp_(min=self.floor)
+            light = (counts - self.scale.lowest).clamp_(min=0)
+            misfit = seen - light
+            if self.holes:
+                misfit.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+            squares = squares + ops.mean_square(misfit, self.pixels)
+            torch.div(light, seen, out=seen)
+            if self.holes:
+                seen.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        self.residuals.append(torch.as_tensor(squares))
+        back = ops.blur_adjoint(blurred, self.blur, self.work, shaped=self.shaped)
+        parts = (thing, back, self.weight)
+        for one, factor, weight, *divisor in resisting(*parts) if resisting else ops.blocks(*parts):
+            one.mul_(factor.clamp_(min=0)).mul_(weight)
+            if divisor:
+                one.div_(divisor[0])
+
+    def image(self, thing: Tensor) -> Tensor:
+        """Cut the tile's part out of an object, in counts of the input."""
+        import torch
+
+        from napari_deblur import ops
+
+        cut = ops.crop(thing, self.blur) + self.scale.background
+        return cut.masked_fill_(self.unseen, torch.nan)
+
+    def finished(self, thing: Tensor) -> Estimate:
+        """Give the estimate that an object is."""
+        import torch
+
+        from napari_deblur.protocols import Estimate
+
+        return Estimate(self.image(thing), None, torch.stack(self.residuals))
+
+
+def scale_of(samples: Sequence[Sample], method: Any) -> Scale:
+    """Decide what is "auto" of a method's background, start and lowest."""
+    from napari_deblur.ops.statistics import background_of, lowest_of, mean_above
+
+    background = background_of(samples) if method.background == "auto" else method.background
+    start = mean_above(samples, background) if method.start == "auto" else method.start
+    lowest = lowest_of(samples, background) if method.lowest == "auto" else method.lowest
+    return Scale(float(background), float(start), float(lowest))
+
+
+def decided(method: Any, name: str, *fields: str) -> Scale:
+    """Give the numbers of a resolved method; ValueError if an "auto" is left."""
+    if "auto" in [getattr(method, f) for f in ("background", "start", "lowest", *fields)]:
+        raise ValueError(f'{name} has an "auto" left: call resolved(samples) first')
+    return Scale(float(method.background), float(method.start), float(method.lowest))
+
+
+def parts_of(samples: Sequence[Sample], name: str) -> list[HeldOut]:
+    """Hold out light of as many samples as a search can afford; ValueError without a kernel."""
+    from napari_deblur.ops.held_out import hold_out
+
+    known = [sample for sample in samples if sample.blur is not None]
+    if not known:
+        raise ValueError(f"{name} needs a kernel to decide when to stop: give iterations")
+    taken = [known[0]]
+    for sample in known[1:]:
+        if sum(s.tile.numel() for s in (*taken, sample)) <= MOST_VOXELS:
+            taken.append(sample)
+    return hold_out(taken)
+
+
+def checked_iterations(iterations: object) -> None:
+    """Raise ValueError unless it is "auto" or a whole number of 1 or more."""
+    if iterations != "auto" and (not isinstance(iterations, int) or iterations < 1):
+        raise ValueError(
+            f'iterations is {iterations!r} and must be "auto" or a whole number of 1 or more'
+        )
+
+
+def extrapolated(recent: list[Tensor], factor: float, order: int) -> Tensor:
+    """Go beyond the last of some objects, oldest first, by `factor` of how it moved.
+
+    Of order 2 along the last move, of order 3 along the last two (Taylor's series). The oldest
+    object's memory is used up once there are `order` of them; it leaves the list.
+    """
+    import torch
+
+    from napari_deblur import ops
+
+    last = recent[-1]
+    if len(recent) < order:
+        beyond = last.clone()
+        if len(recent) == 2:
+            beyond.mul_(1 + factor).sub_(recent[0], alpha=factor)
+            torch.maximum(beyond, last * LEAST_LEFT, out=beyond)
+        return beyond
+    del recent[: len(recent) - order]
+    beyond = recent.pop(0)
+    if order == 2:
+        for old, new in ops.blocks(beyond, last):
+            old.mul_(-factor).add_(new, alpha=1 + factor)
+            torch.maximum(old, new * LEAST_LEFT, out=old)
+        return beyond
+    second = factor**2 / 2
+    for old, middle, new in ops.blocks(beyond, recent[0], last):
+        old.mul_(second).sub_(middle, alpha=factor + 2 * second)
+        old.add_(new, alpha=1 + factor + second)
+        torch.maximum(old, new * LEAST_LEFT, out=old)
+    return beyond
+
+
+def spacing_of(samples: Sequence[Sample]) -> tuple[float, ...]:
+    """Give the length of voxels along the kernel's axes, the finest being 1; 1 where not known."""
+    sample = samples[0]
+    ndim = sample.blur.ndim if sample.blur is not None else min(sample.tile.ndim, 3)
+    if sample.pixel_size is None:
+        return (1.0,) * ndim
+    sizes = sample.pixel_size[-ndim:]
+    return tuple(round(size / min(sizes), 4) for size in sizes)

@@ -1,0 +1,266 @@
+"""Held-out light: what decides how many iterations and how much regularisation.
+
+A sample is split at random into two independent images of the same scene. One is restored, and
+what the restored object predicts, blurred again, is compared with the other. Noise that was fitted
+in the one does not help to predict the other, so the prediction is best where restoring ought to
+end.
+
+Photons are split by binomial draws, which is exact (Neufeld, Dharamshi, Gao and Witten, J. Mach.
+Learn. Res. 25 (2024)). Where no camera is known the noise is taken as normal: for normal z of the
+noise's standard deviation, y + τz and y − z/τ are independent.
+
+Two measures. The deviance says how well the blurred scene is explained. But noise that restoring
+amplified is hardly seen once it is blurred again: stopping by the deviance, over 48 scenes, lost up
+to 3.6 dB. So decisions take the error with the blur divided out as far as it can be, which is the
+squared error of the object itself where the blur passed anything, and a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from napari_deblur.ops.fourier import transfer_function
+from napari_deblur.ops.statistics import estimate_noise
+from napari_deblur.ops.transforms import forward
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_deblur.protocols import Facts, Sample
+
+__all__ = ["HeldOut", "Stop", "best_stop", "hold_out", "no_light"]
+
+# Of the photons, kept to restore; and how much the power passed by the blur must be to be divided
+# out. Of .5, .8, .9 and of 1 to .003, over 48 scenes (4 objects, 4 kernels, 3 light levels), these
+# lost least against the best iteration: median 0.02 dB, 0.2 in nine of ten, 0.6 at worst.
+SHARE = 0.75
+PASSED = 0.003
+LEAST = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """A sample of which a part of the light was held out.
+
+    Parameters
+    ----------
+    sample : Sample
+        What was kept, at the brightness of the whole: its tile is in counts of the input and its
+        facts say how much noisier it is.
+    held : Tensor, shape of the tile
+        What was held out: photons, or counts where noise is normal. NaN where there are no data.
+    scale, shift : float
+        Light that falls on `held` for a count of the input: ``(count - shift) * scale``.
+    noise : float or None
+        Standard deviation of `held` where noise is normal; None for photons.
+    """
+
+    sample: Sample
+    held: Tensor
+    scale: float
+    shift: float
+    noise: float | None
+
+    def deviance(self, predicted: Tensor) -> float:
+        """Compare what a restored object predicts with what was held out, per pixel.
+
+        Parameters
+        ----------
+        predicted : Tensor, shape of the tile
+            The restored object blurred again, background included, in counts of the input.
+
+        Returns
+        -------
+        float
+            Around 1 when the scene is explained down to the noise; less is better.
+        """
+        light = (predicted - self.shift) * self.scale
+        if self.noise is not None:
+            parts = ((self.held - light) / self.noise).square_()
+        else:
+            light.clamp_(min=LEAST)
+            parts = torch.xlogy(self.held, self.held / light).sub_(self.held).add_(light).mul_(2)
+        return float(parts.nanmean(dtype=torch.float64))
+
+    def error(self, predicted: Tensor) -> float:
+        """Estimate the mean squared error of the restored object, apart from a constant.
+
+        The difference to what was held out, divided by the blur in Fourier space (Eldar's
+        generalisation of Stein's estimate, IEEE Trans. Signal Process. 57, 471 (2009),
+        doi:10.1109/TSP.2008.2008212, with held-out light in the place of Stein's formula).
+
+        Parameters
+        ----------
+        predicted : Tensor, shape of the tile
+            As for `deviance`.
+
+        Returns
+        -------
+        float
+            In squared counts of the input; less is better.
+        """
+        window, weights = self._spectral
+        difference = (self.held / self.scale + self.shift).sub_(predicted)
+        difference.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0).mul_(window)
+        lengths = tuple(difference.shape[-weights.ndim :])
+        power = torch.view_as_real(forward(difference, lengths)).square_().sum(dim=-1)
+        return float(power.mul_(weights).sum(dtype=torch.float64)) / difference.numel() ** 2
+
+    @cached_property
+    def _spectral(self) -> tuple[Tensor, Tensor]:
+        """Give the window that takes the tile's border away, and a weight for each frequency."""
+        blur = self.sample.blur
+        if blur is None:
+            raise ValueError("light is held out to judge a kernel, and the sample has none")
+        lengths = tuple(self.held.shape[-blur.ndim :])
+        device = self.held.device
+        window = torch.ones((), device=device)
+        for n in lengths:
+            # What lies beyond the border is part of the blur but not of the tile.
+            line = torch.sin(torch.pi * (torch.arange(n, device=device) + 0.5) / n).sqrt_()
+            window = window[..., None] * line
+        wide = tuple(max(n, m) for n, m in zip(lengths, blur.shape, strict=True))
+        gain = transfer_function(blur.basis[0], wide).abs().square_()
+        if wide != lengths:  # a kernel larger than the tile: at the tile's own frequencies
+            gain = _picked(gain, wide, lengths)
+        # Frequencies between the first and the last stand for two.
+        twice = torch.full((lengths[-1] // 2 + 1,), 2.0, device=device)
+        twice[0] = 1
+        if lengths[-1] % 2 == 0:
+            twice[-1] = 1
+        return window, gain.add_(PASSED).reciprocal_().mul_(twice)
+
+
+def _picked(gain: Tensor, wide: tuple[int, ...], lengths: tuple[int, ...]) -> Tensor:
+    """Take the nearest frequencies of a shorter grid out of a longer one's."""
+    for axis, (m, n) in enumerate(zip(wide, lengths, strict=True)):
+        last = axis == len(lengths) - 1
+        make = torch.fft.rfftfreq if last else torch.fft.fftfreq
+        index = (make(n, device=gain.device) * m).round().long()
+        gain = gain.index_select(axis, index % m if not last else index)
+    return gain
+
+
+def hold_out(samples: Sequence[Sample], *, share: float = SHARE, seed: int = 0) -> list[HeldOut]:
+    """Split each sample; the same seed gives the same split.
+
+    Photons where the facts know the camera's gain, else normal noise of the facts' standard
+    deviation, or of an estimated one.
+    """
+    made = []
+    for number, sample in enumerate(samples):
+        random = np.random.default_rng((seed, number))
+        gain = sample.facts.gain
+        made.append(
+            _thinned(sample, gain, share, random)
+            if gain is not None
+            else _noised(sample, share, random)
+        )
+    return made
+
+
+def no_light(facts: Facts) -> float:
+    """Give the count at which the variance of a pixel is 0, as a line through its mean says.
+
+    The camera's offset less its read noise as photons: counts above it, divided by the gain, have
+    the variance of photons (Snyder, Hammoud and White, J. Opt. Soc. Am. A 10, 1014 (1993),
+    doi:10.1364/JOSAA.10.001014).
+    """
+    return (facts.offset or 0.0) - (facts.read_noise or 0.0) ** 2 / (facts.gain or 1.0)
+
+
+def _thinned(sample: Sample, gain: float, share: float, random: np.random.Generator) -> HeldOut:
+    shift = no_light(sample.facts)
+    photons = ((sample.tile.cpu().numpy().astype(np.float64) - shift) / gain).clip(min=0)
+    known = np.isfinite(photons)
+    # Rounding at random keeps the mean of what is no whole number.
+    whole = np.floor(np.where(known, photons, 0) + random.random(photons.shape)).astype(np.int64)
+    kept = random.binomial(whole, share)
+    image, held = kept * (gain / share) + shift, whole - kept
+    facts = replace(sample.facts, gain=gain / share, noise=_more(sample.facts.noise, share))
+    return HeldOut(
+        replace(sample, tile=_like(image, known, sample.tile), facts=facts),
+        _like(held, known, sample.tile),
+        (1 - share) / gain,
+        shift,
+        None,
+    )
+
+
+def _noised(sample: Sample, share: float, random: np.random.Generator) -> HeldOut:
+    sigma = sample.facts.noise
+    if sigma is None:
+        sigma = estimate_noise([sample.tile.cpu().numpy()])
+    counts = sample.tile.cpu().numpy().astype(np.float64)
+    known = np.isfinite(counts)
+    tau = ((1 - share) / share) ** 0.5
+    extra = sigma * random.standard_normal(counts.shape)
+    facts = replace(sample.facts, noise=_more(sigma, share))
+    spread = max(
+        sigma * (1 + 1 / tau**2) ** 0.5, LEAST * float(np.abs(counts[known]).max(initial=1))
+    )
+    return HeldOut(
+        replace(sample, tile=_like(counts + tau * extra, known, sample.tile), facts=facts),
+        _like(counts - extra / tau, known, sample.tile),
+        1.0,
+        0.0,
+        spread,
+    )
+
+
+def _more(noise: float | None, share: float) -> float | None:
+    return None if noise is None else noise / share**0.5
+
+
+def _like(array: np.ndarray, known: np.ndarray, tile: Tensor) -> Tensor:
+    values = np.where(known, array, np.nan).astype(np.float32)
+    return torch.from_numpy(values).to(tile.device)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where to stop: the number of iterations, and the estimated error there."""
+
+    iterations: int
+    error: float
+
+
+def best_stop(
+    parts: Sequence[HeldOut],
+    runs: Sequence[Iterator[Tensor]],
+    *,
+    most: int,
+    least: int = 1,
+    patience: int = 8,
+) -> Stop:
+    """Run until the prediction of what was held out gets worse, all samples in step.
+
+    Parameters
+    ----------
+    parts : of `hold_out`
+    runs : for each part, what it predicts (as for `HeldOut.error`) after 1, 2, … iterations
+    most, least : int
+        Iterations at most, and at least.
+    patience : int
+        Iterations without a better prediction, at least; a quarter of those so far when more.
+    """
+    best = Stop(1, np.inf)
+    sizes = np.array([int(part.held.isfinite().sum()) for part in parts], np.float64)
+    for number in range(1, most + 1):
+        try:
+            predicted = [next(run) for run in runs]
+        except StopIteration:
+            break
+        each = [part.error(one) for part, one in zip(parts, predicted, strict=True)]
+        error = float((sizes * each).sum() / sizes.sum())
+        if number <= least or error < best.error:
+            best = Stop(number, error)
+        elif number - best.iterations >= max(patience, best.iterations // 4):
+            break
+    return best
