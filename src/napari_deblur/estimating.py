@@ -9,8 +9,8 @@ import numpy as np
 
 from napari_deblur import sampling
 from napari_deblur.facts import facts_of
-from napari_deblur.stack import complete_size
 from napari_deblur.protocols import Blur, Facts, Kernel, Sample
+from napari_deblur.stack import complete_size
 
 if TYPE_CHECKING:
     from napari_deblur.stack import Stack

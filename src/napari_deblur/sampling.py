@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_deblur.stack import complete_size
 from napari_deblur.protocols import Facts, Sample
 from napari_deblur.restoring import as_counts
+from napari_deblur.stack import complete_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,6 @@ import numpy as np
 
 __all__ = ["measured", "written"]
 
-MEGABYTE = 10**6
 DEPTH = 64
 BLUR, KERNEL = (0.8, 1.2, 1.2), (5, 9, 9)
 

@@ -85,7 +85,7 @@ def _memory(result: Result) -> Lines:
         yield ""
         large = result["large-stack"]
         cells = [
-            [key, f"{value / 1e6:.0f} MB" if key in MEGABYTES else f"{value}"]
+            [key, f"{value / 1e6:.0f} MB" if key in MEGABYTES else _plain(value)]
             for key, value in large.items()
         ]
         yield from table(["", ""], cells)
@@ -97,6 +97,10 @@ def _sorted(rows: Iterable[Result], *keys: str) -> list[Result]:
     there = [row for row in rows if "missing" not in row]
     key = next((key for key in keys if all(key in row for row in there)), keys[-1])
     return sorted(rows, key=lambda row: row[key]["median"] if key in row else float("inf"))
+
+
+def _plain(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _of(row: Result, key: str) -> str:

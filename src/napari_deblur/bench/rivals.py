@@ -125,7 +125,7 @@ RIVALS = {
     "scipy": Rival("scipy.fft, written plainly", scipy_plain, "scipy", "plain"),
     "deconwolf": Rival("deconwolf, rl", partial(_deconwolf, method="rl")),
     "deconwolf-shb": Rival("deconwolf, shb", partial(_deconwolf, method="shb")),
-    "redlionfish": Rival("RedLionfish (CPU)", _redlionfish, "RedLionfish"),
+    "redlionfish": Rival("RedLionfish (CPU, wraps around)", _redlionfish, "RedLionfish"),
     "sdeconv": Rival("sdeconv", _sdeconv, "sdeconv"),
     "pyclesperanto": Rival("pyclesperanto", _pyclesperanto, "pyclesperanto"),
     "scikit-image": Rival("scikit-image", _skimage, "scikit-image"),

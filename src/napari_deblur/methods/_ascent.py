@@ -1,4 +1,4 @@
-"""What the Richardson-Lucy methods share: the likelihood of one tile and the step that climbs it."""
+"""What the Richardson-Lucy methods share: one tile's likelihood and the step that climbs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ __all__ = [
     "Scale",
     "checked_iterations",
     "decided",
-    "extrapolated",
     "parts_of",
     "scale_of",
     "spacing_of",
@@ -28,8 +27,6 @@ __all__ = [
 SEEN = 0.01
 # Of samples on which an automatic number is searched: four planes, or two volumes.
 MOST_VOXELS = 1_600_000
-# Extrapolation leaves a voxel at least this share of its light: 0 would never grow again.
-LEAST_LEFT = 0.05
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ class Ascent:
         predicted : Tensor or None
             What `predict` just gave for the same object; used up.
         resisting : function of (object, back projection, weight), or None
-            Gives the three in blocks with, as the fourth, what the step is divided by.
+            Gives the three in blocks with, as the fourth, what is added after the step.
         """
         import torch
 
@@ -122,7 +119,7 @@ class Ascent:
         blurred, dark = predicted, self.dark - self.scale.background
         if blurred is None:
             blurred, dark = ops.blur(thing, self.blur, self.work), self.dark
-        squares = 0.0
+        squares = torch.zeros((), device=thing.device)
         for seen, counts in ops.blocks(blurred, self.tile):
             seen.add_(dark).clamp_(min=self.floor)
             light = (counts - self.scale.lowest).clamp_(min=0)
@@ -133,13 +130,13 @@ class Ascent:
             torch.div(light, seen, out=seen)
             if self.holes:
                 seen.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
-        self.residuals.append(torch.as_tensor(squares))
+        self.residuals.append(squares)
         back = ops.blur_adjoint(blurred, self.blur, self.work, shaped=self.shaped)
         parts = (thing, back, self.weight)
-        for one, factor, weight, *divisor in resisting(*parts) if resisting else ops.blocks(*parts):
+        for one, factor, weight, *pull in resisting(*parts) if resisting else ops.blocks(*parts):
             one.mul_(factor.clamp_(min=0)).mul_(weight)
-            if divisor:
-                one.div_(divisor[0])
+            if pull:
+                one.add_(pull[0]).clamp_(min=0)
 
     def image(self, thing: Tensor) -> Tensor:
         """Cut the tile's part out of an object, in counts of the input."""
@@ -196,38 +193,6 @@ def checked_iterations(iterations: object) -> None:
         raise ValueError(
             f'iterations is {iterations!r} and must be "auto" or a whole number of 1 or more'
         )
-
-
-def extrapolated(recent: list[Tensor], factor: float, order: int) -> Tensor:
-    """Go beyond the last of some objects, oldest first, by `factor` of how it moved.
-
-    Of order 2 along the last move, of order 3 along the last two (Taylor's series). The oldest
-    object's memory is used up once there are `order` of them; it leaves the list.
-    """
-    import torch
-
-    from napari_deblur import ops
-
-    last = recent[-1]
-    if len(recent) < order:
-        beyond = last.clone()
-        if len(recent) == 2:
-            beyond.mul_(1 + factor).sub_(recent[0], alpha=factor)
-            torch.maximum(beyond, last * LEAST_LEFT, out=beyond)
-        return beyond
-    del recent[: len(recent) - order]
-    beyond = recent.pop(0)
-    if order == 2:
-        for old, new in ops.blocks(beyond, last):
-            old.mul_(-factor).add_(new, alpha=1 + factor)
-            torch.maximum(old, new * LEAST_LEFT, out=old)
-        return beyond
-    second = factor**2 / 2
-    for old, middle, new in ops.blocks(beyond, recent[0], last):
-        old.mul_(second).sub_(middle, alpha=factor + 2 * second)
-        old.add_(new, alpha=1 + factor + second)
-        torch.maximum(old, new * LEAST_LEFT, out=old)
-    return beyond
 
 
 def spacing_of(samples: Sequence[Sample]) -> tuple[float, ...]:

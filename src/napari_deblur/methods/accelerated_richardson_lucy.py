@@ -10,10 +10,10 @@ from napari_deblur.methods._ascent import (
     Ascent,
     checked_iterations,
     decided,
-    extrapolated,
     parts_of,
     scale_of,
 )
+from napari_deblur.methods._pacing import KEPT, paced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,8 +25,6 @@ __all__ = ["AcceleratedRichardsonLucy"]
 
 # Beyond this an accelerated method has long passed its best.
 MOST = 120
-# Values of momentum that are kept: it has settled by then, and a task may carry less than 1 kB.
-KEPT = 40
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,7 @@ class AcceleratedRichardsonLucy:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""
         name = "accelerated-richardson-lucy"
         ascent = Ascent(tile, blur, decided(self, name, "iterations", "unmatched", "momentum"))
-        steps = self._steps(ascent, list(self.momentum))
+        steps = self._steps(ascent, self._momentum())
         for _ in range(int(self.iterations)):
             thing = next(steps)
         return ascent.finished(thing)
@@ -138,8 +136,11 @@ class AcceleratedRichardsonLucy:
         """Give the restored tile after 1, 2, … iterations, without end: for those who watch."""
         name = "accelerated-richardson-lucy"
         ascent = Ascent(tile, blur, decided(self, name, "unmatched", "momentum"))
-        for thing in self._steps(ascent, list(self.momentum)):
+        for thing in self._steps(ascent, self._momentum()):
             yield ascent.image(thing)
+
+    def _momentum(self) -> list[float]:
+        return [] if self.momentum == "auto" else [float(a) for a in self.momentum]
 
     def _orders_vary(self) -> bool:
         """Tell whether some step takes the momentum of Biggs and Andrews."""
@@ -157,7 +158,7 @@ class AcceleratedRichardsonLucy:
 
         fixed = self.iterations != "auto"
         # What the first sample finds as momentum the others take: one value for all tiles.
-        found: list[float] = [] if self.momentum == "auto" else list(self.momentum)
+        found = self._momentum()
         measured = self.momentum == "auto"
         runs = [
             self._predictions(part.sample, found, measured=measured and i == 0)
@@ -187,41 +188,13 @@ class AcceleratedRichardsonLucy:
         """Give the object after 1, 2, … iterations; `momentum` grows where it is `measured`."""
         from napari_deblur import ops
 
-        unmatched = int(self.unmatched)
+        def heavy(number: int) -> bool:
+            matched_too = self.acceleration == "heavy-ball"
+            return matched_too or (self.acceleration == "auto" and number <= unmatched)
+
+        unmatched, shaped = int(self.unmatched), None
         if unmatched:
-            ascent.project(ops.wiener_butterworth(ascent.blur, ascent.tile.shape, self.damping))
-        recent, number, since = [ascent.flat()], 0, 0
-        moves: list[Tensor] = []
-        while True:
-            if unmatched and number == unmatched:
-                ascent.project(None)
-                recent, moves, since = recent[-1:], [], 0
-            number, since = number + 1, since + 1
-            ball = self.acceleration == "heavy-ball" or (
-                self.acceleration == "auto" and number <= unmatched
-            )
-            if ball:
-                factor = (since - 1) / (since + 2)
-            elif measured:
-                factor = _alignment(moves)
-            else:
-                factor = momentum[min(number, len(momentum)) - 1] if momentum else 0.0
-            if measured:
-                momentum.append(factor)
-            thing = extrapolated(recent, factor, 2 if ball else 3)
-            before = thing.clone() if measured else None
-            ascent.climb(thing)
-            if before is not None:
-                moves = [*moves[-1:], before.neg_().add_(thing)]
-            recent.append(thing)
-            yield thing
-
-
-def _alignment(moves: list[Tensor]) -> float:
-    """Give how much of the last move lies in the direction of the one before, 0 to 1."""
-    if len(moves) < 2:
-        return 0.0
-    before, last = moves
-    along = float((last * before).sum())
-    power = float(before.square().sum())
-    return min(max(along / power, 0.0), 1.0) if power > 0 else 0.0
+            shaped = ops.wiener_butterworth(ascent.blur, ascent.tile.shape, self.damping)
+        return paced(
+            ascent, momentum, measured=measured, heavy=heavy, unmatched=unmatched, shaped=shaped
+        )

@@ -34,8 +34,9 @@ class BlindRichardsonLucy:
 
     Parameters
     ----------
-    iterations : int
-        Of the final restoration, with the kernel found.
+    iterations : int or "auto"
+        Of the final restoration, with the kernel found; "auto" as for ``richardson-lucy``. With a
+        kernel for each tile it is decided with the kernel that they start from.
     rounds : int
         How often kernel and image take turns.
     steps : int
@@ -50,7 +51,7 @@ class BlindRichardsonLucy:
     the centring, and by restoring anew at the end.
     """
 
-    iterations: Annotated[int, {"min": 1, "max": 1000}] = 30
+    iterations: int | Literal["auto"] = "auto"
     rounds: Annotated[int, {"min": 1, "max": 200}] = 10
     steps: Annotated[int, {"min": 1, "max": 50}] = 10
     background: float | Literal["auto"] = "auto"
@@ -69,9 +70,17 @@ class BlindRichardsonLucy:
         self._plain()  # its checks are ours
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
-        """Decide background, start and darkest count as Richardson-Lucy does."""
-        plain = self._plain().resolved(samples)
-        return replace(self, background=plain.background, start=plain.start, lowest=plain.lowest)
+        """Decide what Richardson-Lucy decides; iterations only where a kernel is known already."""
+        plain = self._plain()
+        known = any(sample.blur is not None for sample in samples)
+        plain = (plain if known else replace(plain, iterations=1)).resolved(samples)
+        return replace(
+            self,
+            iterations=plain.iterations if known else self.iterations,
+            background=plain.background,
+            start=plain.start,
+            lowest=plain.lowest,
+        )
 
     def restorer(self) -> RichardsonLucy:
         """Give Richardson-Lucy with the same numbers."""

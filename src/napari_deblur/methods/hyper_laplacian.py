@@ -63,7 +63,7 @@ class HyperLaplacian:
     nonnegative: bool = True
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 14
+    arrays: ClassVar[float] = 17
 
     def __post_init__(self) -> None:
         from napari_deblur.methods._splitting import checked

@@ -77,11 +77,10 @@ class Wiener:
             spectra = spectra_of(
                 known, (1.0,) * known[0].blur.ndim, noise=None if noise == "auto" else float(noise)
             )
-            noise = spectra.noise
+            # The noise may be none at all, and the power must remain above 0.
+            noise = found = max(spectra.noise, 1e-12)
             if power == "auto":
-                # The noise may be none at all, and the power must remain a number.
-                noise = max(noise, 1e-12)
-                power = noise**2 / spectra.best_weight("gradient")
+                power = found**2 / spectra.best_weight("gradient")
         return replace(self, noise=noise, power=power, background=background)
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:

@@ -49,12 +49,14 @@ def forward(thing: Tensor, lengths: tuple[int, ...], *, out: Tensor | None = Non
     """
     ndim = len(lengths)
     if not _planned(thing):
-        return torch.fft.rfftn(thing, s=lengths, dim=tuple(range(-ndim, 0)))
+        plain: Tensor = torch.fft.rfftn(thing, s=lengths, dim=tuple(range(-ndim, 0)))
+        return plain
     half = (*thing.shape[:-ndim], *lengths[:-1], lengths[-1] // 2 + 1)
     spectrum = torch.empty(half, dtype=torch.complex64) if out is None else out
     grid = real_view(spectrum, lengths)
     size = tuple(thing.shape[-ndim:])
-    own = grid[(..., *(slice(n) for n in size))]
+    first: tuple[Any, ...] = (..., *(slice(n) for n in size))
+    own = grid[first]
     if own.data_ptr() != thing.data_ptr() or own.stride() != thing.stride():
         own.copy_(thing)
     for axis, (n, length) in enumerate(zip(size, lengths, strict=True)):
@@ -64,7 +66,8 @@ def forward(thing: Tensor, lengths: tuple[int, ...], *, out: Tensor | None = Non
             rest = (slice(None),) * (ndim - axis - 1)
             # Whole planes of a volume aren't transformed by rows: their last columns count too.
             beyond = spectrum if axis == 0 and ndim == 3 else grid
-            beyond[(..., *before, slice(n, None), *rest)] = 0
+            cut: tuple[Any, ...] = (..., *before, slice(n, None), *rest)
+            beyond[cut] = 0
     _transformed(spectrum, lengths, size[0], back=False)
     return spectrum
 
@@ -85,14 +88,15 @@ def backward(spectrum: Tensor, lengths: tuple[int, ...], *, planes: int | None =
         It may lie in the memory of `spectrum`, with gaps between its rows.
     """
     if not _planned(spectrum) or not spectrum.is_contiguous():
-        return torch.fft.irfftn(spectrum, s=lengths, dim=tuple(range(-len(lengths), 0)))
+        plain: Tensor = torch.fft.irfftn(spectrum, s=lengths, dim=tuple(range(-len(lengths), 0)))
+        return plain
     _transformed(spectrum, lengths, planes or lengths[0], back=True)
     return real_view(spectrum, lengths)
 
 
 def real_view(spectrum: Tensor, lengths: tuple[int, ...]) -> Tensor:
     """Give the grid of real numbers, shape (..., *lengths), in the memory of a spectrum."""
-    rows = torch.view_as_real(spectrum).flatten(-2)
+    rows: Tensor = torch.view_as_real(spectrum).flatten(-2)
     return rows[..., : lengths[-1]]
 
 
@@ -163,6 +167,8 @@ def _plan(
     kind, lengths, many, _ = step
     long = ctypes.c_long
     handle = ctypes.c_void_p()
+    real: tuple[int, ...]
+    complexes: tuple[int, ...]
     half = lengths[-1] // 2 + 1
     if kind == "along":
         domain, sizes, many = _COMPLEX, lengths[:1], prod(lengths[1:-1]) * half
@@ -221,7 +227,7 @@ def _library() -> Any:
     asked = os.environ.get("NAPARI_DEBLUR_FFT", "")
     if asked not in ("", "mkl", "torch"):
         raise ValueError(f'NAPARI_DEBLUR_FFT is "{asked}": set it to mkl or torch, or not at all')
-    if asked == "torch" or not torch.backends.mkl.is_available():
+    if asked == "torch" or not torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         return None
     for path in sorted((Path(torch.__file__).parent / "lib").glob("*torch_cpu.*")):
         try:

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["curvature", "curvatures"]
 
 
-def curvature(thing: Tensor, spacing: tuple[float, ...], smallest: float) -> Tensor:
-    """Give the divergence of the normalised gradient: what total variation pulls with.
+def curvature(
+    thing: Tensor, spacing: tuple[float, ...], smallest: float, share: float = 0.0
+) -> Tensor:
+    """Give the divergence of the normalised gradient times the object: what flattens it.
+
+    Of two neighbours the darker one is the factor, so that none gives more than it has and
+    nothing flows where nothing is seen. Light only moves: the sum is 0. (Total variation's own gradient, without the object as a
+    factor, takes light away wherever there is an edge: 1 % of a bead's.)
 
     Parameters
     ----------
@@ -25,6 +31,8 @@ def curvature(thing: Tensor, spacing: tuple[float, ...], smallest: float) -> Ten
         Of the voxels. Differences are taken over the border as 0.
     smallest : float
         A gradient that counts as flat, in the unit of `thing` per that of `spacing`.
+    share : float
+        The same as a share of `thing`, place by place.
 
     Returns
     -------
@@ -32,7 +40,7 @@ def curvature(thing: Tensor, spacing: tuple[float, ...], smallest: float) -> Ten
     """
     dims = range(-len(spacing), 0)
     steps = [_forward(thing, dim) / size for dim, size in zip(dims, spacing, strict=True)]
-    length = torch.full_like(thing, smallest**2)
+    length = thing.square().mul_(share**2).add_(smallest**2)
     for step in steps:
         length.addcmul_(step, step)
     length.sqrt_()
@@ -40,6 +48,9 @@ def curvature(thing: Tensor, spacing: tuple[float, ...], smallest: float) -> Ten
     for step, dim, size in zip(steps, dims, spacing, strict=True):
         step.div_(length).div_(size)
         n = thing.shape[dim]
+        step.narrow(dim, 0, n - 1).mul_(
+            torch.minimum(thing.narrow(dim, 0, n - 1), thing.narrow(dim, 1, n - 1))
+        )
         total.add_(step)
         total.narrow(dim, 1, n - 1).sub_(step.narrow(dim, 0, n - 1))
     return total
@@ -55,7 +66,7 @@ def _forward(thing: Tensor, dim: int) -> Tensor:
 
 
 def curvatures(
-    thing: Tensor, spacing: tuple[float, ...], smallest: float
+    thing: Tensor, spacing: tuple[float, ...], smallest: float, share: float = 0.0
 ) -> Iterator[tuple[slice, Tensor]]:
     """Give `curvature` in slabs along the first of the axes, with each slab's place.
 
@@ -73,6 +84,6 @@ def curvatures(
         lead = 0
         if before is not None:
             piece, lead = torch.cat([before, piece], dim=axis), 1
-        pulls = curvature(piece, spacing, smallest).narrow(axis, lead, stop - start)
+        pulls = curvature(piece, spacing, smallest, share).narrow(axis, lead, stop - start)
         before = thing.narrow(axis, stop - 1, 1).clone()
         yield slice(start, stop), pulls
