@@ -179,16 +179,17 @@ class Spectra:
         edges = np.linspace(log(self.rough.min()), log(self.rough.max()) + 1e-9, SHELLS + 1)
         shell = np.clip(np.digitize(np.log(self.rough), edges) - 1, 0, SHELLS - 1)
         middle = (edges[1:] + edges[:-1]) / 2
-        many = np.bincount(shell, minlength=SHELLS)
+        many: Any = np.bincount(shell, minlength=SHELLS)
         # A shell of few frequencies is unsure without any noise.
         enough = np.maximum(KNOWN, 2 / np.sqrt(np.maximum(many, 1)))
         gain = np.maximum(self.gain, 1e-12)
-        found: Values = np.bincount(shell, self.seen, SHELLS) / np.maximum(many, 1)
-        total = np.zeros(SHELLS)
+        found: Any = np.bincount(shell, self.seen, SHELLS) / np.maximum(many, 1)
+        total: Any = np.zeros(SHELLS)
         for _ in range(20):
             weight = (gain / (gain * np.maximum(found, 0)[shell] + noise)) ** 2
             total = np.bincount(shell, weight, SHELLS) + 1e-300
-            found = np.bincount(shell, weight * (self.seen - noise) / gain, SHELLS) / total
+            above = np.bincount(shell, weight * (self.seen - noise) / gain, SHELLS)
+            found = np.asarray(above / total, np.float64)
         positive = np.maximum(found, 1e-100)
         unsure = np.where(found > 1e-100, total**-0.5 / positive, np.inf)
         # Behind the first shell that is lost, one in hundreds stands out by chance.

@@ -25,6 +25,7 @@ __all__ = ["Problem", "checked", "decided", "no_field", "noise_of", "scale_of", 
 SLAB = 1 << 16
 # Entries of the table of a prox. Its values are exact to 2e-5 of the argument.
 ENTRIES = 1 << 15
+SLOPE = 0.25
 # Slightly more than a whole step: the dual variables move this much further.
 RELAXED = 1.6
 # Of the penalties, see `Problem.penalties`.
@@ -37,8 +38,8 @@ GAP = 8
 # Least noise, as a share of the signal.
 LEAST_NOISE = 1e-5
 # Weights are looked for at these powers of 10, in these steps, with so many iterations. After
-# fewer than 15 (30 for priors that are not convex) the light of a bead could be 2 % off.
-POWERS, STEP, LEAST, MOST = (-4.5, 1.5), 0.5, (15, 30), 100
+# fewer than 15 (40 for priors that are not convex) the light of a bead could be 2 % off.
+POWERS, STEP, LEAST, MOST = (-4.5, 1.5), 0.5, (15, 40), 100
 # What is searched of a sample, along the axes of 2-D and 3-D blurs, and how many samples.
 PLANE, SOLID = (160, 160), (32, 64, 64)
 PLANES, SOLIDS = 4, 2
@@ -364,7 +365,7 @@ def shrunk(power: float, threshold: float, like: Tensor) -> Callable[[Tensor], T
     def sparse(squared: Tensor) -> Tensor:
         # In terms of least / |v| all arguments from the jump to infinity lie between 1 and 0.
         place = squared.sqrt_().clamp_(min=1e-3 * unit * least).reciprocal_()
-        place.mul_(unit * least * (ENTRIES - 1)).add_(0.5).clamp_(max=ENTRIES)
+        place.mul_(unit * least * (ENTRIES - 1)).add_(0.5).clamp_(max=len(values) - 1)
         return torch.take(table, place.long(), out=place)
 
     return sparse
@@ -374,8 +375,9 @@ def shrunk(power: float, threshold: float, like: Tensor) -> Callable[[Tensor], T
 def _table(power: float) -> tuple[float, tuple[float, ...]]:
     """Tabulate φ(s) / s where φ minimises ``(v - s)² / 2 + vᵖ``.
 
-    The entries stand for least / s = 0 … 1, and one more for what lies below the jump, where the
-    minimum is at 0.
+    The entries stand for least / s = 0 … 1. Beyond, the minimum is at 0; the jump to there is made
+    a slope, as long as a `SLOPE` of least / s, because rounding errors grow at a jump: counts
+    times 1000 gave a result that differed by 0.3 % of the peak.
     """
     import numpy as np
 
@@ -386,7 +388,9 @@ def _table(power: float) -> tuple[float, tuple[float, ...]]:
     for _ in range(60):
         v -= (v - s + power * v ** (power - 1)) / (1 + power * (power - 1) * v ** (power - 2))
         v = np.maximum(v, jump)
-    return least, (1.0, *(v / s).tolist(), 0.0)
+    factors = v / s
+    slope = factors[-1] * np.linspace(1, 0, int(SLOPE * ENTRIES))[1:]
+    return least, (1.0, *factors.tolist(), *slope.tolist())
 
 
 def _splitting(
@@ -414,8 +418,10 @@ def _splitting(
     ndim = blur.ndim
     size = tuple(data.shape[-ndim:])
     shape = ops.object_shape(size, blur.shape)
-    lengths = ops.transform_shape(
-        tuple(n + max(GAP, k // 2) for n, k in zip(shape, blur.shape, strict=True))
+    # All even: a transposed image gets a transposed grid.
+    lengths = tuple(
+        ops.good_length(n + max(GAP, k // 2), even=True)
+        for n, k in zip(shape, blur.shape, strict=True)
     )
     otf = ops.transfer_function(blur.basis[0], lengths)
     inverse = _inverse(otf, lengths, penalties, spacing)
@@ -492,11 +498,10 @@ def _meet_prior(
     step: float,
     spacing: tuple[float, ...],
 ) -> None:
-    """Fill the right side with what gradient and sign ask for, reflected and through the adjoint."""
+    """Fill the right side with what gradient and sign ask for: reflected, then the adjoint."""
     import torch
 
     ndim = len(spacing)
-    n = x.shape[-ndim]
     scales = _scales(spacing)
     slabs = list(_slabs(x, ndim))
     for a, b in slabs:
@@ -516,10 +521,6 @@ def _meet_prior(
             squared = state * state if squared is None else squared.addcmul_(state, state)
         assert squared is not None
         factor = shrink(squared)
-        # Cells that lead around the grid's end are free.
-        for axis in range(-ndim, 0):
-            if axis > -ndim or b == n:
-                factor.select(axis, factor.shape[axis] - 1).fill_(1)
         twice = 2 * factor - 1
         factor.mul_(-step).add_(1)
         reflected = []

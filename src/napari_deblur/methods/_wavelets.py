@@ -78,26 +78,31 @@ def shrunk(image: Tensor, name: str, levels: tuple[int, ...], threshold: float) 
         if pad:
             index = torch.arange(-pad, wide.shape[axis] + pad, device=image.device)
             wide = wide.index_select(axis, index.clamp_(0, wide.shape[axis] - 1))
-    steps = levels_of(levels)
-    wide = _level(wide, name, steps, 0, threshold)
-    for axis, pad in enumerate(pads, 1):
-        wide = wide.narrow(axis, pad, flat.shape[axis])
-    return wide.reshape(*lead, *flat.shape[1:])
+    box = [wide]
+    shape = flat.shape[1:]
+    del wide, flat
+    wide = _level(box, name, levels_of(levels), 0, threshold)
+    for axis, (pad, n) in enumerate(zip(pads, shape, strict=True), 1):
+        wide = wide.narrow(axis, pad, n)
+    return wide.reshape(*lead, *shape)
+
+
+# Images are handed on in a box of one, out of which they are taken: what nobody needs is freed.
 
 
 def _level(
-    image: Tensor, name: str, steps: list[tuple[int, ...]], level: int, threshold: float
+    box: list[Tensor], name: str, steps: list[tuple[int, ...]], level: int, threshold: float
 ) -> Tensor:
     if level == len(steps):
-        return image
+        return box.pop()
     used = sum(step > 0 for step in steps[level])
     # Details of white noise are smaller by √2 for each filter: so is the threshold.
     smaller = threshold / 2 ** (used / 2)
-    return _split(image, name, steps, level, 0, smaller, detail=False)
+    return _split(box, name, steps, level, 0, smaller, detail=False)
 
 
 def _split(
-    image: Tensor,
+    box: list[Tensor],
     name: str,
     steps: list[tuple[int, ...]],
     level: int,
@@ -109,18 +114,21 @@ def _split(
     """Split along one axis after the other, shrink or go on to the next level, and join."""
     if axis == len(steps[level]):
         if not detail:
-            return _level(image, name, steps, level + 1, threshold)
-        return image.sub_(image.clamp(-threshold, threshold))
+            return _level(box, name, steps, level + 1, threshold)
+        details = box.pop()
+        return details.sub_(details.clamp(-threshold, threshold))
     step = steps[level][axis]
     if not step:
-        return _split(image, name, steps, level, axis + 1, threshold, detail=detail)
+        return _split(box, name, steps, level, axis + 1, threshold, detail=detail)
     low, high = _filters(name)
-    details = _filtered(image, high, axis + 1, step)
-    details = _split(details, name, steps, level, axis + 1, threshold, detail=True)
+    image = box.pop()
+    box = [_filtered(image, high, axis + 1, step)]
+    details = _split(box, name, steps, level, axis + 1, threshold, detail=True)
     joined = _filtered(details, high, axis + 1, -step)
     del details
-    rough = _filtered(image, low, axis + 1, step)
-    rough = _split(rough, name, steps, level, axis + 1, threshold, detail=detail)
+    box = [_filtered(image, low, axis + 1, step)]
+    del image
+    rough = _split(box, name, steps, level, axis + 1, threshold, detail=detail)
     return _filtered(rough, low, axis + 1, -step, onto=joined)
 
 

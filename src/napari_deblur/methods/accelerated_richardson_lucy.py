@@ -166,11 +166,12 @@ class AcceleratedRichardsonLucy:
         ]
         most = int(self.iterations) if fixed else MOST
         stop = best_stop(parts, runs, most=most, least=most if fixed else 1)
-        kept = tuple(round(a, 4) for a in found[: min(stop.iterations, KEPT)])
+        iterations = most if fixed else stop.with_all_light(1 / 4)
+        kept = tuple(round(a, 4) for a in found[: min(iterations, KEPT)])
         if self.acceleration == "heavy-ball":
             kept = ()
-        unmatched = min(int(self.unmatched), stop.iterations)
-        return replace(self, iterations=stop.iterations, unmatched=unmatched, momentum=kept), stop
+        unmatched = min(int(self.unmatched), iterations)
+        return replace(self, iterations=iterations, unmatched=unmatched, momentum=kept), stop
 
     def _predictions(
         self, sample: Sample, momentum: list[float], *, measured: bool

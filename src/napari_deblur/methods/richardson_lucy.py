@@ -82,7 +82,8 @@ class RichardsonLucy:
 
         parts = parts_of(samples, "richardson-lucy")
         runs = [_predictions(part.sample, scale) for part in parts]
-        return replace(fixed, iterations=best_stop(parts, runs, most=MOST).iterations)
+        stop = best_stop(parts, runs, most=MOST)
+        return replace(fixed, iterations=stop.with_all_light(1 / 2))
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""

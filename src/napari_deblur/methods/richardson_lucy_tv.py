@@ -123,8 +123,9 @@ class RichardsonLucyTv:
         fixed = self.iterations != "auto"
         most = int(self.iterations) if fixed else MOST
         stop = best_stop(parts, runs, most=most, least=most if fixed else 1)
-        kept = tuple(round(a, 4) for a in momentum[: min(stop.iterations, KEPT)])
-        return replace(self, iterations=stop.iterations, momentum=kept), stop
+        iterations = most if fixed else stop.with_all_light(1 / 4)
+        kept = tuple(round(a, 4) for a in momentum[: min(iterations, KEPT)])
+        return replace(self, iterations=iterations, momentum=kept), stop
 
     def _momentum(self) -> list[float]:
         return [] if self.momentum == "auto" else [float(a) for a in self.momentum]

@@ -36,7 +36,7 @@ class Tikhonov:
         Pixel size along the blurred axes over the finest one's: steps are per length.
     border : int
         How often the image beyond its border is replaced by what the restored object shows
-        there. 0 is three times as fast and leaves stripes along the border at high light.
+        there. 0 is faster and leaves stripes along the border at high light.
 
     References
     ----------
@@ -52,7 +52,7 @@ class Tikhonov:
     border: Annotated[int, {"min": 0, "max": 1000}] = 10
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 30
+    arrays: ClassVar[float] = 38
 
     def __post_init__(self) -> None:
         if self.operator not in get_args(Operator):

@@ -35,7 +35,7 @@ class Wiener:
         Counts without light, to which the image is continued far beyond its border.
     border : int
         How often the image beyond its border is replaced by what the restored object shows
-        there. 0 is three times as fast and leaves stripes along the border at high light.
+        there. 0 is faster and leaves stripes along the border at high light.
 
     References
     ----------
@@ -50,7 +50,7 @@ class Wiener:
     border: Annotated[int, {"min": 0, "max": 1000}] = 10
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 30
+    arrays: ClassVar[float] = 38
 
     def __post_init__(self) -> None:
         if self.noise != "auto" and self.noise < 0:
