@@ -44,7 +44,7 @@ def test_the_prox_is_the_least(power, threshold):
     lengths = torch.tensor(unit) * torch.linspace(0.01, 30, 300)
     if power < 1:  # where the jump was made a slope
         least = unit * splitting._table(power)[0]
-        lengths = lengths[(lengths < 0.79 * least) | (lengths > least)]
+        lengths = lengths[(lengths < 0.49 * least) | (lengths > least)]
     found = splitting.shrunk(power, threshold, lengths)(lengths.square()) * lengths
     for s, v in zip(lengths.double().tolist(), found.double().tolist(), strict=True):
         cost = lambda u, s=s: (u - s) ** 2 / 2 + threshold * abs(u) ** power  # noqa: E731
@@ -181,7 +181,7 @@ def test_a_cut_shows_only_near_it(cut):
     part = fixed(sample.tile[:, :cut].contiguous(), sample.blur).image
     apart = (whole[:, :cut] - part).abs().amax(dim=0) / 200
     assert float(apart[:5].max()) < 2e-3
-    assert float(apart[10:80].max()) < 1e-4
+    assert float(apart[10:80].max()) < 5e-4
 
 
 def test_gradients_know_the_spacing():

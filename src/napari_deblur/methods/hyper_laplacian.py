@@ -49,8 +49,9 @@ class HyperLaplacian:
     Information Processing Systems 22 (2009).
     Unknown border: Almeida and Figueiredo, IEEE Trans. Image Process. 22, 3074 (2013),
     doi:10.1109/TIP.2013.2258354.
-    Departs from the first by taking the length of the gradient, not each derivative, and by
-    multipliers in place of growing penalties: both measured better.
+    Departs from the first by taking the length of the gradient, not each derivative, by
+    multipliers in place of growing penalties, and by a slope where the shrinkage jumps to 0: all
+    three measured as well or better.
     """
 
     weight: float | Literal["auto"] = "auto"
