@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Gaussian"]
 
+# Standard deviations, on both sides of the middle.
+REACH = 4
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -53,6 +56,13 @@ class Gaussian:
         """
         z, y, x = (n / 6 if n > 1 else 0.0 for n in shape)
         return cls((z, y, x))(shape, (1.0, 1.0, 1.0))
+
+    def default_shape(self, pixel_size: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Choose an odd shape (z, y, x) that holds all but 6e-5 of it along each axis: ± 4 σ."""
+        z, y, x = (
+            2 * int(np.ceil(REACH * s / p)) + 1 for s, p in zip(self.sigma, pixel_size, strict=True)
+        )
+        return z, y, x
 
     def __call__(
         self, shape: tuple[int, int, int], pixel_size: tuple[float, float, float]

@@ -1,0 +1,153 @@
+"""Kernels of optical models: completed from what is known of the optics, and sampled."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur import registry
+from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.stack import complete_size
+
+if TYPE_CHECKING:
+    from napari_deblur.stack import Stack
+
+__all__ = ["Psf", "check_optics", "model_of", "optics_of", "sampled"]
+
+Triple = tuple[int, int, int]
+# A name, a name with parameters, a class or an object of the catalogue of PSFs.
+Psf = str | tuple[str, Mapping[str, Any]] | type | Any
+OPTICS = ("na", "wavelength", "n_immersion", "n_sample")
+# Light that microscopes use, in µm: what is far off was given in another unit.
+WAVELENGTHS = (0.1, 20.0)
+
+
+def check_optics(facts: Facts) -> None:
+    """Refuse optics that no microscope has.
+
+    Raises
+    ------
+    ValueError
+        When a value is out of range, or the aperture is larger than the immersion allows.
+    """
+    low, high = WAVELENGTHS
+    if facts.wavelength is not None and not low <= facts.wavelength <= high:
+        raise ValueError(
+            f"wavelength is {facts.wavelength:g} µm: give it in µm, such as 0.52 for 520 nm"
+        )
+    for name in ("n_immersion", "n_sample"):
+        value = getattr(facts, name)
+        if value is not None and not 1 <= value <= 4:
+            raise ValueError(f"{name} is {value:g}: a refractive index lies between 1 and 4")
+    if facts.na is not None and not 0 < facts.na < (facts.n_immersion or 4):
+        of = f" and n_immersion {facts.n_immersion:g}" if facts.n_immersion else ""
+        raise ValueError(
+            f"na is {facts.na:g}{of}: it must be above 0 and below the immersion's refractive "
+            "index, since no light enters beyond that; check the objective"
+        )
+
+
+def optics_of(stack: Stack, c: int, given: Facts) -> Facts:
+    """Give what is known of a channel's optics: given, or read from the metadata."""
+    facts = Facts(origins=given.origins).completed(
+        "given", **{name: getattr(given, name) for name in OPTICS}
+    )
+    read = stack.optics
+    return facts.completed(
+        "read",
+        na=read.na,
+        wavelength=stack.channels[c].emission,
+        n_immersion=read.n_immersion,
+        n_sample=read.n_sample,
+    )
+
+
+def model_of(psf: Psf, optics: Facts) -> Any:
+    """Make the model of a name, a name with parameters, or a class; an object is one already.
+
+    Parameters of the optics that are not given are taken from `optics`. A model that knows no
+    optics but can be matched to them (``from_optics``) is, when no parameter at all is given.
+
+    Raises
+    ------
+    ValueError
+        When something is missing; the text says what to give.
+    """
+    if not isinstance(psf, str | tuple | type):
+        if not callable(psf):
+            raise TypeError(
+                f"{type(psf).__name__} is no psf: pass a name or an object of nd.psfs, "
+                f"which has {', '.join(registry.psfs)}"
+            )
+        return psf
+    name, values = psf if isinstance(psf, tuple) else (psf, {})
+    cls: Any = registry.psfs[name] if isinstance(name, str) else name
+    known = {n: v for n in OPTICS if (v := getattr(optics, n)) is not None}
+    own = {f.name: f for f in fields(cls)}
+    if not values and hasattr(cls, "from_optics") and not own.keys() & set(OPTICS):
+        wanted = inspect.signature(cls.from_optics).parameters
+        missing = [n for n, p in wanted.items() if p.default is p.empty and n not in known]
+        if missing:
+            raise ValueError(
+                f"the psf {_called(cls)} needs {' and '.join(missing)}, or its own parameters "
+                f"({', '.join(own)}): give --{' and --'.join(missing)}, or --psf-set"
+            )
+        return cls.from_optics(**{n: v for n, v in known.items() if n in wanted})
+    values = {n: v for n, v in known.items() if n in own} | dict(values)
+    missing = [
+        n
+        for n, f in own.items()
+        if n not in values and f.default is MISSING and f.default_factory is MISSING
+    ]
+    if missing:
+        raise ValueError(
+            f"the psf {_called(cls)} needs {' and '.join(missing)}: give "
+            + " and ".join(f"--{n}" if n in OPTICS else f"--psf-set {n}=…" for n in missing)
+        )
+    return cls(**values)
+
+
+def sampled(
+    stack: Stack, c: int, psf: Psf, given: Facts, shape: Triple | None, other: Triple
+) -> Kernel:
+    """Sample the model of a channel at the stack's voxel size.
+
+    Parameters
+    ----------
+    given : Facts
+        What the user said of the optics; the rest is read from the stack's metadata.
+    shape : (z, y, x) or None
+        None: the model's own ``default_shape``, if it has one, else `other`; one plane for an image
+        of one plane.
+    """
+    model = model_of(psf, optics_of(stack, c, given))
+    flat, size = stack.shape[2] == 1, stack.pixel_size or (None, None, None)
+    unknown = [a for a, s in zip("zyx", size, strict=True) if s is None and (a != "z" or not flat)]
+    full = complete_size(size)
+    if unknown or full is None:
+        raise ValueError(
+            f"the psf {_called(type(model))} is in µm and the image's voxel size along "
+            f"{', '.join(unknown)} is not known: give --pixel-size z,y,x (pixel_size)"
+        )
+    if shape is None:
+        choose = getattr(model, "default_shape", None)
+        wanted = choose(full) if choose else other
+        # No pixel sees what is farther from it than the image reaches, twice over.
+        z, y, x = (min(n, 2 * there - 1) for n, there in zip(wanted, stack.shape[2:], strict=True))
+        shape = (1 if flat else z, y, x)
+    kernel = model(shape, full)
+    if not np.isfinite(kernel.array).all():
+        raise ValueError(f"the psf {_called(type(model))} made no finite kernel: change it")
+    made: Kernel = kernel
+    return made
+
+
+def _called(cls: type) -> str:
+    try:
+        return registry.psfs.name_of(cls)
+    except KeyError:
+        return cls.__name__

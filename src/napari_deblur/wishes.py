@@ -1,0 +1,118 @@
+"""What is asked of each channel: its method, its kernel or psf, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_deblur.checking import check_asked, finds_kernels, the_method
+from napari_deblur.estimating import default_shape
+from napari_deblur.kernel_sets import fitted
+from napari_deblur.modelled import Psf, check_optics, sampled
+from napari_deblur.protocols import Facts, Kernel
+
+if TYPE_CHECKING:
+    from napari_deblur.kernel_sets import Kernels
+    from napari_deblur.stack import Stack
+
+__all__ = ["FINDS", "RESTORES", "Wish", "each", "wishes_of"]
+
+Triple = tuple[int, int, int]
+# The methods for those who name none: with a kernel, and without.
+RESTORES, FINDS = "accelerated-richardson-lucy", "blind-richardson-lucy"
+
+
+@dataclass(frozen=True, eq=False)
+class Wish:
+    """What is asked of one channel; `kernel` is None where none is given."""
+
+    method: Any
+    kernel: Kernel | None
+    facts: Facts
+
+    @property
+    def finds(self) -> bool:
+        """Whether the method finds a kernel."""
+        return finds_kernels(self.method)
+
+    @property
+    def needs_kernel(self) -> bool:
+        """Whether the method does anything with a kernel."""
+        return bool(getattr(self.method, "needs_kernel", True))
+
+
+def wishes_of(
+    stack: Stack,
+    *,
+    method: Any,
+    kernel: Kernels | None,
+    psf: Psf | Mapping[Any, Psf] | None,
+    facts: Facts | Mapping[Any, Facts] | None,
+    shape: Triple | None,
+    scope: str,
+    centre_kernel: bool,
+    notes: list[str],
+) -> dict[int, Wish]:
+    """Give the wish of each channel; sentences about kernels are added to `notes`.
+
+    Raises
+    ------
+    ValueError
+        When a channel is not there, or lacks what its method needs.
+    """
+    colour = {"method": method, "kernel": kernel, "psf": psf, "facts": facts}
+    for name, value in colour.items():
+        if stack.rgb and isinstance(value, Mapping):
+            raise ValueError(
+                f"a picture in colour has one {name} for all colours: give one {name}, not one "
+                "for each channel"
+            )
+    known = each(stack, facts, "facts")
+    models = each(stack, psf, "psf")
+    kernels = fitted(stack, kernel, notes, centre=centre_kernel)
+    both = sorted(kernels.keys() & models.keys())
+    if both and (isinstance(psf, Mapping) or not isinstance(kernel, Mapping)):
+        raise ValueError(
+            f"channel {both[0]} is given a kernel and a psf, which makes a kernel too: "
+            "leave one of them out"
+        )
+    for given in known.values():
+        check_optics(given)
+    for c, model in models.items():
+        if c not in kernels:
+            given = known.get(c, Facts())
+            other = default_shape(stack, given, c)
+            kernels[c] = sampled(stack, c, model, given, shape, other)
+    methods = each(stack, method, "method")
+    wishes = {}
+    for c in range(stack.shape[1]):
+        chosen = methods.get(c)
+        if chosen is None or (isinstance(chosen, str) and chosen == "auto"):
+            chosen = RESTORES if c in kernels and scope == "channel" else FINDS
+        wish = Wish(the_method(chosen), kernels.get(c), known.get(c, Facts()))
+        check_asked(stack, wish.method, wish.kernel, scope, c)
+        wishes[c] = wish
+    if scope == "channel-time" and not any(wish.finds for wish in wishes.values()):
+        raise ValueError(
+            'no method here finds kernels, so there is none per frame: take scope "channel"'
+        )
+    return wishes
+
+
+def each(stack: Stack, value: Any, what: str) -> dict[int, Any]:
+    """Give a value to each channel: one for all, or those of {channel: value} by index or name."""
+    count = stack.shape[1]
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        return dict.fromkeys(range(count), value)
+    names = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
+    found = {}
+    for key, one in value.items():
+        c = names.get(key) if isinstance(key, str) else key
+        if c is None or not 0 <= c < count:
+            known = ", ".join([*map(str, range(count)), *names])
+            raise ValueError(f"{what} is given for channel {key!r}; there are: {known}")
+        found[c] = one
+    return found
