@@ -238,6 +238,7 @@ def test_a_job_file_runs_and_options_go_before_it(tmp_path, path, kernel):
 
 def test_a_replay_gives_the_same_bits(tmp_path, path):
     tile = ("--tile", "8,24,48", "--accept-seam", "--shape", "5,5", "--set", "rounds=2")
+    tile += ("--set", "iterations=4")
     call("run", path, tmp_path / "a.deblur.zarr", *tile)
     call("run", "--replay", tmp_path / "a.deblur.zarr")
     first = open_result(tmp_path / "a.deblur.zarr")
@@ -301,11 +302,11 @@ def test_what_is_not_ours_is_never_removed(tmp_path, path, kernel):
         (["plain.zarr"], 'no axes are stated: name them, e.g. axes="zyx"'),
         (["cells.tif", "--axes", "zyxc"], "axes"),
         (["cells.tif", "--axes", "zqx"], "axes"),
-        (["cells.tif", "--method", "nope"], 'no method "nope"; there are: blind-richardson-lucy,'),
-        (["cells.tif", "--set", "depth=3"], 'no parameter "depth"; there are: iterations (30)'),
+        (["cells.tif", "--method", "nope"], 'no method "nope"; there are: accelerated-richardson-lucy, blind-'),
+        (["cells.tif", "--set", "depth=3"], 'no parameter "depth"; there are: iterations (auto)'),
         (["cells.tif", "--set", "rounds=x"], 'blind-richardson-lucy is "x" and must be int'),
         (["cells.tif", "--set", "rounds=0"], "rounds is 0 and must be "),
-        (["cells.tif", "--method", "wiener"], "wiener needs a kernel: give one, or take a method"),
+        (["cells.tif", "--method", "wiener"], "wiener needs a kernel: give one or a psf, or take a method"),
         (["cells.tif", "--scope", "all"], 'scope "all" is not one of channel, '),
         (["cells.tif", "--gamma", "2.2"], 'gamma "2.2" is not one of linear, srgb'),
         (["cells.tif", "--dtype", "int8"], 'dtype "int8" is not one of float32'),

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from napari_deblur import per_channel
 from napari_deblur.describing import of_camera
 from napari_deblur.facts import facts_of, saturation_of
 from napari_deblur.job import Job
@@ -132,12 +133,12 @@ def test_a_job_says_what_is_known_of_the_camera(tmp_path):
     job = Job("cells.tif", gain=2.0, offset=0.0, background=3.5)
     job.save(tmp_path / "job.toml")
     loaded = Job.load(tmp_path / "job.toml")
-    known = loaded.facts()
+    known = per_channel.facts_of(loaded)
     assert known is not None
     assert (known.gain, known.offset, known.read_noise, known.background) == (2, 0, None, 3.5)
     assert set(known.origins.values()) == {"given"}
     assert "--gain 2.0 --offset 0.0" in job.command()
-    assert Job("cells.tif").facts() is None
+    assert per_channel.facts_of(Job("cells.tif")) is None
 
 
 def test_a_camera_is_described_in_one_line():

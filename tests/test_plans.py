@@ -9,7 +9,7 @@ from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.stack import Channel, Optics, Pixels, Stack
 
 
-def planned(**changed):
+def planned(iterations=30, **changed):
     array = np.random.default_rng(0).poisson(40, (2, 2, 6, 40, 44)).astype(np.uint16)
     stack = Stack(
         Pixels(array, "tczyx"),
@@ -20,7 +20,7 @@ def planned(**changed):
         time_step=2.0,
     )
     kernel = Gaussian((0.5, 0.15, 0.15))((3, 5, 5), (0.5, 0.1, 0.12))
-    return nd.plan(stack, nd.methods["richardson-lucy"](**changed), kernel=kernel)
+    return nd.plan(stack, nd.methods["richardson-lucy"](iterations, **changed), kernel=kernel)
 
 
 def test_a_plan_survives_json_to_the_last_bit():

@@ -17,10 +17,11 @@ from napari_deblur.registry import methods, psfs, readers
 
 if TYPE_CHECKING:
     from napari_deblur.batch import run
+    from napari_deblur.estimating import estimate_kernel
     from napari_deblur.job import Job
     from napari_deblur.lazy import deconvolve
     from napari_deblur.opening import open_stack
-    from napari_deblur.planning import estimate_kernel, plan
+    from napari_deblur.planning import plan
     from napari_deblur.plans import Plan
     from napari_deblur.protocols import Estimate, Kernel
     from napari_deblur.stack import Stack
@@ -49,7 +50,7 @@ _HOMES = {
     "Plan": "plans",
     "Stack": "stack",
     "deconvolve": "lazy",
-    "estimate_kernel": "planning",
+    "estimate_kernel": "estimating",
     "open_stack": "opening",
     "plan": "planning",
     "run": "batch",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur import registry
@@ -10,10 +10,22 @@ from napari_deblur.plans import SCOPES
 from napari_deblur.protocols import Estimator, Method
 
 if TYPE_CHECKING:
-    from napari_deblur.kernel_sets import Kernels
+    from napari_deblur.protocols import Kernel
     from napari_deblur.stack import Stack
 
-__all__ = ["check_asked", "check_shape", "finds_kernels", "the_method", "three"]
+__all__ = [
+    "FINDS",
+    "RESTORES",
+    "check_asked",
+    "check_shape",
+    "check_wish",
+    "finds_kernels",
+    "the_method",
+    "three",
+]
+
+# The methods for those who name none: with a kernel, and without.
+RESTORES, FINDS = "accelerated-richardson-lucy", "blind-richardson-lucy"
 
 
 def the_method(method: object) -> Any:
@@ -64,27 +76,31 @@ def three(values: Sequence[int] | None, name: str, depth: int) -> tuple[int, int
     return z, y, x
 
 
-def check_asked(
-    stack: Stack, method: object, kernel: Kernels | None, scope: str, seam: float, gamma: str
-) -> None:
+def check_asked(scope: str, seam: float, gamma: str) -> None:
     """Refuse what can't be done before anything is looked at; the text says what to change."""
-    name = registry.methods.name_of(method)
     if scope not in SCOPES:
         raise ValueError(f'scope "{scope}" is not one of {", ".join(SCOPES)}')
-    if kernel is None and not finds_kernels(method) and getattr(method, "needs_kernel", True):
-        raise ValueError(
-            f"{name} needs a kernel: give one, or take a method that finds it, such as "
-            "blind-richardson-lucy"
-        )
-    if scope == "tile" and not (finds_kernels(method) and callable(method)):
-        raise ValueError(f'{name} can\'t find a kernel in each tile: take scope "channel"')
-    if scope == "channel-time" and not finds_kernels(method):
-        raise ValueError(
-            f'{name} finds no kernels, so there is none per frame: take scope "channel"'
-        )
     if not 0 < seam < 1:
         raise ValueError(f"seam is {seam} and must lie between 0 and 1: it is a share of the peak")
     if gamma not in ("linear", "srgb"):
         raise ValueError(f'gamma "{gamma}" is not one of linear, srgb')
-    if stack.rgb and isinstance(kernel, Mapping):
-        raise ValueError("a picture in colour has one kernel for all colours: give one kernel")
+
+
+def check_wish(stack: Stack, method: object, kernel: Kernel | None, scope: str, c: int) -> None:
+    """Refuse what a channel's method can't do with what it is given."""
+    name = registry.methods.name_of(method)
+    finds = finds_kernels(method)
+    if kernel is None and not finds and getattr(method, "needs_kernel", True):
+        of = f", and there is no kernel for channel {c}" if stack.shape[1] > 1 else ""
+        raise ValueError(
+            f"{name} needs a kernel{of}: give one or a psf, or take a method that finds it, such "
+            "as blind-richardson-lucy"
+        )
+    if scope == "tile" and not (finds and callable(method)):
+        raise ValueError(f'{name} can\'t find a kernel in each tile: take scope "channel"')
+    used = finds or getattr(method, "needs_kernel", True)
+    if used and kernel is not None and kernel.shape[0] > 1 and stack.shape[2] == 1:
+        raise ValueError(
+            f"the kernel has {kernel.shape[0]} planes but the image has one: give a kernel of one "
+            "plane, such as the middle one"
+        )

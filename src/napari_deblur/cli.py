@@ -76,7 +76,7 @@ def info(
     from napari_deblur.results import open_result
 
     given = {"axes": axes, "pixel_size": pixel_size, "level": level, "series": series}
-    job = _job({**given, "field": field, "input": input})
+    job = o.job_of({**given, "field": field, "input": input})
     printing.table(describing.of_stack(job.open()))
     try:
         result = open_result(input)
@@ -119,6 +119,10 @@ def estimate(
     offset: o.Offset = None,
     read_noise: o.ReadNoise = None,
     background: o.Background = None,
+    na: o.Na = None,
+    wavelength: o.Wavelength = None,
+    n_immersion: o.NImmersion = None,
+    n_sample: o.NSample = None,
     device: o.Device = None,
     overwrite: o.Overwrite = False,
     debug: o.Debug = False,
@@ -128,9 +132,9 @@ def estimate(
     from napari_deblur.kernels import save_kernel
     from napari_deblur.protocols import Kernel
 
-    job = _job({**context.params, "kernel": None})
+    job = o.job_of({**context.params, "kernel": None})
     targets = outputs.kernel_targets(kernel, job.open(), overwrite=overwrite)
-    printing.note(f"finding the kernel with {job.method} …")
+    printing.note(f"finding the kernel with {job.method_name} …")
     found = job.estimate()
     for c, target in enumerate(targets):
         report = found.report.get("channels", [found.report] * len(targets))[c]
@@ -154,6 +158,9 @@ def run(
     scope: o.Scope = None,
     kernel: o.KernelFile = None,
     kernel_pixel_size: o.KernelPixelSize = None,
+    psf: o.Psf = None,
+    psf_set: o.PsfParameters = None,
+    centre_kernel: o.CentreKernel = False,
     shape: o.Shape = None,
     axes: o.Axes = None,
     pixel_size: o.PixelSize = None,
@@ -168,6 +175,10 @@ def run(
     offset: o.Offset = None,
     read_noise: o.ReadNoise = None,
     background: o.Background = None,
+    na: o.Na = None,
+    wavelength: o.Wavelength = None,
+    n_immersion: o.NImmersion = None,
+    n_sample: o.NSample = None,
     tile: o.TileShape = None,
     seam: o.Seam = None,
     accept_seam: o.AcceptSeam = False,
@@ -197,7 +208,7 @@ def run(
             "say what to deblur: a stack, a job.toml, or --replay STORE", param_hint="INPUT"
         )
     else:
-        last = _run(_job(context.params), how, plan_only=plan)
+        last = _run(o.job_of(context.params), how, plan_only=plan)
     if last is not None and last.failed:
         raise typer.Exit(3)
 
@@ -226,24 +237,6 @@ def verify(
     printing.say(f"{store} is sound" + (", but not complete" if findings else " and complete"))
     if findings:
         raise typer.Exit(3)
-
-
-def _job(params: Mapping[str, Any]) -> Job:
-    """Make a job of the options, or of a job file and the options that go before it."""
-    import dataclasses
-
-    from napari_deblur import words
-    from napari_deblur.job import Job
-    from napari_deblur.registry import methods
-
-    given = o.asked(params)
-    asked = given.pop("parameters", {})
-    address = given.pop("input")
-    job = Job.load(address) if address.endswith(".toml") else Job(address)
-    job = dataclasses.replace(job, **given)
-    kept = {} if "method" in given else job.parameters  # those of another method don't fit
-    typed = words.typed(methods[job.method], asked) if asked else {}
-    return dataclasses.replace(job, parameters={**kept, **typed})
 
 
 def _run(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progress | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from itertools import starmap
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -10,27 +11,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from napari_deblur.plans import Plan
+    from napari_deblur.plans import ChannelPlan, Plan
     from napari_deblur.protocols import Facts, Kernel
     from napari_deblur.registry import Registry
     from napari_deblur.results import Result
     from napari_deblur.stack import Stack
 
 __all__ = [
+    "decided_fields",
     "lines",
     "of_camera",
     "of_catalogue",
     "of_kernel",
+    "of_method",
     "of_plan",
     "of_result",
     "of_search",
     "of_stack",
+    "said_of",
     "size",
 ]
 
 Rows = Iterator[tuple[str, str]]
 # A Gaussian's full width at half maximum, in standard deviations.
 FULL_WIDTH = 2.3548
+# Numbers of methods that are always found the same way, from the channel's facts: no news.
+PLAIN = {"background", "start", "lowest", "spacing", "momentum"}
+# Of a long tuple as many are shown.
+FEW = 3
 
 
 def lines(rows: Iterable[tuple[str, Any]]) -> str:
@@ -86,15 +94,11 @@ def of_stack(stack: Stack) -> Rows:
 
 def of_plan(plan: Plan) -> Rows:
     """Say what a plan is going to do, and what it costs."""
-    from napari_deblur.registry import parameters_of
-
     grid, layout = plan.grid, plan.layout
     yield "input", plan.source.address if plan.source else layout.name
-    parameters = parameters_of(plan.channels[0].method)
-    name = parameters.pop("name")
-    yield "method", name + "".join(f", {k} {_number(v)}" for k, v in parameters.items())
-    if len({repr(channel.method) for channel in plan.channels}) > 1:
-        yield "", "(these are the numbers of channel 0; the other channels have their own)"
+    several = len({repr(channel.method) for channel in plan.channels}) > 1
+    for c, channel in enumerate(plan.channels if several else plan.channels[:1]):
+        yield f"method, channel {c}" if several else "method", of_method(channel)
     frames, channels = plan.kernel.array.shape[:2]
     yield (
         "scope",
@@ -121,8 +125,9 @@ def of_plan(plan: Plan) -> Rows:
         yield "seam", f"{plan.expected_seam:.1g} of the peak expected, {plan.seam:g} allowed"
     yield "device", f"{plan.device}, {size(plan.memory)} for each task"
     tile, stack = prod(grid.tile_shape) * len(plan), prod(grid.shape)
-    iterations = getattr(plan.channels[0].method, "iterations", 0)
-    times = f" × {iterations} iterations" if iterations else ""
+    counts_of = sorted({getattr(channel.method, "iterations", 0) for channel in plan.channels})
+    few, many = counts_of[0], counts_of[-1]
+    times = f" × {few if few == many else f'{few}–{many}'} iterations" if many else ""
     share = f" ({tile / stack:.2g} × the stack)" if cut else ""
     yield "work", f"{tile:.3g} voxels with halos{share}{times}"
     yield (
@@ -131,6 +136,47 @@ def of_plan(plan: Plan) -> Rows:
         + ("" if plan.keep_background else ", without the background"),
     )
     yield "key", plan.key[:12]
+
+
+def of_method(channel: ChannelPlan) -> str:
+    """Say which method with which numbers; "(auto)" marks those that the program decided."""
+    from napari_deblur.registry import parameters_of
+
+    parameters = parameters_of(channel.method)
+    said = [parameters.pop("name")]
+    for name, value in parameters.items():
+        if value == ():
+            continue
+        auto = " (auto)" if name in channel.decided and name not in PLAIN else ""
+        said.append(f"{name.replace('_', ' ')} {_number(value)}{auto}")
+    return ", ".join(said)
+
+
+def decided_fields(asked: Any, resolved: Any) -> tuple[str, ...]:
+    """Name the parameters of a method that were "auto" and are numbers now."""
+    return tuple(
+        f.name
+        for f in fields(asked)
+        if isinstance(getattr(asked, f.name), str)
+        and getattr(asked, f.name) == "auto"
+        and getattr(resolved, f.name) != "auto"
+    )
+
+
+def said_of(method: Any, decided: Iterable[str], facts: Facts, c: int | None) -> list[str]:
+    """Say what was decided for a channel, and on what; nothing where all was given."""
+    told = [name for name in decided if name not in PLAIN]
+    told = [name for name in told if getattr(method, name) != ()]
+    if not told:
+        return []
+    numbers = ", ".join(f"{n.replace('_', ' ')} {_number(getattr(method, n))}" for n in told)
+    noise = (
+        "normal noise" + ("" if facts.noise is None else f" of {facts.noise:.3g} counts")
+        if facts.gain is None
+        else f"photon noise, {facts.gain:.3g} counts per photon ({facts.origins.get('gain')})"
+    )
+    channel = "" if c is None else f"channel {c}: "
+    return [f"{channel}{numbers}: decided on samples, for {noise}"]
 
 
 def of_camera(facts: Facts) -> str:
@@ -162,6 +208,9 @@ def of_camera(facts: Facts) -> str:
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        shown = ", ".join(map(_number, value[:FEW]))
+        return f"({shown}{f', … {len(value)} in all' if len(value) > FEW else ''})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

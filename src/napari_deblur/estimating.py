@@ -1,21 +1,34 @@
-"""One channel's kernel, found on a few samples; and where the search starts."""
+"""Kernels found on a few samples of each channel; and where the search starts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur import sampling
+from napari_deblur import gridding, registry, sampling
+from napari_deblur.checking import check_asked, check_shape, finds_kernels, the_method, three
 from napari_deblur.facts import facts_of
+from napari_deblur.kernel_sets import Kernels, fitted, together
+from napari_deblur.opening import open_stack
 from napari_deblur.protocols import Blur, Facts, Kernel, Sample
 from napari_deblur.stack import complete_size
 
 if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
-__all__ = ["Views", "blur_of", "default_shape", "estimated", "start_of", "views_of"]
+__all__ = [
+    "Views",
+    "blur_of",
+    "default_shape",
+    "estimate_kernel",
+    "estimated",
+    "shape_of",
+    "start_of",
+    "views_of",
+]
 
 Triple = tuple[int, int, int]
 
@@ -55,28 +68,30 @@ class Views:
         return sampling.brightness(self.stack, self.channel, self.seen, self.facts)
 
 
-def views_of(stack: Stack, *, solid: bool, given: Facts, gamma: str) -> dict[int, Views]:
+def views_of(
+    stack: Stack, *, solid: bool, given: Mapping[int, Facts], gamma: str
+) -> dict[int, Views]:
     """Look at each channel; of a picture in colour, at its luma alone."""
     if stack.rgb:
         luma = sampling.luma_of(stack, gamma)
         seen = sampling.look(luma, 0, solid=solid)
-        return {0: Views(luma, 0, seen, facts_of(stack, 0, seen.planes, given))}
+        return {0: Views(luma, 0, seen, facts_of(stack, 0, seen.planes, given.get(0, Facts())))}
     views = {}
     stack = sampling.in_linear_light(stack, gamma)
     for c in range(stack.shape[1]):
         seen = sampling.look(stack, c, solid=solid)
-        views[c] = Views(stack, c, seen, facts_of(stack, c, seen.planes, given))
+        views[c] = Views(stack, c, seen, facts_of(stack, c, seen.planes, given.get(c, Facts())))
     return views
 
 
-def default_shape(stack: Stack, facts: Facts) -> Triple:
+def default_shape(stack: Stack, facts: Facts, c: int = 0) -> Triple:
     """Choose the shape of a kernel to be found: three Airy radii from the optics, or 15 px.
 
     Odd along each axis, and no larger than the image.
     """
     nz, ny, nx = stack.shape[2:]
     na = facts.na or stack.optics.na
-    wavelength = facts.wavelength or stack.channels[0].emission
+    wavelength = facts.wavelength or stack.channels[c].emission
     index = facts.n_immersion or stack.optics.n_immersion or 1.515
     size = complete_size(stack.pixel_size)
     if na and wavelength and size is not None:
@@ -92,6 +107,76 @@ def default_shape(stack: Stack, facts: Facts) -> Triple:
 def _odd(radius: float, size: int) -> int:
     wanted = 2 * min(max(int(np.ceil(radius)), 3), 30) + 1
     return int(min(wanted, size - 1 + size % 2))
+
+
+def estimate_kernel(
+    stack: object,
+    estimator: object = "blind-richardson-lucy",
+    shape: Triple | None = None,
+    *,
+    first: Kernels | None = None,
+    scope: str = "channel",
+    device: str = "auto",
+    facts: Facts | Mapping[int, Facts] | None = None,
+) -> Kernel:
+    """Find the kernel of each channel: the kernel part of `plan` alone.
+
+    Parameters
+    ----------
+    stack : Stack, or anything that `open_stack` takes
+    estimator : str or object of the catalogue that finds kernels
+    shape : (z, y, x)
+        None: from the optics, or 15 px across.
+    first : Kernel or {channel: Kernel}
+        Where the search starts.
+    scope : "channel" or "channel-time"
+
+    Returns
+    -------
+    Kernel, array of shape (t | 1, c, z, y, x)
+    """
+    stack = open_stack(stack)
+    method = the_method(estimator)
+    if not finds_kernels(method):
+        name = registry.methods.name_of(method)
+        raise ValueError(
+            f"{name} restores with a kernel but finds none: take blind-richardson-lucy"
+        )
+    check_asked(scope, 1e-3, "linear")
+    if scope == "tile":
+        raise ValueError('each tile finds its own kernel in scope "tile": take scope "channel"')
+    device = gridding.chosen_device(device)
+    shape = three(shape, "shape", 1)
+    kernels = fitted(stack, first, [])
+    given = known_of(stack, facts)
+    shapes = {
+        c: shape_of(stack, shape, kernels.get(c), given.get(c, Facts()), c)
+        for c in range(stack.shape[1])
+    }
+    solid = any(one[0] > 1 for one in shapes.values())
+    channels = views_of(stack, solid=solid, given=given, gamma="linear")
+    found = {
+        c: estimated(views, method, shapes[c], kernels.get(c), scope, device)
+        for c, views in channels.items()
+    }
+    return together(found)
+
+
+def known_of(stack: Stack, facts: Facts | Mapping[int, Facts] | None) -> Mapping[int, Facts]:
+    """Give what the user said of each channel."""
+    if isinstance(facts, Mapping):
+        return facts
+    return dict.fromkeys(range(stack.shape[1]), facts or Facts())
+
+
+def shape_of(
+    stack: Stack, shape: Triple | None, first: Kernel | None, facts: Facts, c: int
+) -> Triple:
+    """Give the shape of a channel's kernel that is to be found: asked for, the start's, or ours."""
+    if shape is None:
+        shape = first.shape if first is not None else default_shape(stack, facts, c)
+    check_shape(stack, shape)
+    return shape
 
 
 def estimated(

@@ -7,7 +7,6 @@ job: the result does not depend on it.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shlex
 import tomllib
@@ -15,16 +14,18 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from napari_deblur import words
+from napari_deblur import per_channel, words
+from napari_deblur.checking import FINDS, RESTORES
+from napari_deblur.per_channel import ChannelTable
 from napari_deblur.registry import methods
 
 if TYPE_CHECKING:
     from napari_deblur.batch import Progress
     from napari_deblur.plans import Plan
-    from napari_deblur.protocols import Facts, Kernel
+    from napari_deblur.protocols import Kernel
     from napari_deblur.stack import Stack
 
-__all__ = ["Job"]
+__all__ = ["ChannelTable", "Job"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +37,21 @@ class Job:
     input : path or URL
     output : path
         None: `suggested_output`.
-    method : str
-        A name of the catalogue.
+    method : str or None
+        A name of the catalogue. None: ``accelerated-richardson-lucy`` with a kernel or psf,
+        ``blind-richardson-lucy`` without.
     parameters : mapping
         Of the method; what is not there has its default.
     kernel : file, or {channel: file}
         Channels by name or by number.
+    psf : str
+        A name of the catalogue of PSFs, for channels without a kernel of their own.
+    psf_parameters : mapping
+        What is not there is taken from the optics, or has its default.
+    centre_kernel : bool
+        Move the kernels to their middle.
+    channel : tuple of ChannelTable
+        What is asked of single channels: in TOML ``[[channel]]`` tables.
     times, region : str
         ``0,2,5:8`` and ``z0:z1,y0:y1,x0:x1``; an end that is left out is the stack's.
     channels : names or numbers
@@ -50,17 +60,23 @@ class Job:
     gain, offset, read_noise, background : float
         Of the camera, for all channels, in counts (the gain in counts for a photon); what is not
         given is estimated for each channel.
+    na, wavelength, n_immersion, n_sample : float
+        Of the optics, where the metadata do not say or say it wrongly; the wavelength of the
+        emitted light in µm.
 
     The rest is as in `planning` and `open_stack`.
     """
 
     input: str
     output: str | None = None
-    method: str = "blind-richardson-lucy"
+    method: str | None = None
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     scope: str = "channel"
     kernel: str | Mapping[str, str] | None = None
     kernel_pixel_size: tuple[float, ...] | None = None
+    psf: str | None = None
+    psf_parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    centre_kernel: bool = False
     shape: tuple[int, ...] | None = None
     axes: str | None = None
     pixel_size: tuple[float, ...] | None = None
@@ -82,6 +98,11 @@ class Job:
     offset: float | None = None
     read_noise: float | None = None
     background: float | None = None
+    na: float | None = None
+    wavelength: float | None = None
+    n_immersion: float | None = None
+    n_sample: float | None = None
+    channel: tuple[ChannelTable, ...] = ()
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -92,23 +113,19 @@ class Job:
                 raise ValueError(f"{name} is {tuple(values)}: give z, y, x or y, x, each above 0")
         if self.memory is not None:
             words.bytes_of(self.memory)
-        if self._camera():
-            from napari_deblur.facts import check_given
-
-            check_given(**self._camera())
-
-    # As data ------------------------------------------------------------------------------------
+        if self.psf is not None and isinstance(self.kernel, str):
+            raise ValueError("there are a psf and a kernel for all channels: leave one of them out")
+        per_channel.check_psf(self.psf, self.psf_parameters)
+        per_channel.facts_of(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data: the input, the method, and all else that is not the default."""
-        plain = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if f.name in ("input", "method")
-            or getattr(self, f.name) != (f.default if f.name != "parameters" else {})
-        }
-        data: dict[str, Any] = json.loads(json.dumps(plain))
-        return data
+        plain = words.plain(self)
+        first = {"input": self.input, "method": self.method_name}
+        # With tables for channels each has its own default.
+        if self.method is None and self.channel:
+            del first["method"]
+        return {**plain, **first}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "the job") -> Self:
@@ -142,14 +159,30 @@ class Job:
         elif kernel is not None:
             kernel = _absolute(kernel, folder)
         output = None if self.output is None else _absolute(self.output, folder)
+        tables = tuple(
+            one
+            if one.kernel is None
+            else dataclasses.replace(one, kernel=_absolute(one.kernel, folder))
+            for one in self.channel
+        )
         new = {"input": _absolute(self.input, folder), "output": output, "kernel": kernel}
-        return dataclasses.replace(self, **new)
+        return dataclasses.replace(self, channel=tables, **new)
 
     def command(self) -> str:
-        """Give the command line that does the same."""
+        """Give the command line that does the same.
+
+        Raises
+        ------
+        ValueError
+            For a job with tables for channels, which only a file can say.
+        """
+        if self.channel:
+            raise ValueError(
+                "no options say what is asked of single channels: save the job and run its file"
+            )
         line = ["napari-deblur", "run", self.input, *([self.output] if self.output else [])]
         data = self.to_dict()
-        for name in ("input", "output", "kernel", "parameters"):
+        for name in ("input", "output", "kernel", "parameters", "psf_parameters"):
             data.pop(name, None)
         if isinstance(self.kernel, Mapping):
             for channel, file in self.kernel.items():
@@ -163,69 +196,28 @@ class Job:
                 line.append(f"--{name.replace('_', '-')}")
             else:
                 line += [f"--{name.replace('_', '-')}", words.as_word(value)]
-        for name, value in self.parameters.items():
-            line += ["--set", f"{name}={words.as_word(value)}"]
+        for option, values in (("--set", self.parameters), ("--psf-set", self.psf_parameters)):
+            for name, value in values.items():
+                line += [option, f"{name}={words.as_word(value)}"]
         return shlex.join(line)
-
-    # As work ------------------------------------------------------------------------------------
 
     def open(self) -> Stack:
         """Open what is to be restored: the frames, channels and region that were asked for."""
-        from napari_deblur.opening import open_stack
+        from napari_deblur.selecting import opened
 
-        stack = open_stack(
-            self.input,
-            self.axes,
-            self.pixel_size,
-            series=self.series,
-            level=self.level,
-            field=self.field,
-        )
-        times = None if self.times is None else _times(stack, self.times)
-        keys = self.channels
-        channels = None if keys is None else [_channel(stack, key) for key in keys]
-        region: Any = None if self.region is None else words.spans(self.region, stack.shape[2:])
-        if times is None and channels is None and region is None:
-            return stack
-        return stack.selected(times=times, channels=channels, region=region)
+        return opened(self)
+
+    @property
+    def method_name(self) -> str:
+        """The method, or the one that is taken when none is named."""
+        if self.method is not None:
+            return self.method
+        known = (self.kernel is not None or self.psf is not None) and self.scope == "channel"
+        return RESTORES if known else FINDS
 
     def restorer(self) -> Any:
         """Make the method, with its parameters."""
-        return words.made(methods[self.method], self.parameters)
-
-    def kernels(self, stack: Stack) -> Kernel | dict[int, Kernel] | None:
-        """Read the kernels: one for all channels of `stack`, or one for each."""
-        from napari_deblur.kernels import load_kernel
-
-        if self.kernel is None:
-            return None
-        size: Any = self.kernel_pixel_size
-        if size is not None and len(size) == 2:
-            size = (1.0, *size)  # a kernel of y, x has one plane, however thick
-        if not isinstance(self.kernel, Mapping):
-            return load_kernel(self.kernel, pixel_size=size)
-        named = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
-        picked = stack.source.channels if stack.source and stack.source.channels else None
-        numbered = {str(n): c for c, n in enumerate(picked or range(stack.shape[1]))}
-        found = {}
-        for key, file in self.kernel.items():
-            if key not in named | numbered:
-                raise ValueError(
-                    f'there is no channel "{key}" for the kernel {file}; there are: '
-                    f"{', '.join([*numbered, *named])}"
-                )
-            found[(numbered | named)[key]] = load_kernel(file, pixel_size=size)
-        return found
-
-    def _camera(self) -> dict[str, float]:
-        names = ("gain", "offset", "read_noise", "background")
-        return {name: v for name in names if (v := getattr(self, name)) is not None}
-
-    def facts(self) -> Facts | None:
-        """Give what is said of the camera; None if nothing is."""
-        from napari_deblur.protocols import Facts
-
-        return Facts().completed("given", **self._camera()) if self._camera() else None
+        return words.made(methods[self.method_name], self.parameters)
 
     def asked(self, stack: Stack) -> dict[str, Any]:
         """Give the arguments of `planning` for this stack."""
@@ -233,10 +225,16 @@ class Job:
             raise ValueError(
                 f'tile {self.tile} has 2 values but the stack has axes "{stack.axes}": give z, y, x'
             )
-        same = ("scope", "seam", "accept_seam", "device", "dtype", "gamma", "keep_background")
+        same = (
+            "scope", "seam", "accept_seam", "device", "dtype", "gamma", "keep_background",
+            "centre_kernel",
+        )  # fmt: skip
+        kernels = per_channel.kernels_of(self, stack)
         return {name: getattr(self, name) for name in same} | {
-            "facts": self.facts(),
-            "kernel": self.kernels(stack),
+            "method": per_channel.methods_of(self, stack),
+            "facts": per_channel.known_of(self, stack),
+            "psf": per_channel.psfs_of(self, stack, kernels),
+            "kernel": kernels,
             "shape": _triple(self.shape),
             "tile": _triple(self.tile),
             "memory": None if self.memory is None else words.bytes_of(self.memory),
@@ -244,34 +242,35 @@ class Job:
 
     def planning(self, *, resume: bool = True) -> Generator[str, None, Plan]:
         """Decide the plan, saying what comes next; that of a result of the same job is taken."""
-        from napari_deblur import outputs
+        from napari_deblur import outputs, wishes
         from napari_deblur import planning as planner
 
-        method, asked = self.restorer(), self.asked(stack := self.open())
+        asked = self.asked(stack := self.open())
         outputs.refuse_input(self.output_path, self.input)
-        if resume and (stored := outputs.stored_plan(self, stack, asked["kernel"])) is not None:
+        stored = outputs.stored_plan(self, stack, None) if resume else None
+        if stored is not None and wishes.same_kernels(stored, stack, asked):
             yield f"taking the plan from {self.output_path}, which was made for the same job"
             return stored
-        return (yield from planner.planning(stack, method, **asked))
+        return (yield from planner.planning(stack, **asked))
 
     def plan(self, *, resume: bool = True) -> Plan:
         """Decide the plan."""
-        steps = self.planning(resume=resume)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                plan: Plan = done.value
-                return plan
+        from napari_deblur.planning import drained
+
+        return drained(self.planning(resume=resume))
 
     def estimate(self) -> Kernel:
         """Find the kernel of each channel: the kernel part of the plan alone."""
-        from napari_deblur import planning as planner
+        from napari_deblur.estimating import estimate_kernel
 
-        method, shape, stack = self.restorer(), _triple(self.shape), self.open()
-        first = self.kernels(stack)
-        return planner.estimate_kernel(
-            stack, method, shape, first=first, device=self.device, facts=self.facts()
+        stack = self.open()
+        return estimate_kernel(
+            stack,
+            self.restorer(),
+            _triple(self.shape),
+            first=per_channel.kernels_of(self, stack),
+            device=self.device,
+            facts=per_channel.known_of(self, stack),
         )
 
     def run(
@@ -315,24 +314,3 @@ def _absolute(path: str, folder: str | Path) -> str:
 
 def _triple(values: tuple[int, ...] | None) -> Any:
     return values if values is None or len(values) == 3 else (1, *values)
-
-
-def _times(stack: Stack, text: str) -> tuple[int, ...]:
-    try:
-        return words.indices(text, stack.shape[0], "time")
-    except ValueError as error:
-        if "t" in stack.axes:
-            raise
-        raise ValueError(
-            f'{error}: it has no axis t: leave times out, or name the axes, e.g. axes="tyx"'
-        ) from error
-
-
-def _channel(stack: Stack, key: int | str) -> int:
-    names = [channel.name for channel in stack.channels]
-    if isinstance(key, str) and key in names:
-        return names.index(key)
-    if str(key).isdecimal() and int(key) < len(names):
-        return int(key)
-    known = ", ".join(filter(None, names)) or "none has a name"
-    raise ValueError(f'there is no channel "{key}": the stack has {len(names)} (from 0; {known})')

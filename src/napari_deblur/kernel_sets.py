@@ -4,52 +4,97 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_deblur.kernels import padded, resampled
+from napari_deblur.kernels import centred, padded, resampled
 from napari_deblur.protocols import Kernel
 from napari_deblur.stack import complete_size
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from napari_deblur.stack import Stack
 
-__all__ = ["fitted", "off_centre", "together"]
+__all__ = ["Kernels", "fitted", "off_centre", "same_as", "together"]
 
-Kernels = Kernel | Mapping[int, Kernel]
+# Arrays too; channels by index or name.
+Kernels = Kernel | Mapping[Any, Any]
 # A centre of mass farther from the kernel's middle than this is worth a sentence, in pixels.
 OFF_CENTRE = 0.25
+# Nearer to it than this, moving it would only widen it.
+CENTRED = 0.01
 # Kernels from files carry rounded voxel sizes.
 SAME_SIZE = 0.01
 
 
-def fitted(stack: Stack, kernel: Kernels | None, notes: list[str]) -> dict[int, Kernel]:
-    """Fit the user's kernels to the stack: one for each channel, at the stack's voxel size."""
+def fitted(
+    stack: Stack, kernel: Kernels | None, notes: list[str], *, centre: bool = False
+) -> dict[int, Kernel]:
+    """Fit the user's kernels to the stack: one for each channel, at the stack's voxel size.
+
+    Bare arrays are cleaned as measured kernels are.
+
+    Parameters
+    ----------
+    kernel : Kernel or array, or {channel: Kernel or array}
+        Channels by index or name; those that have none are left out.
+    notes : list of str
+        What was done to kernels is added.
+    centre : bool
+        Move centres of mass to the middle.
+    """
     if kernel is None:
         return {}
-    if isinstance(kernel, np.ndarray):
-        kernel = Kernel(kernel)
-    each = dict(kernel) if isinstance(kernel, Mapping) else {}
-    if isinstance(kernel, Kernel):
+    each: dict[Any, Kernel] = {}
+    if isinstance(kernel, Mapping):
+        names = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
+        each = {names.get(key, key): _kernel(one) for key, one in kernel.items()}
+    else:
+        whole = _kernel(kernel)
+        channels = whole.array.shape[1]
+        if channels not in (1, stack.shape[1]):
+            raise ValueError(
+                f"there are kernels for {channels} channels but the stack has "
+                f"{stack.shape[1]}: give one, or one for each"
+            )
         for c in range(stack.shape[1]):
-            one = kernel.array[:, c if kernel.array.shape[1] > 1 else 0][:, None]
-            if kernel.array.shape[1] not in (1, stack.shape[1]):
-                raise ValueError(
-                    f"there are kernels for {kernel.array.shape[1]} channels but the stack has "
-                    f"{stack.shape[1]}: give one, or one for each"
-                )
-            each[c] = Kernel(one, kernel.pixel_size, kernel.report)
+            one = whole.array[:, c if channels > 1 else 0][:, None]
+            each[c] = Kernel(one, whole.pixel_size, whole.report)
     extra = sorted(set(each) - set(range(stack.shape[1])), key=str)
     if extra:
         raise ValueError(
             f"a kernel is given for channel {extra[0]} but the stack has {stack.shape[1]} "
             "(from 0): leave it out"
         )
-    missing = sorted(set(range(stack.shape[1])) - set(each))
-    if missing:
-        raise ValueError(f"there is no kernel for channel {missing[0]}: give one for each")
-    return {c: _at_size(stack, one, notes) for c, one in each.items()}
+    for c, given in each.items():
+        frames = given.array.shape[0]
+        if frames not in (1, stack.shape[0]):
+            raise ValueError(
+                f"there are kernels for {frames} frames but the stack has {stack.shape[0]}: give "
+                "one, or one for each"
+            )
+        if centre and max(abs(v) for v in given.centroid()) > CENTRED:
+            moved = ", ".join(f"{round(-v, 2) or 0.0:+.2f}" for v in given.centroid())
+            _say(notes, f"the kernel was moved to its middle: by ({moved}) px (z, y, x)")
+            each[c] = centred(given)
+    return {c: _at_size(stack, given, notes) for c, given in each.items()}
+
+
+def same_as(plan: Kernel, kernels: Mapping[int, Kernel]) -> bool:
+    """Tell whether each of `kernels`, by channel, is what a plan's kernels are for that channel."""
+    for c, one in kernels.items():
+        if any(n > there for n, there in zip(one.shape, plan.shape, strict=True)):
+            return False
+        for t in range(plan.array.shape[0]):
+            if not np.array_equal(padded(one.at(t), plan.shape), plan.at(t, c)):
+                return False
+    return True
+
+
+def _kernel(given: object) -> Kernel:
+    return given if isinstance(given, Kernel) else Kernel.cleaned(cast("ArrayLike", given))
 
 
 def _at_size(stack: Stack, kernel: Kernel, notes: list[str]) -> Kernel:
@@ -102,7 +147,7 @@ def off_centre(kernel: Kernel) -> list[str]:
             of = f" of channel {c}" if kernel.array.shape[1] > 1 else ""
             said.append(
                 f"the kernel's centre of mass{of} lies ({z:+.2f}, {y:+.2f}, {x:+.2f}) px (z, y, x) "
-                "off its middle, and the image will be moved the other way: centre the kernel "
-                "if that is not meant"
+                "off its middle, and the image will be moved the other way: centre it "
+                "(centre_kernel) if that is not meant"
             )
     return said

@@ -36,7 +36,7 @@ def deconvolve(
         made, stack = what, stack_or_method
     else:
         stack = open_stack(what)
-        made = plan(stack, stack_or_method or "blind-richardson-lucy", kernel=kernel, **asked)
+        made = plan(stack, stack_or_method, kernel=kernel, **asked)
     return _lazy(made, cast("Stack | None", stack))
 
 

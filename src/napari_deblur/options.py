@@ -7,22 +7,27 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from napari_deblur import words
 
+if TYPE_CHECKING:
+    from napari_deblur.job import Job
+
 __all__ = [
-    "AcceptSeam", "Axes", "Background", "Channels", "Debug", "Device", "Dtype", "FailFast", "Field",
-    "Gain", "Gamma", "KernelFile", "KernelPixelSize", "Level", "Memory", "MethodName",
-    "NoBackground", "Offset", "Overwrite", "Parameters", "PixelSize", "PlanOnly", "ReadNoise",
-    "Regions", "Replay", "Resume", "Scheduler", "Scope", "Seam", "Series", "Shape", "TileShape",
-    "Times", "Workers", "asked", "told",
+    "AcceptSeam", "Axes", "Background", "CentreKernel", "Channels", "Debug", "Device", "Dtype",
+    "FailFast", "Field", "Gain", "Gamma", "KernelFile", "KernelPixelSize", "Level", "Memory",
+    "MethodName", "NImmersion", "NSample", "Na", "NoBackground", "Offset", "Overwrite",
+    "Parameters", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "ReadNoise", "Regions", "Replay",
+    "Resume", "Scheduler", "Scope", "Seam", "Series", "Shape", "TileShape", "Times", "Wavelength",
+    "Workers", "asked", "job_of", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
 CAMERA = "Camera, estimated where it is not given"
+OPTICS = "Optics, where the file does not say"
 
 
 def _option(
@@ -37,7 +42,15 @@ Text = str | None
 Texts = list[str] | None
 Yes = bool
 
-MethodName = Annotated[Text, _option("--method", "Default: blind-richardson-lucy.", BLUR, "NAME")]
+MethodName = Annotated[
+    Text,
+    _option(
+        "--method",
+        "Default: accelerated-richardson-lucy with a kernel or psf, else blind-richardson-lucy.",
+        BLUR,
+        "NAME",
+    ),
+]
 Parameters = Annotated[
     Texts, _option("--set", "A parameter of the method; repeatable.", BLUR, "NAME=VALUE")
 ]
@@ -51,7 +64,24 @@ KernelFile = Annotated[
 KernelPixelSize = Annotated[
     Text, _option("--kernel-pixel-size", "In µm, if the file does not say.", BLUR, "Z,Y,X")
 ]
-Shape = Annotated[Text, _option("--shape", "Of the kernel to be found.", BLUR, "Z,Y,X")]
+Psf = Annotated[Text, _option("--psf", "A model that makes the kernel: see list.", BLUR, "NAME")]
+PsfParameters = Annotated[
+    Texts, _option("--psf-set", "A parameter of the psf; repeatable.", BLUR, "NAME=VALUE")
+]
+CentreKernel = Annotated[Yes, _option("--centre-kernel", "Move the kernel to its middle.", BLUR)]
+Shape = Annotated[
+    Text, _option("--shape", "Of the kernel to be found, or of the psf.", BLUR, "Z,Y,X")
+]
+Na = Annotated[float | None, _option("--na", "Numerical aperture.", OPTICS, "NUMBER")]
+Wavelength = Annotated[
+    float | None, _option("--wavelength", "Of the emitted light, in µm.", OPTICS, "0.52")
+]
+NImmersion = Annotated[
+    float | None, _option("--n-immersion", "Refractive index of the immersion.", OPTICS, "NUMBER")
+]
+NSample = Annotated[
+    float | None, _option("--n-sample", "Refractive index of the sample.", OPTICS, "NUMBER")
+]
 Axes = Annotated[Text, _option("--axes", "Such as zyx, if the file does not say.", IMAGE, "AXES")]
 PixelSize = Annotated[
     Text, _option("--pixel-size", "In µm, if the file does not say.", IMAGE, "Z,Y,X")
@@ -134,9 +164,38 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
         used["kernel"] = _kernels(used["kernel"])
     if options.get("no_background"):
         used["keep_background"] = False
-    if options.get("set_"):
-        used["parameters"] = _usage("set", words.pairs, options["set_"])
+    for option, name in (("set_", "parameters"), ("psf_set", "psf_parameters")):
+        if options.get(option):
+            used[name] = _usage(option.strip("_"), words.pairs, options[option])
     return used
+
+
+def job_of(options: Mapping[str, Any]) -> Job:
+    """Make a job of the options, or of a job file and the options that go before it."""
+    from napari_deblur.job import Job
+    from napari_deblur.registry import methods, psfs
+
+    given = asked(options)
+    parameters, of_psf = given.pop("parameters", {}), given.pop("psf_parameters", {})
+    address = given.pop("input")
+    job = Job.load(address) if address.endswith(".toml") else Job(address)
+    # Those of another method or psf don't fit.
+    kept = {} if "method" in given else job.parameters
+    kept_of_psf = {} if "psf" in given or given.get("kernel") else job.psf_parameters
+    if "psf" in given and isinstance(job.kernel, str):
+        given.setdefault("kernel", None)
+    if isinstance(given.get("kernel"), str):
+        given.setdefault("psf", None)
+    job = dataclasses.replace(job, **given, psf_parameters={}, parameters=kept)
+    if of_psf and job.psf is None:
+        raise typer.BadParameter("name the psf too: --psf gaussian", param_hint="--psf-set")
+    typed = words.typed(methods[job.method_name], parameters) if parameters else {}
+    typed_of_psf = words.typed(psfs[job.psf], of_psf) if job.psf and of_psf else {}
+    return dataclasses.replace(
+        job,
+        parameters={**kept, **typed},
+        psf_parameters={**kept_of_psf, **typed_of_psf} if job.psf else {},
+    )
 
 
 def _usage(name: str, read: Callable[[Any], Any], value: Any) -> Any:

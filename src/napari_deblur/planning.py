@@ -11,29 +11,35 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_deblur import gridding, registry, sampling
-from napari_deblur.checking import check_asked, check_shape, finds_kernels, the_method, three
-from napari_deblur.estimating import Views, blur_of, default_shape, estimated, start_of, views_of
-from napari_deblur.kernel_sets import Kernels, fitted, off_centre, together
+from napari_deblur.checking import check_asked, three
+from napari_deblur.describing import decided_fields, said_of
+from napari_deblur.estimating import Views, blur_of, estimated, shape_of, start_of, views_of
+from napari_deblur.kernel_sets import Kernels, off_centre, together
 from napari_deblur.opening import open_stack
 from napari_deblur.plans import ChannelPlan, Layout, Plan
 from napari_deblur.protocols import Facts, Kernel, Method
+from napari_deblur.wishes import Wish, wishes_of
 
 if TYPE_CHECKING:
     from napari_deblur.halos import Halo
+    from napari_deblur.modelled import Psf
+    from napari_deblur.stack import Stack
 
-__all__ = ["estimate_kernel", "plan", "planning"]
+__all__ = ["drained", "plan", "planning"]
 
 Triple = tuple[int, int, int]
 
 
-def plan(stack: object, method: object = "blind-richardson-lucy", **asked: Any) -> Plan:
+def plan(stack: object, method: object = None, **asked: Any) -> Plan:
     """Decide all that a run needs: facts, kernel, the method's numbers, halo, grid, memory.
 
     Parameters
     ----------
     stack : Stack, or anything that `open_stack` takes
-    method : str or object of the catalogue
-        A restoring method, which then needs `kernel`, or one that finds kernels.
+    method : str or object of the catalogue, or {channel: method}, or None
+        A restoring method, which then needs `kernel` or `psf`, or one that finds kernels. None:
+        ``accelerated-richardson-lucy`` for channels with a kernel, ``blind-richardson-lucy`` for
+        those without.
     **asked
         The parameters of `planning`, by name.
 
@@ -46,7 +52,11 @@ def plan(stack: object, method: object = "blind-richardson-lucy", **asked: Any) 
     ValueError
         When what is asked cannot be done; the text says what to change.
     """
-    steps = planning(stack, method, **asked)
+    return drained(planning(stack, method, **asked))
+
+
+def drained(steps: Generator[str, None, Plan]) -> Plan:
+    """Let a plan be made without a word."""
     while True:
         try:
             next(steps)
@@ -56,9 +66,11 @@ def plan(stack: object, method: object = "blind-richardson-lucy", **asked: Any) 
 
 def planning(
     stack: object,
-    method: object = "blind-richardson-lucy",
+    method: object = None,
     *,
     kernel: Kernels | None = None,
+    psf: Psf | Mapping[Any, Psf] | None = None,
+    centre_kernel: bool = False,
     shape: Triple | None = None,
     scope: str = "channel",
     tile: Triple | None = None,
@@ -69,16 +81,24 @@ def planning(
     dtype: str | None = None,
     gamma: str = "linear",
     keep_background: bool = True,
-    facts: Facts | None = None,
+    facts: Facts | Mapping[Any, Facts] | None = None,
 ) -> Generator[str, None, Plan]:
     """Decide a plan step by step, saying what comes next.
 
     Parameters
     ----------
-    kernel : Kernel, or {channel: Kernel}
-        What the image was blurred with; for a method that finds kernels, where it starts.
+    method : as in `plan`
+    kernel : Kernel or array, or {channel: Kernel or array}
+        What the image was blurred with; for a method that finds kernels, where it starts. Channels
+        by index or name. Arrays are cleaned of negative values and NaN.
+    psf : name, (name, parameters) or object of ``nd.psfs``, or {channel: psf}
+        A model of the optics that makes the kernel, for channels that are given none.
+    centre_kernel : bool
+        Move the kernels' centres of mass to their middle; else it is only said how far off they
+        are.
     shape : (z, y, x) or (y, x)
-        Of the kernel to be found; None: from the optics, or 15 px across.
+        Of the kernel to be found (None: from the optics, or 15 px across), or of a sampled psf
+        (None: as large as the model needs).
     scope : "channel", "channel-time" or "tile"
         One kernel for each channel, each channel and frame, or each tile.
     tile : (z, y, x), or (y, x) with all of z
@@ -96,8 +116,8 @@ def planning(
         "srgb" for photographs: their numbers are turned into light before, and back after.
     keep_background : bool
         Whether the output contains the background, as the input does.
-    facts : Facts
-        What is known of camera and optics, for all channels.
+    facts : Facts, or {channel: Facts}
+        What is known of camera and optics; the rest is read from metadata or estimated.
 
     Yields
     ------
@@ -105,69 +125,75 @@ def planning(
         What is being done.
     """
     stack = open_stack(stack)
-    chosen = the_method(method)
-    check_asked(stack, chosen, kernel, scope, seam, gamma)
+    check_asked(scope, seam, gamma)
+    shape, tile = three(shape, "shape", 1), three(tile, "tile", stack.shape[2])
     device = gridding.chosen_device(device)
     allowed = gridding.allowed_memory(memory, device)
     gridding.output_type(stack, dtype, None)  # refused now rather than after the search
-    shape, tile = three(shape, "shape", 1), three(tile, "tile", stack.shape[2])
-    estimator = chosen if finds_kernels(chosen) else None
-    if estimator is not None and shape is not None:
-        check_shape(stack, shape)
-    notes: list[str] = []
-    if stack.dtype.kind in "ui" and stack.dtype.itemsize > 2:
-        notes.append(
-            "counts above 16,777,216 are rounded: results are 32-bit floating-point numbers"
-        )
-    kernels = fitted(stack, kernel, notes)
-    if estimator is not None and shape is None:
-        shape = default_shape(stack, facts or Facts())
-        if kernels:
-            shape = next(iter(kernels.values())).shape
-    if not kernels and estimator is None:
-        kernels = dict.fromkeys(range(stack.shape[1]), Kernel(np.ones((1, 1))))
-    solid = (shape or next(iter(kernels.values())).shape)[0] > 1
+    notes = _about(stack)
+    wishes = wishes_of(
+        stack,
+        method=method,
+        kernel=kernel,
+        psf=psf,
+        facts=facts,
+        shape=shape,
+        scope=scope,
+        centre_kernel=centre_kernel,
+        notes=notes,
+    )
+    shapes = {
+        c: shape_of(stack, shape, wish.kernel, wish.facts, c)
+        for c, wish in wishes.items()
+        if wish.finds
+    }
+    given = [wish.kernel.shape for wish in wishes.values() if wish.kernel is not None]
+    solid = any(one[0] > 1 for one in (*shapes.values(), *given))
 
     yield f"looking at {stack.name}: {stack.summary()}"
-    channels = views_of(stack, solid=solid, given=facts or Facts(), gamma=gamma)
-    if estimator is not None and scope != "tile":
-        yield f"finding the kernel with {registry.methods.name_of(chosen)}"
-        assert shape is not None
-        kernels = {
-            c: estimated(views, estimator, shape, kernels.get(c), scope, device)
-            for c, views in channels.items()
-        }
-    elif estimator is not None:
-        assert shape is not None
-        kernels = {c: start_of(kernels.get(c), shape, v, stack) for c, v in channels.items()}
+    known = {c: wish.facts for c, wish in wishes.items()}
+    channels = views_of(stack, solid=solid, given=known, gamma=gamma)
+    names = {registry.methods.name_of(wishes[c].method): c for c in shapes}
+    if names and scope != "tile":
+        yield f"finding the kernel with {' and '.join(names)}"
+    kernels = {
+        c: _kernel(views, wishes[c], shapes.get(c), scope, device) for c, views in channels.items()
+    }
     whole = together(kernels)
     notes += off_centre(whole)
 
     yield "deciding the method's numbers"
-    restorer = estimator.restorer() if estimator is not None and scope != "tile" else chosen
     decided: dict[int, Method] = {}
+    numbers: dict[int, tuple[str, ...]] = {}
     for c, views in channels.items():
         samples = views.samples(solid=solid, blur=blur_of(whole, c, device), most=4)
-        decided[c] = cast("Method", restorer).resolved(samples)
+        restorer = wishes[c].restorer(scope)
+        decided[c] = restorer.resolved(samples)
+        numbers[c] = decided_fields(restorer, decided[c])
+        notes += said_of(decided[c], numbers[c], views.facts, c if len(channels) > 1 else None)
 
     yield "measuring the halo and laying the grid"
-    probe = estimator.restorer() if estimator is not None and scope == "tile" else None
+    probes = {
+        c: wish.method.restorer() for c, wish in wishes.items() if wish.finds and scope == "tile"
+    }
 
     def halo(axis: int) -> Halo:
-        return _worst_halo(channels, decided, whole, probe, axis, seam, device)
+        return _worst_halo(channels, decided, whole, probes, axis, seam, device)
 
     laid = gridding.lay(
         stack,
         whole.shape,
-        next(iter(decided.values())),
+        max(decided.values(), key=lambda one: one.arrays),
         halo,
         tile=tile,
         memory=allowed,
         seam=seam,
         accept_seam=accept_seam,
-        free=not getattr(chosen, "needs_kernel", True),
+        free=not any(wish.needs_kernel for wish in wishes.values()),
     )
-    stored, scale, offset = gridding.output_type(stack, dtype, channels[0].facts.white)
+    stored, scale, offset = gridding.output_type(
+        stack, dtype, max((views.facts.white or 0.0) for views in channels.values())
+    )
     plans = []
     for c in range(stack.shape[1]):
         source = min(c, max(channels))  # colours share what was decided on their luma
@@ -175,8 +201,9 @@ def planning(
             ChannelPlan(
                 channels[source].facts,
                 decided[source],
-                channels[source].gains() if getattr(chosen, "needs_kernel", True) else (),
+                channels[source].gains() if wishes[source].needs_kernel else (),
                 {axis: curve.points() for axis, curve in laid.halos.items()},
+                numbers[source],
             )
         )
     return Plan(
@@ -201,63 +228,27 @@ def planning(
     )
 
 
-def estimate_kernel(
-    stack: object,
-    estimator: object = "blind-richardson-lucy",
-    shape: Triple | None = None,
-    *,
-    first: Kernels | None = None,
-    scope: str = "channel",
-    device: str = "auto",
-    facts: Facts | None = None,
-) -> Kernel:
-    """Find the kernel of each channel: the kernel part of `plan` alone.
+def _about(stack: Stack) -> list[str]:
+    """Say what is lost of the input's numbers, if anything is."""
+    if stack.dtype.kind in "ui" and stack.dtype.itemsize > 2:
+        return ["counts above 16,777,216 are rounded: results are 32-bit floating-point numbers"]
+    return []
 
-    Parameters
-    ----------
-    stack : Stack, or anything that `open_stack` takes
-    estimator : str or object of the catalogue that finds kernels
-    shape : (z, y, x)
-        None: from the optics, or 15 px across.
-    first : Kernel or {channel: Kernel}
-        Where the search starts.
-    scope : "channel" or "channel-time"
 
-    Returns
-    -------
-    Kernel, array of shape (t | 1, c, z, y, x)
-    """
-    stack = open_stack(stack)
-    method = the_method(estimator)
-    if not finds_kernels(method):
-        name = registry.methods.name_of(method)
-        raise ValueError(
-            f"{name} restores with a kernel but finds none: take blind-richardson-lucy"
-        )
-    check_asked(stack, method, first, scope, 1e-3, "linear")
-    device = gridding.chosen_device(device)
-    shape = three(shape, "shape", 1)
-    kernels = fitted(stack, first, [])
+def _kernel(views: Views, wish: Wish, shape: Triple | None, scope: str, device: str) -> Kernel:
+    """Give a channel's kernel: found, given, what each tile starts from, or none at all."""
     if shape is None:
-        shape = (
-            next(iter(kernels.values())).shape
-            if kernels
-            else default_shape(stack, facts or Facts())
-        )
-    check_shape(stack, shape)
-    channels = views_of(stack, solid=shape[0] > 1, given=facts or Facts(), gamma="linear")
-    found = {
-        c: estimated(views, method, shape, kernels.get(c), scope, device)
-        for c, views in channels.items()
-    }
-    return together(found)
+        return wish.kernel if wish.kernel is not None else Kernel(np.ones((1, 1)))
+    if scope == "tile":
+        return start_of(wish.kernel, shape, views, views.stack)
+    return estimated(views, wish.method, shape, wish.kernel, scope, device)
 
 
 def _worst_halo(
     channels: Mapping[int, Views],
     methods: Mapping[int, Method],
     kernel: Kernel,
-    probe: Any,
+    probes: Mapping[int, Any],
     axis: int,
     seam: float,
     device: str,
@@ -270,9 +261,9 @@ def _worst_halo(
     for c, views in channels.items():
         blur = blur_of(kernel, c, device)
         method = methods[c]
-        if probe is not None:
+        if c in probes:
             samples = views.samples(solid=solid, blur=blur, most=2)
-            method = probe.resolved(samples)
+            method = probes[c].resolved(samples)
         best = sampling.best(views.seen, most=2 if solid else 4)
         places = [(t, views.channel, box) for t, box in best]
         places.append(halos.at_border(places[0], axis, views.stack))

@@ -67,12 +67,14 @@ class ChannelPlan:
 
     `method` has all its numbers. `gains` holds one brightness factor for each frame, or nothing.
     `halo_curves` holds for each axis that is cut (distance from the cut, difference ÷ peak) pairs.
+    `decided` names the method's numbers that were "auto".
     """
 
     facts: Facts
     method: Method
     gains: tuple[float, ...] = ()
     halo_curves: Mapping[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    decided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ class Plan:
         for name in ("memory", "disk", "notes", "expected_seam"):
             del data[name]
         for channel in data["channels"]:
-            del channel["halo_curves"]
+            del channel["halo_curves"], channel["decided"]
         del data["kernel"]["report"]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -144,6 +146,7 @@ class Plan:
                 "method": parameters_of(channel.method),
                 "gains": list(channel.gains),
                 "halo_curves": {k: [list(p) for p in v] for k, v in channel.halo_curves.items()},
+                "decided": list(channel.decided),
             }
             for channel in self.channels
         ]
@@ -177,6 +180,7 @@ class Plan:
                 with_parameters(channel["method"]),
                 tuple(channel["gains"]),
                 {k: tuple((d, v) for d, v in c) for k, c in channel["halo_curves"].items()},
+                tuple(channel.get("decided", ())),
             )
             for channel in data["channels"]
         )

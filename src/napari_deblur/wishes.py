@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur.checking import check_asked, finds_kernels, the_method
+from napari_deblur.checking import FINDS, RESTORES, check_wish, finds_kernels, the_method
 from napari_deblur.estimating import default_shape
-from napari_deblur.kernel_sets import fitted
+from napari_deblur.kernel_sets import fitted, same_as
 from napari_deblur.modelled import Psf, check_optics, sampled
 from napari_deblur.protocols import Facts, Kernel
 
 if TYPE_CHECKING:
     from napari_deblur.kernel_sets import Kernels
+    from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
 
-__all__ = ["FINDS", "RESTORES", "Wish", "each", "wishes_of"]
+__all__ = ["Wish", "each", "same_kernels", "wishes_of"]
 
 Triple = tuple[int, int, int]
-# The methods for those who name none: with a kernel, and without.
-RESTORES, FINDS = "accelerated-richardson-lucy", "blind-richardson-lucy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +39,10 @@ class Wish:
     def needs_kernel(self) -> bool:
         """Whether the method does anything with a kernel."""
         return bool(getattr(self.method, "needs_kernel", True))
+
+    def restorer(self, scope: str) -> Any:
+        """Give what restores a tile once the kernel is known; in scope "tile" that finds it too."""
+        return self.method.restorer() if self.finds and scope != "tile" else self.method
 
 
 def wishes_of(
@@ -91,7 +94,7 @@ def wishes_of(
         if chosen is None or (isinstance(chosen, str) and chosen == "auto"):
             chosen = RESTORES if c in kernels and scope == "channel" else FINDS
         wish = Wish(the_method(chosen), kernels.get(c), known.get(c, Facts()))
-        check_asked(stack, wish.method, wish.kernel, scope, c)
+        check_wish(stack, wish.method, wish.kernel, scope, c)
         wishes[c] = wish
     if scope == "channel-time" and not any(wish.finds for wish in wishes.values()):
         raise ValueError(
@@ -116,3 +119,18 @@ def each(stack: Stack, value: Any, what: str) -> dict[int, Any]:
             raise ValueError(f"{what} is given for channel {key!r}; there are: {known}")
         found[c] = one
     return found
+
+
+def same_kernels(plan: Plan, stack: Stack, asked: Mapping[str, Any]) -> bool:
+    """Tell whether the kernels asked for are those of an earlier plan of the same job.
+
+    Where a kernel is only the start of a search, nobody can tell: then they are not.
+    """
+    if asked["kernel"] is None:
+        return True
+    kernels = fitted(stack, asked["kernel"], [], centre=asked["centre_kernel"])
+    methods = each(stack, asked["method"], "method")
+    default = RESTORES if asked["scope"] == "channel" else FINDS
+    if any(finds_kernels(the_method(methods.get(c) or default)) for c in kernels):
+        return False
+    return same_as(plan.kernel, kernels)

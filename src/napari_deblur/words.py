@@ -6,17 +6,19 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 __all__ = [
     "as_word",
     "bytes_of",
     "checked",
+    "exact",
     "floats",
     "indices",
     "integers",
     "made",
     "pairs",
+    "plain",
     "spans",
     "typed",
 ]
@@ -34,8 +36,11 @@ WRITTEN = {
     "times": '"0:10"',
     "region": '"0:10,0:512,0:512"',
     "parameters": "{ iterations = 30 }",
+    "psf_parameters": "{ sigma = [0.3, 0.1, 0.1] }",
     "kernel": '"kernel.tif"',
 }
+# Keys of a job that hold a list of tables.
+TABLES = {"channel"}
 BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 
 
@@ -162,19 +167,30 @@ def made(cls: type, values: Mapping[str, Any]) -> Any:
     ValueError
         As `typed` does, and for what the class itself refuses.
     """
+    return cls(**exact(cls, values))
+
+
+def exact(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give plain values, such as a TOML file has, the types of a dataclass's parameters.
+
+    Raises
+    ------
+    ValueError
+        As `typed` does.
+    """
     import json
 
     from pydantic import TypeAdapter, ValidationError
 
-    hints, exact = _hints(cls, values), {}
+    hints, found = _hints(cls, values), {}
     for name, value in values.items():
         try:
             # By way of JSON: strict, but lists become tuples.
             text = json.dumps(value, default=str)
-            exact[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
+            found[name] = TypeAdapter(hints[name]).validate_json(text, strict=True)
         except ValidationError as error:
             raise ValueError(_refusal(cls, name, value)) from error
-    return cls(**exact)
+    return found
 
 
 def checked(cls: type[T], data: Mapping[str, Any], where: str) -> T:
@@ -190,6 +206,22 @@ def checked(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         raise ValueError(_sentence(cls, dict(error.errors()[0]), data, where)) from error
 
 
+def plain(thing: Any) -> dict[str, Any]:
+    """Give an object of a dataclass as plain data: all that is not the default."""
+    import json
+
+    def told(one: Any) -> dict[str, Any]:
+        return {
+            f.name: value
+            for f in dataclasses.fields(one)
+            if (value := getattr(one, f.name))
+            != (f.default if f.default_factory is dataclasses.MISSING else f.default_factory())
+        }
+
+    data: dict[str, Any] = json.loads(json.dumps(told(thing), default=told))
+    return data
+
+
 def as_word(value: Any) -> str:
     """Write a value as the command line wants it."""
     if isinstance(value, list | tuple):
@@ -201,8 +233,13 @@ def _sentence(cls: Any, error: Mapping[str, Any], data: Mapping[str, Any], where
     """Say in one sentence what pydantic found."""
     names = [f.name for f in dataclasses.fields(cls)]
     key = str(error["loc"][0]) if error["loc"] else ""
+    if len(error["loc"]) > 1 and key in TABLES:
+        number = error["loc"][1]
+        inner = {**error, "loc": error["loc"][2:]}
+        table = get_args(get_type_hints(cls)[key])[0]
+        return _sentence(table, inner, data[key][number], f"[[{key}]] {number + 1} of {where}")
     if key and key not in names:
-        return f'{where} has the key "{key}", which no job has; there are: {", ".join(names)}'
+        return f'{where} has the key "{key}", which it can\'t have; there are: {", ".join(names)}'
     if key and key not in data:
         return f'{where} lacks "{key}": say what is to be restored, e.g. {key} = "cells.tif"'
     if "error" in error.get("ctx", {}):
@@ -230,7 +267,8 @@ def _refusal(cls: type, name: str, value: object) -> str:
     shape = ", ".join if isinstance(default, tuple) else " or ".join
     kind = shape(_named(part) for group in parts for part in group)
     shown = f'"{value}"' if isinstance(value, str) else repr(value)
-    return f"{name} of {_called(cls)} is {shown} and must be {kind}, such as {_shown(default)}"
+    example = "" if default == "auto" else f", such as {_shown(default)}"
+    return f"{name} of {_called(cls)} is {shown} and must be {kind}{example}"
 
 
 def _named(part: object) -> str:
@@ -238,12 +276,14 @@ def _named(part: object) -> str:
 
 
 def _called(cls: type) -> str:
-    from napari_deblur.registry import methods
+    from napari_deblur.registry import methods, psfs
 
-    try:
-        return methods.name_of(cls)
-    except KeyError:
-        return cls.__name__
+    for catalogue in (methods, psfs):
+        try:
+            return catalogue.name_of(cls)
+        except KeyError:
+            continue
+    return cls.__name__
 
 
 def _shown(value: object) -> str:

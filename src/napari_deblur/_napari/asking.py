@@ -85,8 +85,9 @@ class Ask:
 
 def deciding(ask: Ask, stack: Stack) -> Generator[str, None, Plan]:
     """Make the plan, saying what comes next; the kernel is found first where none is given."""
+    from napari_deblur.estimating import estimate_kernel
     from napari_deblur.gridding import allowed_memory, chosen_device
-    from napari_deblur.planning import estimate_kernel, planning
+    from napari_deblur.planning import planning
 
     device = chosen_device(ask.device)
     memory = None

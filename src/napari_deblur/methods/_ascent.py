@@ -50,9 +50,7 @@ class Ascent:
     is the object, which the methods hold.
     """
 
-    def __init__(
-        self, tile: Tensor, blur: Blur, scale: Scale, *, shaped: Tensor | None = None
-    ) -> None:
+    def __init__(self, tile: Tensor, blur: Blur, scale: Scale) -> None:
         import torch
 
         from napari_deblur import ops
@@ -61,27 +59,33 @@ class Ascent:
         self.dark, self.floor = scale.background - scale.lowest, 1e-6 * scale.start
         self.work = ops.workspace(tile, blur)
         self.residuals: list[Tensor] = []
-        known = torch.isfinite(tile)
-        self.pixels = float(known.sum())
+        self.pixels = float(sum(torch.isfinite(t).sum() for (t,) in ops.blocks(tile)))
         self.holes = self.pixels < tile.numel()
-        self._weigh(known, shaped)
+        self.shaped: Tensor | None = None
+        self.weight = torch.empty(
+            ops.object_shape(tuple(tile.shape), blur.shape), device=tile.device
+        )
+        self._weigh()
 
-    def _weigh(self, known: Tensor, shaped: Tensor | None) -> None:
+    def _weigh(self) -> None:
+        """Weigh each voxel of the object by how much of its light reaches a pixel with data."""
+        import torch
+
         from napari_deblur import ops
 
-        self.shaped = shaped
-        seen = ops.blur_adjoint(known.to(self.tile.dtype), self.blur, self.work, shaped=shaped)
-        unseen = seen <= SEEN
-        if not hasattr(self, "unseen"):
-            self.unseen = ops.crop(unseen, self.blur).clone()
-        self.weight = seen.reciprocal().masked_fill_(unseen, 0)
+        known = ops.tile_view(self.work, self.tile, self.blur)
+        for one, tile in ops.blocks(known, self.tile):
+            one.copy_(torch.isfinite(tile))
+        seen = ops.blur_adjoint(known, self.blur, self.work, shaped=self.shaped)
+        for weight, light in ops.blocks(self.weight, seen):
+            torch.reciprocal(light, out=weight)
+            weight.masked_fill_(light <= SEEN, 0)
 
     def project(self, shaped: Tensor | None) -> None:
         """Change the back projector for the steps that follow."""
-        import torch
-
         if shaped is not self.shaped:
-            self._weigh(torch.isfinite(self.tile), shaped)
+            self.shaped = shaped
+            self._weigh()
 
     def flat(self) -> Tensor:
         """Make the object that every ascent starts from."""
@@ -125,13 +129,13 @@ class Ascent:
         for seen, counts in ops.blocks(blurred, self.tile):
             seen.add_(dark).clamp_(min=self.floor)
             light = (counts - self.scale.lowest).clamp_(min=0)
-            misfit = seen - light
+            ratio = light / seen
+            misfit = light.sub_(seen)
             if self.holes:
+                ratio.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
                 misfit.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+            seen.copy_(ratio)
             squares = squares + ops.mean_square(misfit, self.pixels)
-            torch.div(light, seen, out=seen)
-            if self.holes:
-                seen.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         self.residuals.append(squares)
         back = ops.blur_adjoint(blurred, self.blur, self.work, shaped=self.shaped)
         parts = (thing, back, self.weight)
@@ -147,7 +151,9 @@ class Ascent:
         from napari_deblur import ops
 
         cut = ops.crop(thing, self.blur) + self.scale.background
-        return cut.masked_fill_(self.unseen, torch.nan)
+        for one, weight in ops.blocks(cut, ops.crop(self.weight, self.blur)):
+            one.masked_fill_(weight == 0, torch.nan)
+        return cut
 
     def finished(self, thing: Tensor) -> Estimate:
         """Give the estimate that an object is."""

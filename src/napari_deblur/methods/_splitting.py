@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem", "checked", "decided", "no_field", "noise_of", "scale_of", "spacing_of"]
 
-# Voxels of a slab: a few of its temporaries fit a core's cache.
+# Voxels of a slab: a few of its temporaries fit a core's cache. Of small grids it is half of that:
+# torch gives such pieces to one thread, and on a busy machine threads wait for each other.
 SLAB = 1 << 16
 # Entries of the table of a prox, exact to 2e-5 of the argument; and see `_table`.
 ENTRIES = 1 << 15
@@ -631,7 +632,8 @@ def _inner(data: Tensor, blur: Blur) -> tuple[Any, ...]:
 def _slabs(thing: Tensor, ndim: int) -> Iterator[tuple[int, int]]:
     """Cut the first of the last `ndim` axes into pieces that fit a processor's cache."""
     n = thing.shape[-ndim]
-    rows = max(1, SLAB * n // thing.numel()) if thing.is_cpu else n
+    voxels = SLAB if thing.numel() > 4 * SLAB else SLAB // 2
+    rows = max(1, voxels * n // thing.numel()) if thing.is_cpu else n
     for a in range(0, n, rows):
         yield a, min(a + rows, n)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["check_name", "finest_levels", "levels_of", "reach", "shrunk"]
+__all__ = ["Shrinkage", "check_name", "finest_levels", "levels_of"]
 
 
 def check_name(name: str) -> None:
@@ -54,97 +54,128 @@ def levels_of(levels: tuple[int, ...]) -> list[tuple[int, ...]]:
     return steps
 
 
-def reach(name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
-    """Give how far a voxel of the result depends on voxels along each axis."""
-    taps = len(_filters(name)[0]) - 1
-    return tuple(taps * (2**n - 1) for n in levels)
+class Shrinkage:
+    """Takes small details away, again and again in the same memory.
 
-
-def shrunk(image: Tensor, name: str, levels: tuple[int, ...], threshold: float) -> Tensor:
-    """Shrink the details of an image towards 0 by soft thresholds, and give the image again.
-
-    That is the mean, over all shifts, of shrinking in an orthogonal basis (Coifman and Donoho,
-    Translation-invariant de-noising (1995), doi:10.1007/978-1-4612-2544-7_9). The image is
-    continued by its border's values; one subband is held at a time.
+    Parameters
+    ----------
+    name : str
+        Of the wavelet.
+    levels : tuple of int
+        For each of the last axes.
+    threshold : float
+        Details from minus to plus this are taken away, larger ones made smaller by it.
     """
-    import torch
 
-    axes = len(levels)
-    pads = reach(name, levels)
-    lead = image.shape[:-axes]
-    flat = image.reshape(-1, *image.shape[-axes:])
-    wide = flat
-    for axis, pad in enumerate(pads, 1):
-        if pad:
-            index = torch.arange(-pad, wide.shape[axis] + pad, device=image.device)
-            wide = wide.index_select(axis, index.clamp_(0, wide.shape[axis] - 1))
-    box = [wide]
-    shape = flat.shape[1:]
-    del wide, flat
-    wide = _level(box, name, levels_of(levels), 0, threshold)
-    for axis, (pad, n) in enumerate(zip(pads, shape, strict=True), 1):
-        wide = wide.narrow(axis, pad, n)
-    return wide.reshape(*lead, *shape)
+    def __init__(self, name: str, levels: tuple[int, ...], threshold: float) -> None:
+        self.low, self.high = _filters(name)
+        self.steps, self.threshold = levels_of(levels), threshold
+        # Memory that nobody uses at the moment: fresh one each time would leave gaps.
+        self.spare: list[Tensor] = []
 
+    def space(self, like: Tensor) -> Tensor:
+        """Give memory of an image's size, holding anything."""
+        import torch
 
-# Images are handed on in a box of one, out of which they are taken: what nobody needs is freed.
+        return self.spare.pop() if self.spare else torch.empty_like(like)
 
+    def clipped(self, image: Tensor) -> Tensor:
+        """Give what soft thresholds take away from an image: its details, where they are small.
 
-def _level(
-    box: list[Tensor], name: str, steps: list[tuple[int, ...]], level: int, threshold: float
-) -> Tensor:
-    if level == len(steps):
-        return box.pop()
-    used = sum(step > 0 for step in steps[level])
-    # Details of white noise are smaller by √2 for each filter: so is the threshold.
-    smaller = threshold / 2 ** (used / 2)
-    return _split(box, name, steps, level, 0, smaller, detail=False)
+        The image less this is the mean, over all shifts, of shrinking in an orthogonal basis
+        (Coifman and Donoho, Translation-invariant de-noising (1995),
+        doi:10.1007/978-1-4612-2544-7_9).
 
+        Parameters
+        ----------
+        image : Tensor, shape (..., [z,] y, x)
+            From `space`: used up.
 
-def _split(
-    box: list[Tensor],
-    name: str,
-    steps: list[tuple[int, ...]],
-    level: int,
-    axis: int,
-    threshold: float,
-    *,
-    detail: bool,
-) -> Tensor:
-    """Split along one axis after the other, shrink or go on to the next level, and join."""
-    if axis == len(steps[level]):
-        if not detail:
-            return _level(box, name, steps, level + 1, threshold)
-        details = box.pop()
-        return details.sub_(details.clamp(-threshold, threshold))
-    step = steps[level][axis]
-    if not step:
-        return _split(box, name, steps, level, axis + 1, threshold, detail=detail)
-    low, high = _filters(name)
-    image = box.pop()
-    box = [_filtered(image, high, axis + 1, step)]
-    details = _split(box, name, steps, level, axis + 1, threshold, detail=True)
-    joined = _filtered(details, high, axis + 1, -step)
-    del details
-    box = [_filtered(image, low, axis + 1, step)]
-    del image
-    rough = _split(box, name, steps, level, axis + 1, threshold, detail=detail)
-    return _filtered(rough, low, axis + 1, -step, onto=joined)
+        Returns
+        -------
+        Tensor, shape of the image
+            Goes back to `spare` when it is no longer needed.
+        """
+        details, threshold = [], self.threshold
+        for steps in self.steps:
+            # Details of white noise are smaller by √2 for each filter: so is the threshold.
+            threshold /= 2 ** (sum(step > 0 for step in steps) / 2)
+            coarse: list[Tensor] = []
+            found = self._split(image, steps, 0, threshold, coarse)
+            assert found is not None
+            details.append(found)
+            image = coarse.pop()
+        self.spare.append(image)
+        total = details.pop()
+        for steps in reversed(self.steps[: len(details)]):
+            for axis, step in enumerate(steps, -len(steps)):
+                if step:
+                    total = self._moved(total, self.low, axis, -step)
+            found = details.pop()
+            self.spare.append(total)
+            total = found.add_(total)
+        return total
 
+    def _split(
+        self,
+        image: Tensor,
+        steps: tuple[int, ...],
+        place: int,
+        threshold: float,
+        coarse: list[Tensor] | None,
+    ) -> Tensor | None:
+        """Split along one axis after the other, clip, and join; what is smooth goes to `coarse`."""
+        while place < len(steps) and not steps[place]:
+            place += 1
+        if place == len(steps):
+            if coarse is None:
+                return image.clamp_(-threshold, threshold)
+            coarse.append(image)
+            return None
+        step, axis = steps[place], place - len(steps)
+        fine = self._filtered(image, self.high, axis, step)
+        found = self._split(fine, steps, place + 1, threshold, None)
+        assert found is not None
+        joined = self._moved(found, self.high, axis, -step)
+        smooth = self._moved(image, self.low, axis, step)
+        found = self._split(smooth, steps, place + 1, threshold, coarse)
+        if found is not None:
+            self._filtered(found, self.low, axis, -step, onto=joined)
+            self.spare.append(found)
+        return joined
 
-def _filtered(
-    image: Tensor, taps: tuple[float, ...], axis: int, step: int, onto: Tensor | None = None
-) -> Tensor:
-    """Add up shifted copies, around the end: the margin keeps that out of the result."""
-    import torch
+    def _moved(self, image: Tensor, taps: tuple[float, ...], axis: int, step: int) -> Tensor:
+        """Filter an image that is not needed any more."""
+        result = self._filtered(image, taps, axis, step)
+        self.spare.append(image)
+        return result
 
-    total = torch.zeros_like(image) if onto is None else onto
-    n = image.shape[axis]
-    for number, tap in enumerate(taps):
-        shift = (number * step) % n
-        if shift == 0:
-            total.add_(image, alpha=tap)
-            continue
-        total.narrow(axis, 0, n - shift).add_(image.narrow(axis, shift, n - shift), alpha=tap)
-        total.narrow(axis, n - shift, shift).add_(image.narrow(axis, 0, shift), alpha=tap)
-    return total
+    def _filtered(
+        self,
+        image: Tensor,
+        taps: tuple[float, ...],
+        axis: int,
+        step: int,
+        onto: Tensor | None = None,
+    ) -> Tensor:
+        """Add up copies that are shifted by steps; the image goes on with its border's values.
+
+        To continue what was clipped in the same way is no exact adjoint, within a filter's length
+        of the border.
+        """
+        import torch
+
+        n = image.shape[axis]
+        if onto is None:
+            total = torch.mul(image, taps[0], out=self.space(image))
+        else:
+            total = onto.add_(image, alpha=taps[0])
+        for number, tap in enumerate(taps[1:], 1):
+            shift = min(number * abs(step), n)
+            # From the right for a step ahead, from the left for one back.
+            start, end = (0, n - shift) if step > 0 else (shift, 0)
+            edge = image.narrow(axis, n - 1 if step > 0 else 0, 1)
+            inner = image.narrow(axis, shift - start, n - shift)
+            total.narrow(axis, start, n - shift).add_(inner, alpha=tap)
+            total.narrow(axis, end, shift).add_(edge, alpha=tap)
+        return total

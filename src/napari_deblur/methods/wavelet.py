@@ -2,84 +2,99 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from napari_deblur.methods._ascent import (
+    Ascent,
+    Scale,
+    checked_iterations,
+    decided,
+    parts_of,
+    scale_of,
+    spacing_of,
+)
+from napari_deblur.methods._pacing import paced
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_deblur.ops.held_out import HeldOut, Stop
     from napari_deblur.protocols import Blur, Estimate, Sample
 
 __all__ = ["Wavelet"]
 
-# Where less than this share of a voxel's light reaches a pixel with data, nothing is known of it.
-SEEN = 0.01
-# Thresholds tried, in units of the noise, from the largest down.
-TRIED = tuple(2.0**-n for n in (1.0, 2.5, 4.0, 5.5, 7.0))
-# Of a volume, the middle is looked at.
-LARGEST = (16, 48, 48)
-FLAT = (1, 144, 144)
+MOST = 100
+# Thresholds tried, in units of the noise: from the middle on in the direction that is better.
+WEIGHTS = (0.0, 0.03, 0.09, 0.27, 0.8)
+MIDDLE = 2
+# The least noise, as a share of the start: nothing may be divided by 0.
+LEAST = 1e-4
 
 
 @dataclass(frozen=True)
 class Wavelet:
-    """Find an object of few wavelets, non-negative above the background; for normal noise.
+    """Find an object of few wavelets, non-negative above the background: for few photons.
 
-    The details of the object, at every scale and every shift, are shrunk towards zero by a
-    threshold between steps towards the data. The object reaches beyond the image by half a
-    kernel; pixels without data (NaN, saturated) have no say. The noise is taken as equally strong
-    everywhere.
+    Between Richardson-Lucy's steps the details of the object are shrunk, at every scale and every
+    shift, by a threshold that is as many times larger as the noise is there: photons make more of
+    it where there is light. Steps are accelerated by a heavy ball. Soft bodies gain most, and
+    isolated thin lines or points least, for which held-out light then finds a weight of 0.
 
     Parameters
     ----------
     weight : float or "auto"
-        Threshold of a step, in counts: more is smoother. Decided by held-out light.
-    iterations : int
-        Accelerated steps. Few suppress noise too: 60 and 150 were worse than 30 with "haar".
+        Threshold of a step over the noise's standard deviation: 0.03 is little and 0.3 is much.
+    iterations : int or "auto"
+        "auto" stops where held-out light is predicted best.
     wavelet : str
-        An orthogonal wavelet by its name in PyWavelets. "db2" and "sym4" were better than
-        "haar" on filaments (1.8 dB at 300 photons); longer ones take longer.
+        An orthogonal wavelet by its name in PyWavelets. Longer ones take longer.
     levels : int or "auto"
         Scales along the finest axis, each twice as coarse as the one before.
-    background : float or "auto"
-        Counts without light, camera offset included. The result doesn't go below.
-    start : float or "auto"
-        The flat start, in counts above the background: the channel's mean.
     spacing : tuple of float, or "auto"
-        Pixel size along the blurred axes over the finest one's: coarse axes have fewer scales.
+        Length of the voxels along the kernel's axes, the finest being 1: coarse axes have fewer
+        scales.
+    noise : float or "auto"
+        Standard deviation of a pixel without light, in counts.
+    gain : float or "auto"
+        Counts for a photon; 0 where the noise is equally strong everywhere.
+    background, start, lowest : float or "auto"
+        As for ``richardson-lucy``.
 
     References
     ----------
-    Daubechies, Defrise and De Mol, Commun. Pure Appl. Math. 57, 1413 (2004),
-    doi:10.1002/cpa.20042.
+    Thresholds between steps: Daubechies, Defrise and De Mol, Commun. Pure Appl. Math. 57, 1413
+    (2004), doi:10.1002/cpa.20042. Departs from it: the steps are Richardson-Lucy's, and those of
+    the thresholds follow the noise.
     Acceleration: Beck and Teboulle, SIAM J. Imaging Sci. 2, 183 (2009), doi:10.1137/080716542.
     All shifts: Coifman and Donoho, Translation-invariant de-noising (1995),
     doi:10.1007/978-1-4612-2544-7_9. Their mean is used as if it was the exact proximal step.
     """
 
     weight: float | Literal["auto"] = "auto"
-    iterations: Annotated[int, {"min": 1, "max": 1000}] = 40
+    iterations: int | Literal["auto"] = "auto"
     wavelet: str = "db2"
     levels: int | Literal["auto"] = "auto"
+    spacing: tuple[float, ...] | Literal["auto"] = "auto"
+    noise: float | Literal["auto"] = "auto"
+    gain: float | Literal["auto"] = "auto"
     background: float | Literal["auto"] = "auto"
     start: float | Literal["auto"] = "auto"
-    spacing: tuple[float, ...] | Literal["auto"] = "auto"
+    lowest: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 34
+    arrays: ClassVar[float] = 14
 
     def __post_init__(self) -> None:
         from napari_deblur.methods._wavelets import check_name
 
         check_name(self.wavelet)
-        if self.weight != "auto" and self.weight < 0:
-            raise ValueError(f"weight is {self.weight} counts and must be 0 or more")
-        if not isinstance(self.iterations, int) or self.iterations < 1:
-            raise ValueError(
-                f"iterations is {self.iterations!r} and must be a whole number of 1 or more"
-            )
+        checked_iterations(self.iterations)
+        for name in ("weight", "noise", "gain"):
+            value = getattr(self, name)
+            if value != "auto" and value < 0:
+                raise ValueError(f"{name} is {value} and must be 0 or more")
         if self.levels != "auto" and not (isinstance(self.levels, int) and 1 <= self.levels <= 8):
             raise ValueError(f"levels is {self.levels!r} and must be a whole number from 1 to 8")
         if self.start != "auto" and self.start <= 0:
@@ -90,136 +105,154 @@ class Wavelet:
                 raise ValueError(f"spacing is {self.spacing} and every value must be above 0")
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
-        """Decide the threshold on samples whose blur is known."""
-        from napari_deblur.methods._filters import spacing_of
-        from napari_deblur.ops.statistics import background_of, mean_above
-
-        background = background_of(samples) if self.background == "auto" else self.background
-        start = mean_above(samples, background) if self.start == "auto" else self.start
+        """Take the noise from the facts; decide weight and iterations by held-out light."""
+        scale = scale_of(samples, self)
         axes = max((s.blur.ndim for s in samples if s.blur is not None), default=2)
-        # A third scale took twice the time on a volume, and half as much memory again.
-        levels = (3 if axes < 3 else 2) if self.levels == "auto" else self.levels
-        fixed = replace(self, background=background, start=start, levels=levels)
-        known = [sample for sample in samples if sample.blur is not None]
-        if "auto" in (self.weight, self.spacing) and not known:
-            raise ValueError(
-                "wavelet needs a kernel to decide its weight: give weight and spacing, or a kernel"
-            )
-        if self.spacing == "auto":
-            assert known[0].blur is not None
-            fixed = replace(fixed, spacing=spacing_of(known, known[0].blur.ndim))
-        return replace(fixed, weight=fixed._decided(known)) if self.weight == "auto" else fixed
+        gain = (samples[0].facts.gain or 0.0) if self.gain == "auto" else self.gain
+        fixed = replace(
+            self,
+            # A third scale took twice the time on a volume.
+            levels=(3 if axes < 3 else 2) if self.levels == "auto" else self.levels,
+            spacing=spacing_of(samples) if self.spacing == "auto" else self.spacing,
+            noise=_dark(samples, scale, gain) if self.noise == "auto" else self.noise,
+            gain=gain,
+            background=scale.background,
+            start=scale.start,
+            lowest=scale.lowest,
+        )
+        if "auto" not in (self.weight, self.iterations):
+            return fixed
+        parts = parts_of(samples, "wavelet")
+        found: dict[float, Stop] = {}
+
+        def error(weight: float) -> float:
+            if weight not in found:
+                found[weight] = replace(fixed, weight=weight)._stopped(parts)
+            return found[weight].error
+
+        best = _least(error) if self.weight == "auto" else float(self.weight)
+        error(best)
+        iterations = self.iterations
+        if iterations == "auto":
+            iterations = found[best].with_all_light(1 / 4)
+        return replace(fixed, weight=best, iterations=iterations)
+
+    def _stopped(self, parts: Sequence[HeldOut]) -> Stop:
+        """Decide the iterations for a given weight."""
+        from napari_deblur.ops.held_out import SHARE, best_stop
+
+        # What was kept is noisier than the whole.
+        noisy = replace(self, noise=float(self.noise) / SHARE**0.5, gain=float(self.gain) / SHARE)
+        runs = [noisy._predictions(part.sample) for part in parts]
+        if self.iterations == "auto":
+            return best_stop(parts, runs, most=MOST, patience=4)
+        return best_stop(parts, runs, most=self.iterations, least=self.iterations)
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""
-        import torch
+        ascent = self._ascent(tile, blur, "iterations")
+        steps = _steps(ascent)
+        for _ in range(int(self.iterations)):
+            thing = next(steps)
+        return ascent.finished(thing)
 
-        from napari_deblur import ops
-        from napari_deblur.protocols import Estimate
+    def iterates(self, tile: Tensor, blur: Blur) -> Iterator[Tensor]:
+        """Give the restored tile after 1, 2, … iterations, without end: for those who watch."""
+        ascent = self._ascent(tile, blur)
+        for thing in _steps(ascent):
+            yield ascent.image(thing)
 
-        if "auto" in (self.weight, self.levels, self.background, self.start, self.spacing):
-            raise ValueError('wavelet has an "auto" left: call resolved(samples) first')
-        residuals = []
-        for object_, residual in self._steps(tile, blur, float(self.weight)):
-            image = object_
-            residuals.append(residual)
-        mask = torch.isfinite(tile).to(image.dtype)
-        unseen = ops.crop(ops.blur_adjoint(mask, blur) <= SEEN, blur)
-        image = ops.crop(image, blur) + float(self.background)
-        image.masked_fill_(unseen, torch.nan)
-        return Estimate(image, None, torch.stack(residuals))
+    def _predictions(self, sample: Sample) -> Iterator[Tensor]:
+        """Give what the object predicts after 1, 2, … iterations."""
+        assert sample.blur is not None
+        ascent = self._ascent(sample.tile, sample.blur)
+        for thing in _steps(ascent):
+            yield ascent.predict(thing)
 
-    def _steps(self, tile: Tensor, blur: Blur, weight: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the object (above the background) and the mean squared residual, step by step."""
-        import torch
+    def _ascent(self, tile: Tensor, blur: Blur, *fields: str) -> _Shrinking:
+        scale = decided(
+            self, "wavelet", "weight", "levels", "spacing", "noise", "gain", *fields
+        )
+        return _Shrinking(tile, blur, scale, self)
 
-        from napari_deblur import ops
-        from napari_deblur.methods._wavelets import finest_levels, shrunk
 
-        assert isinstance(self.levels, int)
-        assert self.spacing != "auto"
-        if len(self.spacing) != blur.ndim:
+class _Shrinking(Ascent):
+    """Richardson-Lucy's steps, each with the details shrunk."""
+
+    def __init__(self, tile: Tensor, blur: Blur, scale: Scale, method: Wavelet) -> None:
+        from napari_deblur.methods._wavelets import Shrinkage, finest_levels
+
+        assert not isinstance(method.levels, str)
+        assert not isinstance(method.spacing, str)
+        if len(method.spacing) != blur.ndim:
             raise ValueError(
-                f"spacing has {len(self.spacing)} values {self.spacing} but the blur has "
+                f"spacing has {len(method.spacing)} values {method.spacing} but the blur has "
                 f'{blur.ndim} axes: give one value per axis, or "auto"'
             )
-        levels = finest_levels(self.spacing, self.levels)
-        counts, mask = ops.split(tile)
-        counts -= float(self.background)
-        pixels = float(counts.numel() if mask is None else mask.sum())
-        shape = ops.object_shape(tuple(tile.shape), blur.shape)
-        image = counts.new_full(shape, float(self.start))
-        ahead, pace = image, 1.0
-        for _ in range(self.iterations):
-            ops.checkpoint()
-            missing = torch.sub(counts, ops.blur(ahead, blur))
-            if mask is not None:
-                missing *= mask
-            moved = ops.blur_adjoint(missing, blur)
-            residual = ops.mean_square(missing, pixels)
-            del missing
-            moved += ahead
-            if weight > 0:
-                moved = shrunk(moved, self.wavelet, levels, weight)
-            moved = moved.clamp_(min=0)
-            following = (1 + (1 + 4 * pace**2) ** 0.5) / 2
-            ahead = torch.lerp(image, moved, 1 + (pace - 1) / following)
-            image, pace = moved, following
-            yield image, residual
+        super().__init__(tile, blur, scale)
+        self.shrinkage: Shrinkage | None = None
+        if method.weight:
+            levels = finest_levels(method.spacing, method.levels)
+            self.shrinkage = Shrinkage(method.wavelet, levels, float(method.weight))
+            self.noise = self._noise(float(method.gain), float(method.noise))
 
-    def _decided(self, samples: Sequence[Sample]) -> float:
-        """Try thresholds from the largest down; each predicts light that was held out."""
+    def _noise(self, gain: float, dark: float) -> Tensor:
+        """Give the noise around each voxel, from the light that the blur brings there."""
         from napari_deblur import ops
-        from napari_deblur.methods._filters import spectra_of
-        from napari_deblur.ops.held_out import SHARE, hold_out
 
-        assert samples[0].blur is not None
-        solid = samples[0].blur.ndim > 2
-        few = [_middle(s, LARGEST if solid else FLAT) for s in samples[:1]]
-        noise = samples[0].facts.noise
-        plain = [s for s in samples if s.blur is not None and s.blur.weights is None]
-        if plain:
-            assert self.spacing != "auto"
-            noise = spectra_of(plain, self.spacing).noise
-        if noise is not None and samples[0].facts.gain is None:
-            # Of the whole sample, bright pixels included, not of the dim ones.
-            few = [replace(s, facts=replace(s.facts, noise=noise)) for s in few]
-        noise = noise or 0.0
-        if noise == 0:
-            return 0.0
-        parts = hold_out(few)
-        scores: list[float] = []
-        for factor in TRIED:
-            score = 0.0
-            for part in parts:
-                blur = part.sample.blur
-                assert blur is not None
-                steps = self._steps(part.sample.tile, blur, factor * noise)
-                image, _ = deque(steps, maxlen=1)[0]
-                score += part.deviance(ops.blur(image, blur) + float(self.background))
-            scores.append(score)
-            # The prediction has one best threshold.
-            if len(scores) > 1 and scores[-1] > scores[-2]:
-                break
-        best = min(range(len(scores)), key=scores.__getitem__)
-        shift = 0.0
-        if 0 < best < len(scores) - 1:
-            before, here, after = scores[best - 1 : best + 2]
-            bend = before - 2 * here + after
-            shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
-        # What was kept was noisier than the whole.
-        return float(TRIED[best] * (TRIED[1] / TRIED[0]) ** shift * noise * SHARE**0.5)
+        dark = max(dark, LEAST * self.scale.start)
+        if gain == 0:
+            return self.weight.new_tensor(dark)
+        light = (self.tile - self.scale.background).clamp_(min=0)
+        if self.holes:
+            light.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        around = ops.blur_adjoint(light, self.blur, self.work)
+        del light
+        noise = self.weight.clone()
+        for one, found in ops.blocks(noise, around):
+            one.mul_(found).clamp_(min=0).mul_(gain).add_(dark**2).sqrt_()
+        return noise
+
+    def climb(self, thing: Tensor, **options: Any) -> None:
+        """Make one Richardson-Lucy step and shrink the details, in place."""
+        import torch
+
+        super().climb(thing, **options)
+        if self.shrinkage is None:
+            return
+        image = torch.div(thing, self.noise, out=self.shrinkage.space(thing))
+        taken = self.shrinkage.clipped(image)
+        thing.addcmul_(taken, self.noise, value=-1).clamp_(min=0)
+        self.shrinkage.spare.append(taken)
 
 
-def _middle(sample: Sample, largest: tuple[int, ...]) -> Sample:
-    """Cut the middle out of a sample."""
-    from napari_deblur.protocols import Blur
+def _steps(ascent: _Shrinking) -> Iterator[Tensor]:
+    """Give the object after 1, 2, … iterations; after k, a heavy ball rolls on by k / (k + 3)."""
+    return paced(ascent, [], heavy=lambda number: True)
 
-    blur = sample.blur
-    tile = sample.tile
-    if blur is not None and blur.weights is not None:
-        return sample
-    for axis, most in zip(range(-min(tile.ndim, 3), 0), largest[-tile.ndim :], strict=True):
-        n = tile.shape[axis]
-        tile = tile.narrow(axis, (n - min(n, most)) // 2, min(n, most))
-    return replace(sample, tile=tile, blur=None if blur is None else Blur(blur.basis))
+
+def _dark(samples: Sequence[Sample], scale: Scale, gain: float) -> float:
+    """Give the noise of a pixel without light: of the background's photons, or as stated."""
+    from napari_deblur.methods._splitting import noise_of
+    from napari_deblur.ops.held_out import no_light
+
+    facts = replace(samples[0].facts, gain=gain or None)
+    if gain:
+        return max(gain * (scale.background - no_light(facts)), 0.0) ** 0.5
+    return noise_of([replace(sample, facts=facts) for sample in samples])
+
+
+def _least(error: Callable[[float], float]) -> float:
+    """Find the weight of least error: down or up from the middle, then between neighbours."""
+    place = MIDDLE
+    for step in (-1, 1):
+        while 0 <= place + step < len(WEIGHTS) and error(WEIGHTS[place + step]) < error(
+            WEIGHTS[place]
+        ):
+            place += step
+        if place != MIDDLE:
+            break
+    best = WEIGHTS[place]
+    if not best:
+        return best
+    return min((best, round(best * 3**0.5, 4), round(best / 3**0.5, 4)), key=error)

@@ -23,7 +23,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from napari_deblur.ops.blocks import blocks
-from napari_deblur.ops.transforms import backward, forward
+from napari_deblur.ops.transforms import backward, forward, real_view
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,7 @@ __all__ = [
     "good_length",
     "kernel_adjoint",
     "object_shape",
+    "tile_view",
     "transfer_function",
     "transform_shape",
     "workspace",
@@ -90,11 +91,23 @@ def transfer_function(kernel: Tensor, lengths: tuple[int, ...]) -> Tensor:
     -------
     Tensor, shape (..., [z,] y, x // 2 + 1), complex64
     """
-    dims = tuple(range(-len(lengths), 0))
-    padded = kernel.new_zeros((*kernel.shape[: -len(lengths)], *lengths))
-    padded[_first(kernel.shape[-len(lengths) :])] = kernel
-    shifts = tuple(1 - n for n in kernel.shape[-len(lengths) :])
-    return forward(torch.roll(padded, shifts, dims), lengths)
+    size = tuple(kernel.shape[-len(lengths) :])
+    lead = tuple(kernel.shape[: -len(lengths)])
+    # The last pixel at 0 and those before it from the end: what a roll would do, without a copy.
+    places = [
+        (torch.arange(n, device=kernel.device) + 1 - n) % m
+        for n, m in zip(size, lengths, strict=True)
+    ]
+    where: tuple[Any, ...] = (..., *torch.meshgrid(*places, indexing="ij"))
+    if kernel.requires_grad and torch.is_grad_enabled():
+        padded = kernel.new_zeros((*lead, *lengths))
+        padded[where] = kernel
+        return forward(padded, lengths)
+    half = (*lead, *lengths[:-1], lengths[-1] // 2 + 1)
+    spectrum = torch.zeros(half, dtype=torch.complex64, device=kernel.device)
+    grid = real_view(spectrum, lengths)
+    grid[where] = kernel
+    return forward(grid, lengths, out=spectrum)
 
 
 def _transfer(of: Blur, lengths: tuple[int, ...]) -> Tensor:
@@ -125,6 +138,13 @@ def workspace(tile: Tensor, of: Blur) -> Tensor:
     lengths = transform_shape(object_shape(tuple(tile.shape[-of.ndim :]), of.shape))
     half = (*tile.shape[: -of.ndim], *lengths[:-1], lengths[-1] // 2 + 1)
     return torch.empty(half, dtype=torch.complex64, device=tile.device)
+
+
+def tile_view(work: Tensor, tile: Tensor, of: Blur) -> Tensor:
+    """Give the place of the tile in a workspace: what is written there needs no copy."""
+    size = tuple(tile.shape[-of.ndim :])
+    lengths = transform_shape(object_shape(size, of.shape))
+    return real_view(work, lengths)[_first(size)]
 
 
 def blur(thing: Tensor, of: Blur, work: Tensor | None = None) -> Tensor:

@@ -238,7 +238,7 @@ class Stop:
         `power` says how the best number grows with the light: 1/2 for plain Richardson-Lucy (over
         scenes of 80, 300 and 3000 photons), half of that with momentum.
         """
-        return max(1, round(self.iterations * share**-power))
+        return max(1, round(float(self.iterations * share**-power)))
 
 
 def best_stop(

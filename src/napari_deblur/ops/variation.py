@@ -21,8 +21,8 @@ def curvature(
     """Give the divergence of the normalised gradient times the object: what flattens it.
 
     Of two neighbours the darker one is the factor, so that none gives more than it has and
-    nothing flows where nothing is seen. Light only moves: the sum is 0. (Total variation's own gradient, without the object as a
-    factor, takes light away wherever there is an edge: 1 % of a bead's.)
+    nothing flows where nothing is seen. Light only moves: the sum is 0. (Total variation's own
+    gradient, without the object as a factor, takes light away at every edge: 1 % of a bead's.)
 
     Parameters
     ----------
