@@ -166,9 +166,7 @@ def test_a_widefield_kernel_is_not_cut_along_z():
     z = np.abs(np.arange(31) - 15)[:, None, None]
     y, x = np.mgrid[-7:8, -7:8]
     cone = np.exp(-(y**2 + x**2) / (2 * (1 + 0.3 * z) ** 2)) / (1 + 0.3 * z) ** 2
-    plan = nd.plan(
-        nd.open_stack(array, "zyx"), PLAIN, kernel=Kernel(cone), tile=(10, 30, 32)
-    )
+    plan = nd.plan(nd.open_stack(array, "zyx"), PLAIN, kernel=Kernel(cone), tile=(10, 30, 32))
     assert plan.grid.core[0] == 30
     assert any(note.startswith("z is not cut") for note in plan.notes)
 

@@ -328,3 +328,28 @@ def test_a_job_with_a_psf_survives_its_command_line(file):
     arguments = shlex.split(job.command())[2:]
     context = typer.main.get_command(app).commands["run"].make_context("run", arguments)
     assert options.job_of(context.params) == job
+
+
+def test_a_job_whose_channels_differ_writes_no_method(tmp_path, file, kernel):
+    job = Job(str(file), kernel={"0": str(kernel)}, shape=(3, 5, 5))
+    assert "method" not in job.to_dict()
+    assert Job(str(file), kernel=str(kernel)).to_dict()["method"] == "accelerated-richardson-lucy"
+    assert Job(str(file)).to_dict()["method"] == "blind-richardson-lucy"
+    names = [nd.methods.name_of(channel.method) for channel in job.plan().channels]
+    assert names == ["accelerated-richardson-lucy", "richardson-lucy"]
+
+
+def test_options_go_before_a_job_file(tmp_path, file, kernel):
+    from napari_deblur import options
+
+    (tmp_path / "job.toml").write_text('input = "cells.ome.tif"\nkernel = "k.tif"\n')
+    address = str(tmp_path / "job.toml")
+    job = options.job_of({"input": address, "psf": "gaussian", "psf_set": ["sigma=1,1,1"]})
+    assert (job.kernel, job.psf, job.psf_parameters) == (None, "gaussian", {"sigma": (1, 1, 1)})
+    job = options.job_of({"input": address})
+    assert job.method_name == "accelerated-richardson-lucy"
+    (tmp_path / "job.toml").write_text(
+        'input = "cells.ome.tif"\npsf = "gaussian"\npsf_parameters = { sigma = [1, 1, 1] }\n'
+    )
+    assert options.job_of({"input": address, "kernel": [str(kernel)]}).psf is None
+    assert options.job_of({"input": address}).psf_parameters == {"sigma": [1, 1, 1]}

@@ -3,7 +3,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_deblur.job import Job
+from napari_deblur.job import ChannelTable, Job
 from napari_deblur.kernels import save_kernel
 from napari_deblur.pictures import GLOW, GREY, Box, Page, Picture
 from napari_deblur.protocols import Kernel
@@ -76,6 +76,14 @@ def test_kernels_of_tiles_are_drawn(tmp_path, image):
         tile=(20, 26),
         accept_seam=True,
     )
+    write_report(store, tmp_path / "a.png")
+    drawn(tmp_path / "a.png")
+
+
+def test_channels_with_numbers_of_their_own_are_drawn(tmp_path, image):
+    tables = (ChannelTable(index=0, method="wiener"),)
+    both = np.stack([image[0], image[0] // 2])
+    store = restored(tmp_path, both, "CYX", channel=tables)
     write_report(store, tmp_path / "a.png")
     drawn(tmp_path / "a.png")
 

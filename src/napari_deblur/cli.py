@@ -76,8 +76,7 @@ def info(
     from napari_deblur.results import open_result
 
     given = {"axes": axes, "pixel_size": pixel_size, "level": level, "series": series}
-    job = o.job_of({**given, "field": field, "input": input})
-    printing.table(describing.of_stack(job.open()))
+    printing.table(describing.of_stack(o.job_of({**given, "field": field, "input": input}).open()))
     try:
         result = open_result(input)
     except (ValueError, OSError):

@@ -122,8 +122,8 @@ class Job:
         """Give plain data: the input, the method, and all else that is not the default."""
         plain = words.plain(self)
         first = {"input": self.input, "method": self.method_name}
-        # With tables for channels each has its own default.
-        if self.method is None and self.channel:
+        # Where channels differ each has its own default.
+        if self.method is None and (self.channel or isinstance(self.kernel, Mapping)):
             del first["method"]
         return {**plain, **first}
 
@@ -219,33 +219,12 @@ class Job:
         """Make the method, with its parameters."""
         return words.made(methods[self.method_name], self.parameters)
 
-    def asked(self, stack: Stack) -> dict[str, Any]:
-        """Give the arguments of `planning` for this stack."""
-        if self.tile is not None and len(self.tile) == 2 and "z" in stack.axes:
-            raise ValueError(
-                f'tile {self.tile} has 2 values but the stack has axes "{stack.axes}": give z, y, x'
-            )
-        same = (
-            "scope", "seam", "accept_seam", "device", "dtype", "gamma", "keep_background",
-            "centre_kernel",
-        )  # fmt: skip
-        kernels = per_channel.kernels_of(self, stack)
-        return {name: getattr(self, name) for name in same} | {
-            "method": per_channel.methods_of(self, stack),
-            "facts": per_channel.known_of(self, stack),
-            "psf": per_channel.psfs_of(self, stack, kernels),
-            "kernel": kernels,
-            "shape": _triple(self.shape),
-            "tile": _triple(self.tile),
-            "memory": None if self.memory is None else words.bytes_of(self.memory),
-        }
-
     def planning(self, *, resume: bool = True) -> Generator[str, None, Plan]:
         """Decide the plan, saying what comes next; that of a result of the same job is taken."""
         from napari_deblur import outputs, wishes
         from napari_deblur import planning as planner
 
-        asked = self.asked(stack := self.open())
+        asked = per_channel.asked_of(self, stack := self.open())
         outputs.refuse_input(self.output_path, self.input)
         stored = outputs.stored_plan(self, stack, None) if resume else None
         if stored is not None and wishes.same_kernels(stored, stack, asked):
@@ -267,7 +246,7 @@ class Job:
         return estimate_kernel(
             stack,
             self.restorer(),
-            _triple(self.shape),
+            per_channel.triple(self.shape),
             first=per_channel.kernels_of(self, stack),
             device=self.device,
             facts=per_channel.known_of(self, stack),
@@ -310,7 +289,3 @@ class Job:
 
 def _absolute(path: str, folder: str | Path) -> str:
     return path if "://" in path else os.path.abspath(Path(folder, Path(path).expanduser()))
-
-
-def _triple(values: tuple[int, ...] | None) -> Any:
-    return values if values is None or len(values) == 3 else (1, *values)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChannelTable",
+    "asked_of",
     "check_psf",
     "facts_of",
     "kernels_of",
@@ -24,6 +25,7 @@ __all__ = [
     "methods_of",
     "psfs_of",
     "tables_of",
+    "triple",
 ]
 
 # Of a job or a table, what goes into the facts.
@@ -96,6 +98,33 @@ def facts_of(asked: Any) -> Facts | None:
     said = {name: value for name in FACTS if (value := getattr(asked, name)) is not None}
     check_given(**{name: value for name, value in said.items() if name in FACTS[:4]})
     return Facts().completed("given", **said) if said else None
+
+
+def asked_of(job: Job, stack: Stack) -> dict[str, Any]:
+    """Give the arguments of `planning` for this stack."""
+    if job.tile is not None and len(job.tile) == 2 and "z" in stack.axes:
+        raise ValueError(
+            f'tile {job.tile} has 2 values but the stack has axes "{stack.axes}": give z, y, x'
+        )
+    same = (
+        "scope", "seam", "accept_seam", "device", "dtype", "gamma", "keep_background",
+        "centre_kernel",
+    )  # fmt: skip
+    kernels = kernels_of(job, stack)
+    return {name: getattr(job, name) for name in same} | {
+        "method": methods_of(job, stack),
+        "facts": known_of(job, stack),
+        "psf": psfs_of(job, stack, kernels),
+        "kernel": kernels,
+        "shape": triple(job.shape),
+        "tile": triple(job.tile),
+        "memory": None if job.memory is None else words.bytes_of(job.memory),
+    }
+
+
+def triple(values: tuple[int, ...] | None) -> Any:
+    """Give z, y, x; z is 1 where only y, x are given."""
+    return values if values is None or len(values) == 3 else (1, *values)
 
 
 def methods_of(job: Job, stack: Stack) -> Any:

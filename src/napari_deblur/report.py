@@ -154,10 +154,12 @@ def _words(page: Page, result: Result, seen: Seen, width: int) -> None:
     )
     page.words(MARGIN, 30, layout.name, size=30)
     page.words(width - MARGIN, 36, "napari-deblur", size=18, fill=DIM, at="ra")
-    method = rows["method"].split(", background")[0]
-    if "method" in plan.kernel.report or plan.finds_kernels:
-        method = f"{plan.kernel.report.get('method', 'blind')}, then {method}"
-    how = "found in the image" if "method" in plan.kernel.report else "given"
+    method = describing.of_method(plan.channels[0]).split(", background")[0]
+    # As everything here, of channel 0.
+    found = plan.kernel.report.get("channels", [plan.kernel.report])[0]
+    if "method" in found or plan.finds_kernels:
+        method = f"{found.get('method', 'blind')}, then {method}"
+    how = "found in the image" if "method" in found else "given"
     if plan.finds_kernels:
         how = "found in each tile"
     widths = rows.get("  width") or rows.get("kernel", "")

@@ -99,6 +99,7 @@ def test_steps_are_per_length():
         assert both[0, 3] == pytest.approx(factor * both[3, 0])
     sample = replace(textured()[1], pixel_size=(3.0, 0.4, 0.1))
     assert Tikhonov().resolved([sample]).spacing == (4.0, 1.0)
+    assert Wiener().resolved([sample]).spacing == (4.0, 1.0)
 
 
 @pytest.mark.parametrize("operator", ["identity", "gradient", "laplacian"])
@@ -114,7 +115,8 @@ def test_one_axis_batches_and_volumes(make):
     sample = replace(made.sample(), pixel_size=(0.3, 0.1, 0.1))
     image = make().resolved([sample])(made.seen, made.blur).image
     assert image.shape == made.seen.shape
-    line = Blur(torch.tensor([[[0.25, 0.5, 0.25]]]))
+    line = Blur(torch.tensor([[0.25, 0.5, 0.25]]))
+    assert line.ndim == 1
     tile = 50 + 10 * torch.rand(3, 4, 40, generator=torch.Generator().manual_seed(1))
     wide = Sample(tile, ((0, 3), (0, 4), (0, 40)), 0, 0, line, Facts(background=50.0))
     image = make().resolved([wide])(tile, line).image

@@ -27,6 +27,9 @@ def window(make_napari_viewer_proxy, qtbot, scratch):
         viewer.add_image(data, **{"name": "cells", **SPATIAL, **kwargs})
         _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
         widget.method.setCurrentText(method)
+        for row in widget._forms[method]:
+            if row.name == "iterations":
+                row.value = 5  # "auto" takes its time to decide
         if kernel is not None:
             viewer.add_image(kernel, name="psf", **SPATIAL)
             widget.kernel.setCurrentIndex(1)

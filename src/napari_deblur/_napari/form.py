@@ -77,11 +77,14 @@ def _row(name: str, hint: Any, default: Any, tip: str) -> Any:
     if _accepts_auto(bare):
         return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
     try:
-        return create_widget(
+        row = create_widget(
             value=default, annotation=hint, name=name, label=label, options={"tooltip": tip}
         )
+        if row.value == default:  # a box of a few decimals would round 2 / 3
+            return row
     except (ValueError, TypeError):  # a type that magicgui has no widget for
-        return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
+        pass
+    return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
 
 
 def _value(row: Any, hint: Any) -> Any:

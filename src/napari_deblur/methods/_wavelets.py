@@ -26,13 +26,17 @@ def check_name(name: str) -> None:
 
 
 @lru_cache(maxsize=32)
-def _filters(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _filter(name: str) -> tuple[float, ...]:
+    """Give the low-pass filter, centre first, then the taps on either side."""
     import pywt  # type: ignore[import-untyped, unused-ignore]
 
-    bank = pywt.Wavelet(name)
-    # Undecimated, each filter carries 1/√2: then the transform and its adjoint are the identity.
-    low, high = (tuple(float(v) / 2**0.5 for v in f) for f in (bank.dec_lo, bank.dec_hi))
-    return low, high
+    taps = pywt.Wavelet(name).dec_lo
+    n = len(taps)
+    # All shifts: half of the filter's correlation with itself. Every other tap is 0.
+    return tuple(
+        sum(taps[i] * taps[i + lag] for i in range(n - lag)) / 2 if lag % 2 or lag == 0 else 0.0
+        for lag in range(n)
+    )
 
 
 def finest_levels(spacing: tuple[float, ...], deepest: int) -> tuple[int, ...]:
@@ -57,6 +61,11 @@ def levels_of(levels: tuple[int, ...]) -> list[tuple[int, ...]]:
 class Shrinkage:
     """Takes small details away, again and again in the same memory.
 
+    An image is the sum of its details at every scale and of what is left: along each axis it is
+    split by an orthogonal wavelet's filter, correlated with itself, and the rest. That knows
+    neither place nor direction (Beylkin and Torrésani, Appl. Comput. Harmon. Anal. 3, 164 (1996),
+    doi:10.1006/acha.1996.0014).
+
     Parameters
     ----------
     name : str
@@ -64,12 +73,16 @@ class Shrinkage:
     levels : tuple of int
         For each of the last axes.
     threshold : float
-        Details from minus to plus this are taken away, larger ones made smaller by it.
+        Details from minus to plus this are taken away, larger ones made smaller by it; for white
+        noise the same number of standard deviations for all.
     """
 
     def __init__(self, name: str, levels: tuple[int, ...], threshold: float) -> None:
-        self.low, self.high = _filters(name)
+        self.taps = _filter(name)
         self.steps, self.threshold = levels_of(levels), threshold
+        sides = 2 * sum(tap**2 for tap in self.taps[1:])
+        # What is left of white noise; both have half a pixel itself.
+        self.left = (self.taps[0] ** 2 + sides) ** 0.5
         # Memory that nobody uses at the moment: fresh one each time would leave gaps.
         self.spare: list[Tensor] = []
 
@@ -82,10 +95,6 @@ class Shrinkage:
     def clipped(self, image: Tensor) -> Tensor:
         """Give what soft thresholds take away from an image: its details, where they are small.
 
-        The image less this is the mean, over all shifts, of shrinking in an orthogonal basis
-        (Coifman and Donoho, Translation-invariant de-noising (1995),
-        doi:10.1007/978-1-4612-2544-7_9).
-
         Parameters
         ----------
         image : Tensor, shape (..., [z,] y, x)
@@ -96,86 +105,47 @@ class Shrinkage:
         Tensor, shape of the image
             Goes back to `spare` when it is no longer needed.
         """
-        details, threshold = [], self.threshold
+        total, threshold = self.space(image).zero_(), self.threshold
         for steps in self.steps:
-            # Details of white noise are smaller by √2 for each filter: so is the threshold.
-            threshold /= 2 ** (sum(step > 0 for step in steps) / 2)
-            coarse: list[Tensor] = []
-            found = self._split(image, steps, 0, threshold, coarse)
-            assert found is not None
-            details.append(found)
-            image = coarse.pop()
+            used = [axis for axis, step in enumerate(steps, -len(steps)) if step]
+            threshold *= self.left ** len(used)
+            image = self._split(image, steps, used, threshold, total, detail=False)
         self.spare.append(image)
-        total = details.pop()
-        for steps in reversed(self.steps[: len(details)]):
-            for axis, step in enumerate(steps, -len(steps)):
-                if step:
-                    total = self._moved(total, self.low, axis, -step)
-            found = details.pop()
-            self.spare.append(total)
-            total = found.add_(total)
         return total
 
     def _split(
         self,
         image: Tensor,
         steps: tuple[int, ...],
-        place: int,
+        axes: list[int],
         threshold: float,
-        coarse: list[Tensor] | None,
-    ) -> Tensor | None:
-        """Split along one axis after the other, clip, and join; what is smooth goes to `coarse`."""
-        while place < len(steps) and not steps[place]:
-            place += 1
-        if place == len(steps):
-            if coarse is None:
-                return image.clamp_(-threshold, threshold)
-            coarse.append(image)
-            return None
-        step, axis = steps[place], place - len(steps)
-        fine = self._filtered(image, self.high, axis, step)
-        found = self._split(fine, steps, place + 1, threshold, None)
-        assert found is not None
-        joined = self._moved(found, self.high, axis, -step)
-        smooth = self._moved(image, self.low, axis, step)
-        found = self._split(smooth, steps, place + 1, threshold, coarse)
-        if found is not None:
-            self._filtered(found, self.low, axis, -step, onto=joined)
-            self.spare.append(found)
-        return joined
-
-    def _moved(self, image: Tensor, taps: tuple[float, ...], axis: int, step: int) -> Tensor:
-        """Filter an image that is not needed any more."""
-        result = self._filtered(image, taps, axis, step)
-        self.spare.append(image)
-        return result
-
-    def _filtered(
-        self,
-        image: Tensor,
-        taps: tuple[float, ...],
-        axis: int,
-        step: int,
-        onto: Tensor | None = None,
+        total: Tensor,
+        *,
+        detail: bool,
     ) -> Tensor:
-        """Add up copies that are shifted by steps; the image goes on with its border's values.
+        """Split along one axis after the other, add up clipped details; give what is smooth."""
+        if not axes:
+            if detail:
+                total.add_(image.clamp_(-threshold, threshold))
+            return image
+        smooth = self._filtered(image, axes[0], steps[axes[0]])
+        fine = image.sub_(smooth)
+        self.spare.append(self._split(fine, steps, axes[1:], threshold, total, detail=True))
+        return self._split(smooth, steps, axes[1:], threshold, total, detail=detail)
 
-        To continue what was clipped in the same way is no exact adjoint, within a filter's length
-        of the border.
-        """
+    def _filtered(self, image: Tensor, axis: int, step: int) -> Tensor:
+        """Add up copies shifted to either side; the image goes on with its border's values."""
         import torch
 
         n = image.shape[axis]
-        if onto is None:
-            total = torch.mul(image, taps[0], out=self.space(image))
-        else:
-            total = onto.add_(image, alpha=taps[0])
-        for number, tap in enumerate(taps[1:], 1):
-            shift = min(number * abs(step), n)
-            # From the right for a step ahead, from the left for one back.
-            start, end = (0, n - shift) if step > 0 else (shift, 0)
-            edge = image.narrow(axis, n - 1 if step > 0 else 0, 1)
-            inner = image.narrow(axis, shift - start, n - shift)
-            total.narrow(axis, start, n - shift).add_(inner, alpha=tap)
-            total.narrow(axis, end, shift).add_(edge, alpha=tap)
+        total = torch.mul(image, self.taps[0], out=self.space(image))
+        for number, tap in enumerate(self.taps[1:], 1):
+            if not tap:
+                continue
+            shift = min(number * step, n)
+            for start, end, edge in ((0, shift, n - 1), (shift, 0, 0)):
+                moved = image.narrow(axis, end, n - shift)
+                total.narrow(axis, start, n - shift).add_(moved, alpha=tap)
+                beyond = total.narrow(axis, n - shift if start == 0 else 0, shift)
+                beyond.add_(image.narrow(axis, edge, 1), alpha=tap)
         return total

@@ -49,10 +49,10 @@ class Tikhonov:
     weight: float | Literal["auto"] = "auto"
     background: float | Literal["auto"] = "auto"
     spacing: tuple[float, ...] | Literal["auto"] = "auto"
-    border: Annotated[int, {"min": 0, "max": 1000}] = 10
+    border: Annotated[int, {"min": 0, "max": 1000}] = 20
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 38
+    arrays: ClassVar[float] = 13
 
     def __post_init__(self) -> None:
         if self.operator not in get_args(Operator):

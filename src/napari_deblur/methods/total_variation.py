@@ -69,7 +69,7 @@ class TotalVariation:
     nonnegative: bool = True
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 17
+    arrays: ClassVar[float] = 22
 
     def __post_init__(self) -> None:
         from napari_deblur.methods._splitting import checked

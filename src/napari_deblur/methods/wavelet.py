@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from napari_deblur.methods._ascent import (
+    SEEN,
     Ascent,
     Scale,
     checked_iterations,
@@ -29,6 +30,8 @@ MOST = 100
 # Thresholds tried, in units of the noise: from the middle on in the direction that is better.
 WEIGHTS = (0.0, 0.03, 0.09, 0.27, 0.8)
 MIDDLE = 2
+# Momentum of an iteration, at most: a step later than that overshoots, in the light of points too.
+FASTEST = 0.7
 # The least noise, as a share of the start: nothing may be divided by 0.
 LEAST = 1e-4
 
@@ -39,7 +42,7 @@ class Wavelet:
 
     Between Richardson-Lucy's steps the details of the object are shrunk, at every scale and every
     shift, by a threshold that is as many times larger as the noise is there: photons make more of
-    it where there is light. Steps are accelerated by a heavy ball. Soft bodies gain most, and
+    it where there is light. Steps are accelerated by momentum. Soft bodies gain most, and
     isolated thin lines or points least, for which held-out light then finds a weight of 0.
 
     Parameters
@@ -68,13 +71,13 @@ class Wavelet:
     (2004), doi:10.1002/cpa.20042. Departs from it: the steps are Richardson-Lucy's, and those of
     the thresholds follow the noise.
     Acceleration: Beck and Teboulle, SIAM J. Imaging Sci. 2, 183 (2009), doi:10.1137/080716542.
-    All shifts: Coifman and Donoho, Translation-invariant de-noising (1995),
-    doi:10.1007/978-1-4612-2544-7_9. Their mean is used as if it was the exact proximal step.
+    All shifts, no direction: Beylkin and Torrésani, Appl. Comput. Harmon. Anal. 3, 164 (1996),
+    doi:10.1006/acha.1996.0014. Shrinking is used as if it was the exact proximal step.
     """
 
     weight: float | Literal["auto"] = "auto"
     iterations: int | Literal["auto"] = "auto"
-    wavelet: str = "db2"
+    wavelet: str = "sym4"
     levels: int | Literal["auto"] = "auto"
     spacing: tuple[float, ...] | Literal["auto"] = "auto"
     noise: float | Literal["auto"] = "auto"
@@ -170,9 +173,7 @@ class Wavelet:
             yield ascent.predict(thing)
 
     def _ascent(self, tile: Tensor, blur: Blur, *fields: str) -> _Shrinking:
-        scale = decided(
-            self, "wavelet", "weight", "levels", "spacing", "noise", "gain", *fields
-        )
+        scale = decided(self, "wavelet", "weight", "levels", "spacing", "noise", "gain", *fields)
         return _Shrinking(tile, blur, scale, self)
 
 
@@ -194,32 +195,40 @@ class _Shrinking(Ascent):
         if method.weight:
             levels = finest_levels(method.spacing, method.levels)
             self.shrinkage = Shrinkage(method.wavelet, levels, float(method.weight))
-            self.noise = self._noise(float(method.gain), float(method.noise))
+            self._look_around(float(method.gain), max(float(method.noise), LEAST * scale.start))
 
-    def _noise(self, gain: float, dark: float) -> Tensor:
-        """Give the noise around each voxel, from the light that the blur brings there."""
+    def _look_around(self, gain: float, dark: float) -> None:
+        """Find the noise around each voxel, from the light that the blur brings there."""
+        import torch
+
         from napari_deblur import ops
 
-        dark = max(dark, LEAST * self.scale.start)
-        if gain == 0:
-            return self.weight.new_tensor(dark)
         light = (self.tile - self.scale.background).clamp_(min=0)
         if self.holes:
             light.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         around = ops.blur_adjoint(light, self.blur, self.work)
         del light
-        noise = self.weight.clone()
-        for one, found in ops.blocks(noise, around):
-            one.mul_(found).clamp_(min=0).mul_(gain).add_(dark**2).sqrt_()
-        return noise
+        self.noise = self.weight.new_tensor(dark)
+        if gain:
+            self.noise = self.weight.clone()
+            for one, found in ops.blocks(self.noise, around):
+                one.mul_(found).clamp_(min=0).mul_(gain).add_(dark**2).sqrt_()
+        # Where next to nothing is seen the object goes on smoothly: an edge would have details.
+        self.blind = self.weight == 0
+        beyond = around[self.blind].clamp_(min=0)
+        known = torch.isfinite(self.tile).to(self.tile.dtype)
+        seen = ops.blur_adjoint(known, self.blur, self.work)[self.blind]
+        self.beyond = beyond.div_(seen.clamp_(min=SEEN / 100))
 
     def climb(self, thing: Tensor, **options: Any) -> None:
         """Make one Richardson-Lucy step and shrink the details, in place."""
         import torch
 
-        super().climb(thing, **options)
         if self.shrinkage is None:
+            super().climb(thing, **options)
             return
+        super().climb(thing, **options)
+        thing[self.blind] = self.beyond
         image = torch.div(thing, self.noise, out=self.shrinkage.space(thing))
         taken = self.shrinkage.clipped(image)
         thing.addcmul_(taken, self.noise, value=-1).clamp_(min=0)
@@ -227,8 +236,8 @@ class _Shrinking(Ascent):
 
 
 def _steps(ascent: _Shrinking) -> Iterator[Tensor]:
-    """Give the object after 1, 2, … iterations; after k, a heavy ball rolls on by k / (k + 3)."""
-    return paced(ascent, [], heavy=lambda number: True)
+    """Give the object after 1, 2, … iterations."""
+    return paced(ascent, [min(k / (k + 3), FASTEST) for k in range(10)])
 
 
 def _dark(samples: Sequence[Sample], scale: Scale, gain: float) -> float:
