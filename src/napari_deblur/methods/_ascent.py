@@ -190,11 +190,12 @@ def parts_of(samples: Sequence[Sample], name: str) -> list[HeldOut]:
         raise ValueError(f"{name} needs a kernel to decide when to stop: give iterations")
     taken = [known[0]]
     for sample in known[1:]:
-        if sum(s.tile.numel() for s in (*taken, sample)) <= MOST_VOXELS:
+        if 2 * sum(s.tile.numel() for s in (*taken, sample)) <= MOST_VOXELS:
             taken.append(sample)
-    # One small sample alone may mislead: of 24 scenes two lost 2.7 dB, with four splits none 0.5.
+    # One split of a small sample may mislead: of 9 scenes two lost 2.7 dB, with four none 0.5. And
+    # two splits of the same sample say how much noise there is.
     size = sum(sample.tile.numel() for sample in taken)
-    times = min(ceil(SPLITS / len(taken)), max(1, MOST_VOXELS // size))
+    times = max(2, min(SPLITS, MOST_VOXELS // size, ceil(2 * SPLITS / len(taken))))
     return hold_out(taken, times=times)
 
 

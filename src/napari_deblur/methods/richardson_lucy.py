@@ -102,13 +102,15 @@ class RichardsonLucy:
             yield ascent.image(thing)
 
 
-def _predictions(sample: Sample, scale: Scale) -> Iterator[Tensor]:
-    """Give what the object predicts after 1, 2, … iterations."""
+def _predictions(sample: Sample, scale: Scale) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give what the object predicts, and its tile, after 1, 2, … iterations."""
+    from napari_deblur import ops
+
     assert sample.blur is not None
     ascent = Ascent(sample.tile, sample.blur, scale)
     thing = ascent.flat()
     ascent.climb(thing)
     while True:
         predicted = ascent.predict(thing)
-        yield predicted
+        yield predicted, ops.crop(thing, ascent.blur)
         ascent.climb(thing, predicted=predicted)

@@ -147,12 +147,14 @@ class RichardsonLucyTv:
 
     def _predictions(
         self, sample: Sample, momentum: list[float], *, measured: bool
-    ) -> Iterator[Tensor]:
-        """Give what the object predicts after 1, 2, … iterations."""
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give what the object predicts, and its tile, after 1, 2, … iterations."""
+        from napari_deblur import ops
+
         assert sample.blur is not None
         ascent = Ascent(sample.tile, sample.blur, decided(self, "richardson-lucy-tv"))
         for thing in self._steps(ascent, momentum, measured=measured):
-            yield ascent.predict(thing)
+            yield ascent.predict(thing), ops.crop(thing, ascent.blur)
 
     def _steps(
         self, ascent: Ascent, momentum: list[float], *, measured: bool = False

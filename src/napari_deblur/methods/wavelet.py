@@ -215,9 +215,9 @@ class _Shrinking(Ascent):
                 one.mul_(found).clamp_(min=0).mul_(gain).add_(dark**2).sqrt_()
         # Where next to nothing is seen the object goes on smoothly: an edge would have details.
         self.blind = self.weight == 0
-        beyond = around[self.blind].clamp_(min=0)
+        beyond = around.masked_select(self.blind).clamp_(min=0)
         known = torch.isfinite(self.tile).to(self.tile.dtype)
-        seen = ops.blur_adjoint(known, self.blur, self.work)[self.blind]
+        seen = ops.blur_adjoint(known, self.blur, self.work).masked_select(self.blind)
         self.beyond = beyond.div_(seen.clamp_(min=SEEN / 100))
 
     def climb(self, thing: Tensor, **options: Any) -> None:
@@ -228,7 +228,7 @@ class _Shrinking(Ascent):
             super().climb(thing, **options)
             return
         super().climb(thing, **options)
-        thing[self.blind] = self.beyond
+        thing.masked_scatter_(self.blind, self.beyond)
         image = torch.div(thing, self.noise, out=self.shrinkage.space(thing))
         taken = self.shrinkage.clipped(image)
         thing.addcmul_(taken, self.noise, value=-1).clamp_(min=0)
