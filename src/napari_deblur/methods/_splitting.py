@@ -43,7 +43,7 @@ LEAST_NOISE = 1e-5
 POWERS, STEP, LEAST, MOST = (-4.5, 1.5), 0.5, (15, 40), 100
 # What is searched of a sample, along the axes of 2-D and 3-D blurs, and how many samples.
 PLANE, SOLID = (160, 160), (32, 64, 64)
-PLANES, SOLIDS = 4, 2
+PLANES, SOLIDS = 2, 1
 # Where less than this share of a voxel's light reaches a pixel with data, nothing is known of it.
 SEEN = 0.01
 
@@ -108,11 +108,15 @@ class Problem:
             image.masked_fill_(ops.crop(ops.blur_adjoint(mask, blur), blur) <= SEEN, torch.nan)
         return Estimate(image, None, torch.stack(residuals))
 
-    def predicted(self, tile: Tensor, blur: Blur) -> Iterator[Tensor]:
-        """Yield, for ever, what the object predicts after each iteration, in counts."""
+    def predicted(self, tile: Tensor, blur: Blur) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, for ever, what the object predicts, and its tile, after each iteration."""
+        from napari_deblur import ops
+
         data, mask = self._data(tile)
-        for _, seen in self._iterated(data, mask, blur):
-            yield seen[_inner(data, blur)].mul(self.unit).add_(self.background)
+        size = tuple(slice(n) for n in ops.object_shape(tuple(data.shape), blur.shape))
+        for x, seen in self._iterated(data, mask, blur):
+            light = seen[_inner(data, blur)].mul(self.unit).add_(self.background)
+            yield light, ops.crop(x[size], blur) * self.unit
 
     def _data(self, tile: Tensor) -> tuple[Tensor, Tensor | None]:
         from napari_deblur import ops
@@ -255,7 +259,8 @@ def decided(
     if not known:
         raise ValueError('without a kernel "auto" can\'t be decided: give weight and iterations')
     assert known[0].blur is not None
-    parts = hold_out(known[: SOLIDS if known[0].blur.ndim == 3 else PLANES])
+    solid = known[0].blur.ndim == 3
+    parts = hold_out(known[: SOLIDS if solid else PLANES], times=2)
     unit = problem.unit / (SHARE if problem.poisson else SHARE**0.5)
 
     def tried(value: float) -> tuple[float, int]:

@@ -48,7 +48,8 @@ class AcceleratedRichardsonLucy:
         and the second with the adjoint.
     back_projector : "auto", "matched" or "wiener-butterworth"
         "auto" takes the matched one (the adjoint) or, where that predicts held-out light as well,
-        begins with the other one. For a blur that varies over the field: the matched one.
+        begins with the other one. Where the blur varies over the field, and in images smaller than
+        the kernel: the matched one.
     unmatched : int or "auto"
         How many first iterations take the unmatched back projector.
     damping : float
@@ -104,8 +105,8 @@ class AcceleratedRichardsonLucy:
         """Decide by held-out light which back projector to take, and when to stop."""
         scale = scale_of(samples, self)
         fixed = replace(self, background=scale.background, start=scale.start, lowest=scale.lowest)
-        varies = any(s.blur is not None and s.blur.weights is not None for s in samples)
-        if self.back_projector == "matched" or varies:
+        adjoint = self.back_projector == "matched"
+        if adjoint or any(_needs_matched(s.tile, s.blur) for s in samples if s.blur is not None):
             fixed = replace(fixed, unmatched=0)
         elif self.back_projector == "wiener-butterworth" and self.unmatched == "auto":
             fixed = replace(fixed, unmatched=MOST if self.iterations == "auto" else self.iterations)
@@ -201,3 +202,9 @@ class AcceleratedRichardsonLucy:
         return paced(
             ascent, momentum, measured=measured, heavy=heavy, unmatched=unmatched, shaped=shaped
         )
+
+
+def _needs_matched(tile: Tensor, blur: Blur) -> bool:
+    """Tell whether another back projector would be wrong: for fields, and tiles thinner than it."""
+    sizes = zip(tile.shape[-blur.ndim :], blur.shape, strict=True)
+    return blur.weights is not None or any(n < k for n, k in sizes)

@@ -83,7 +83,7 @@ class RichardsonLucy:
         parts = parts_of(samples, "richardson-lucy")
         runs = [_predictions(part.sample, scale) for part in parts]
         stop = best_stop(parts, runs, most=MOST)
-        return replace(fixed, iterations=stop.with_all_light(1 / 2))
+        return replace(fixed, iterations=min(stop.with_all_light(1 / 2), MOST))
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""

@@ -31,7 +31,7 @@ MOST = 100
 WEIGHTS = (0.0, 0.03, 0.09, 0.27, 0.8)
 MIDDLE = 2
 # Momentum of an iteration, at most: a step later than that overshoots, in the light of points too.
-FASTEST = 0.7
+FASTEST = 0.5
 # The least noise, as a share of the start: nothing may be divided by 0.
 LEAST = 1e-4
 
@@ -87,7 +87,7 @@ class Wavelet:
     lowest: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 14
+    arrays: ClassVar[float] = 17
 
     def __post_init__(self) -> None:
         from napari_deblur.methods._wavelets import check_name
@@ -247,7 +247,7 @@ def _dark(samples: Sequence[Sample], scale: Scale, gain: float) -> float:
 
     facts = replace(samples[0].facts, gain=gain or None)
     if gain:
-        return max(gain * (scale.background - no_light(facts)), 0.0) ** 0.5
+        return float(max(gain * (scale.background - no_light(facts)), 0.0) ** 0.5)
     return noise_of([replace(sample, facts=facts) for sample in samples])
 
 

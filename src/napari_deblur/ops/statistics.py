@@ -23,6 +23,7 @@ __all__ = [
 
 # A block of 8 × 8 pixels has an eighth of a pixel's noise and still fits between objects.
 BLOCK = 8
+FEW = 16
 # The median absolute deviation of a normal distribution is 0.6745 of its standard deviation.
 MAD = 0.6745
 _ZERO = np.zeros(1, np.float32)
@@ -87,7 +88,8 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
     below = level - 4 * BLOCK * _noise_at(level, mean, scatter) - 1e-6 * abs(level)
     if float((finite < below).mean()) > 2e-3:
         return float(min(level, np.percentile(finite, 0.1)))
-    return level
+    # A few blocks of a tiny image may all lie on something bright.
+    return float(min(level, np.median(finite))) if mean.size < FEW else level
 
 
 def _noise_at(level: float, mean: NDArray[np.floating], scatter: NDArray[np.floating]) -> float:
@@ -105,6 +107,10 @@ def estimate_noise(arrays: Sequence[NDArray[np.float32]]) -> float:
     details = []
     for plane in _planes(arrays):
         if min(plane.shape) < 2:
+            # One pixel wide: second differences along the line, of the same variance.
+            line = plane.ravel()
+            bends = (line[2:] - 2 * line[1:-1] + line[:-2]) / np.sqrt(6)
+            details.append(bends[np.isfinite(bends)])
             continue
         even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
         detail = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
