@@ -106,7 +106,9 @@ def test_both_accelerations_come_to_the_same_as_many_plain_steps(acceleration):
     ).resolved([sample])
     plain = RichardsonLucy(600).resolved([sample])
     blurred = [
-        ops.blur(torch.nn.functional.pad(m(sample.tile, sample.blur).image - 10, (6,) * 4), sample.blur)
+        ops.blur(
+            torch.nn.functional.pad(m(sample.tile, sample.blur).image - 10, (6,) * 4), sample.blur
+        )
         for m in (fast, plain)
     ]
     difference = (blurred[0] - blurred[1])[12:-12, 12:-12].abs().max()

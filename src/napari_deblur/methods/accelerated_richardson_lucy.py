@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["AcceleratedRichardsonLucy"]
 
 # Beyond this an accelerated method has long passed its best.
-MOST = 120
+MOST = 80
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class AcceleratedRichardsonLucy:
         kept their direction on a sample. "auto" takes the first with the unmatched back projector
         and the second with the adjoint.
     back_projector : "auto", "matched" or "wiener-butterworth"
-        "auto" takes the matched one (the adjoint) or, where that predicts held-out light as well,
-        begins with the other one. Where the blur varies over the field, and in images smaller than
+        "auto" takes the matched one (the adjoint) or, where that is clearly better, begins with
+        the other one. Where the blur varies over the field, and in images smaller than
         the kernel: the matched one.
     unmatched : int or "auto"
         How many first iterations take the unmatched back projector.
@@ -117,12 +117,13 @@ class AcceleratedRichardsonLucy:
         if fixed.unmatched != "auto":
             return fixed._stopped(parts)[0]
         matched, least = replace(fixed, unmatched=0)._stopped(parts)
-        most = MOST if self.iterations == "auto" else int(self.iterations)
-        _, turn = replace(fixed, unmatched=most)._stopped(parts)
-        if turn.error > least.error:
+        other, turn = replace(fixed, iterations="auto", unmatched=MOST)._stopped(parts)
+        if not turn.clearly_better(least):
             return matched
-        # Where the unmatched one turned, the adjoint may still go on.
-        return replace(fixed, unmatched=turn.iterations)._stopped(parts)[0]
+        if self.iterations == "auto":
+            return other
+        # Beyond the step where it would begin to run away the adjoint goes on.
+        return replace(fixed, unmatched=other.iterations)._stopped(parts)[0]
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""

@@ -35,6 +35,7 @@ class Wiener:
         Counts without light, to which the image is continued far beyond its border.
     spacing : tuple of float, or "auto"
         Pixel size along the blurred axes over the finest one's: the spectrum falls per length.
+        All equal where it is not resolved.
     border : int
         How often the image beyond its border is replaced by what the restored object shows
         there. 0 is faster and leaves stripes along the border at high light.
@@ -98,19 +99,19 @@ class Wiener:
         from napari_deblur.methods._filters import LEAST, filtered
         from napari_deblur.protocols import Estimate
 
-        if self.spacing == "auto" or "auto" in (self.noise, self.power, self.background):
-            raise ValueError('wiener has an "auto" left: call resolved(samples) first')
         if blur.weights is not None:
             raise ValueError(
                 "wiener can't use a blur that varies over the field: take richardson-lucy, "
                 "or one kernel"
             )
+        if "auto" in (self.noise, self.power, self.background):
+            raise ValueError('wiener has an "auto" left: call resolved(samples) first')
         image = filtered(
             tile,
             blur,
             weight=max(float(self.noise) ** 2 / float(self.power), LEAST),
             operator="gradient",
-            spacing=self.spacing,
+            spacing=(1.0,) * blur.ndim if self.spacing == "auto" else self.spacing,
             background=float(self.background),
             border=self.border,
         )

@@ -237,10 +237,16 @@ def _like(array: np.ndarray, known: np.ndarray, tile: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Stop:
-    """Where to stop: the number of iterations, and the estimated error there."""
+    """Where to stop: the number of iterations, and the estimated error there, of each part too."""
 
     iterations: int
     error: float
+    errors: tuple[float, ...] = ()
+
+    def clearly_better(self, other: Stop) -> bool:
+        """Tell whether the error is less than another's by more than twice its standard error."""
+        gained = np.array(other.errors) - np.array(self.errors)
+        return bool(gained.mean() > 2 * gained.std(ddof=1) / gained.size**0.5)
 
     def with_all_light(self, power: float, share: float = SHARE) -> int:
         """Give the number of iterations for all of the light instead of what was kept.
@@ -288,7 +294,7 @@ def best_stop(
             each = [e + UNSEEN * s for e, s in zip(each, _spreads(parts, objects), strict=True)]
         error = float((sizes * each).sum() / sizes.sum())
         if number <= least or error < best.error:
-            best = Stop(number, error)
+            best = Stop(number, error, tuple(each))
         elif number - best.iterations >= max(patience, best.iterations // 4):
             break
     return best

@@ -24,10 +24,13 @@ __all__ = ["backward", "engine", "forward", "real_view"]
 
 # Names and numbers of the DFTI interface, https://www.intel.com/content/www/us/en/docs/onemkl
 _COMPLEX, _REAL, _SCALE_BACK, _MANY, _STORAGE, _PLACEMENT = 32, 33, 5, 7, 10, 11
-_STRIDES_IN, _STRIDES_OUT, _DISTANCE_IN, _DISTANCE_OUT = 12, 13, 14, 15
+_STRIDES_IN, _STRIDES_OUT, _DISTANCE_IN, _DISTANCE_OUT, _THREADS = 12, 13, 14, 15, 27
 _COMPLEX_COMPLEX, _IN_PLACE = 39, 43
 # A run transforms tiles of one shape, a plan a few more; each plan is some kilobytes.
 KEPT = 32
+# Below so many frequencies one thread does it: on a busy machine, where threads wait for each other,
+# the search on a sample of 144² took fifty times as long with two.
+SMALL = 2**17
 
 
 def forward(thing: Tensor, lengths: tuple[int, ...], *, out: Tensor | None = None) -> Tensor:
@@ -122,7 +125,8 @@ def _transformed(spectrum: Tensor, lengths: tuple[int, ...], planes: int, *, bac
     A volume is done plane by plane and then along z, which takes as long as in one go, less the
     planes that are left out.
     """
-    library, threads = _library(), torch.get_num_threads()
+    library = _library()
+    threads = 1 if spectrum.numel() < SMALL else torch.get_num_threads()
     items = spectrum.numel() // prod(spectrum.shape[-len(lengths) :])
     if len(lengths) < 3:
         _run(library, ("rows", lengths, items, threads), spectrum.data_ptr(), back=back)
@@ -162,9 +166,9 @@ def _plan(
 ) -> _Plan:
     """Plan so many real transforms of rows or planes, or complex ones along the first axis.
 
-    The number of threads, which the library settles with the plan, is part of the key alone.
+    The library settles the number of threads with the plan, so that it is part of the key.
     """
-    kind, lengths, many, _ = step
+    kind, lengths, many, threads = step
     long = ctypes.c_long
     handle = ctypes.c_void_p()
     real: tuple[int, ...]
@@ -199,6 +203,7 @@ def _plan(
     values: list[tuple[int, Any]] = [
         (_PLACEMENT, ctypes.c_int(_IN_PLACE)),
         (_MANY, long(many)),
+        (_THREADS, long(threads)),
         (_STRIDES_IN, first),
         (_STRIDES_OUT, second),
         (_DISTANCE_IN, one),
