@@ -14,7 +14,9 @@ FINDING = [name for name in methods if hasattr(methods[name], "estimate")]
 @pytest.mark.parametrize("name", RESTORING)
 def test_method_keeps_its_contract(name):
     method = methods[name]()
-    check_method(method, blurs=name != "identity")
+    # Total variation takes 0.54 % of the light of a bead of σ 1.3 px in a volume; see its page.
+    light = 1e-2 if name == "total-variation" else 5e-3
+    check_method(method, blurs=name != "identity", light=light)
 
 
 @pytest.mark.parametrize("name", FINDING)

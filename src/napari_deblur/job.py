@@ -226,7 +226,7 @@ class Job:
 
         asked = per_channel.asked_of(self, stack := self.open())
         outputs.refuse_input(self.output_path, self.input)
-        stored = outputs.stored_plan(self, stack, None) if resume else None
+        stored = outputs.stored_plan(self, stack) if resume else None
         if stored is not None and wishes.same_kernels(stored, stack, asked):
             yield f"taking the plan from {self.output_path}, which was made for the same job"
             return stored

@@ -6,9 +6,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 import napari_deblur
 from napari_deblur.results import LEDGER, open_result
@@ -211,7 +209,7 @@ def kernel_targets(path: Path, stack: Stack, *, overwrite: bool) -> list[Path]:
     return targets
 
 
-def stored_plan(job: Job, stack: Stack, kernel: Any) -> Plan | None:
+def stored_plan(job: Job, stack: Stack) -> Plan | None:
     """Give the plan of an earlier run of the same job on the same data, to go on with it.
 
     Planning anew might come to another grid, if less memory is free than was then.
@@ -228,20 +226,10 @@ def stored_plan(job: Job, stack: Stack, kernel: Any) -> Plan | None:
         job_data.pop("output", None)
     if known != asked or plan.source != stack.source or not same_software:
         return None
-    return plan if _same_device(plan, job) and _same_kernel(plan, stack, kernel) else None
+    return plan if _same_device(plan, job) else None
 
 
 def _same_device(plan: Plan, job: Job) -> bool:
     from napari_deblur.gridding import chosen_device
 
     return plan.device == chosen_device(job.device)
-
-
-def _same_kernel(plan: Plan, stack: Stack, kernel: Any) -> bool:
-    """Whether the files still hold the kernels of the plan."""
-    from napari_deblur.kernel_sets import fitted, together
-
-    if kernel is None:
-        return True
-    now = together(fitted(stack, kernel, []))
-    return np.array_equal(now.array, plan.kernel.array)

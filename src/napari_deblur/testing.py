@@ -94,7 +94,9 @@ def _resolved(method: Any, made: Scene, factor: float = 1.0, noise: float = 1.0)
     return method.resolved([made.sample(factor, noise)])
 
 
-def check_method(method: Any, *, blurs: bool = True, moves: float = 0.05) -> None:
+def check_method(
+    method: Any, *, blurs: bool = True, moves: float = 0.05, light: float = 5e-3
+) -> None:
     """Check that a restoring method keeps its contract; AssertionError names what it breaks.
 
     Parameters
@@ -105,17 +107,19 @@ def check_method(method: Any, *, blurs: bool = True, moves: float = 0.05) -> Non
         False for a method that ignores the kernel, whose "sharp" is what was seen.
     moves : float
         How far, in px, a bead may move.
+    light : float
+        By what share a bead's light may change. A prior that flattens takes some of a tiny bead's.
 
     Raises
     ------
     AssertionError
     """
     for name, check in _CHECKS.items():
-        for complaint in check(method, blurs=blurs, moves=moves):
+        for complaint in check(method, blurs=blurs, moves=moves, light=light):
             raise AssertionError(f"{type(method).__name__}: {name}: {complaint}")
 
 
-def _check_beads_stay(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_beads_stay(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     for ndim, image, kernel in product((2, 3), (0, 1), (0, 1)):
         size = 40 if ndim == 2 else 24
         shape = tuple(size + image + 2 * a for a in range(ndim))
@@ -141,7 +145,9 @@ def _centre(image: Tensor, axis: int) -> float:
     return float((line * torch.arange(line.numel())).sum() / line.sum())
 
 
-def _check_delta_keeps_the_image(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_delta_keeps_the_image(
+    method: Any, *, blurs: bool, moves: float, light: float
+) -> Iterator[str]:
     random = torch.Generator().manual_seed(3)
     for shape, kernel in (((30, 34), (5, 5)), ((12, 20, 22), (4, 5, 3))):
         seen = BACKGROUND + 40 + 1000 * torch.rand(shape, generator=random)
@@ -152,14 +158,15 @@ def _check_delta_keeps_the_image(method: Any, *, blurs: bool, moves: float) -> I
             yield f"a delta kernel changed an image of {shape} by {error:.1e} of its peak"
 
 
-def _check_flux_is_kept(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_flux_is_kept(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     cases = (((60, 64), (9, 9)), ((36, 38, 40), (7, 7, 7)))
     for (shape, kernel), offset in product(cases, (0.0, 980.0)):
         made = scene(shape, kernel)
         made = Scene(made.sharp + offset, made.seen + offset, made.blur, BACKGROUND + offset)
-        restored = _resolved(method, made)(made.seen, made.blur).image
+        # There is no noise: stated as strong, it would call for a prior that moves light.
+        restored = _resolved(method, made, noise=0.1)(made.seen, made.blur).image
         ratio = _light(restored, kernel) / _light(made.seen, kernel)
-        if abs(ratio - 1) > 5e-3:
+        if abs(ratio - 1) > light:
             yield (
                 f"the light of a bead on {BACKGROUND + offset:g} counts became {ratio:.4f} of what "
                 f"it was in an image of {shape}"
@@ -175,7 +182,9 @@ def _light(image: Tensor, kernel: tuple[int, ...]) -> float:
     return float((inner - level).sum())
 
 
-def _check_flat_stays_flat(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_flat_stays_flat(
+    method: Any, *, blurs: bool, moves: float, light: float
+) -> Iterator[str]:
     for level in (BACKGROUND, 3 * BACKGROUND, 0.0):
         made = scene((40, 44), (7, 7))
         flat = torch.full((40, 44), level)
@@ -189,7 +198,7 @@ def _check_flat_stays_flat(method: Any, *, blurs: bool, moves: float) -> Iterato
             yield f"a flat image of {level} counts came out between {inner.min()} and {inner.max()}"
 
 
-def _check_equivariance(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_equivariance(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     made = scene((48, 48), (7, 7), beads=4)
     fixed = _resolved(method, made)
     restored = fixed(made.seen, made.blur).image
@@ -203,7 +212,7 @@ def _check_equivariance(method: Any, *, blurs: bool, moves: float) -> Iterator[s
             yield f"the {name} image gave a result that differs by {error:.1e} of the peak"
 
 
-def _check_units(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_units(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     made = scene((40, 44), (7, 7), beads=3)
     once = _resolved(method, made)(made.seen, made.blur).image
     often = _resolved(method, made, 1000.0)(made.seen * 1000, made.blur).image
@@ -212,7 +221,7 @@ def _check_units(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
         yield f"counts × 1000 gave a result that differs by {error:.1e} of the peak"
 
 
-def _check_batches(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_batches(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     made = scene((36, 40), (7, 7), beads=3)
     fixed = _resolved(method, made)
     one = fixed(made.seen, made.blur).image
@@ -222,7 +231,7 @@ def _check_batches(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
         yield f"a batch of three equal images differs from one by {error:.1e} of the peak"
 
 
-def _check_purity(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_purity(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     made = scene((30, 32), (5, 5), beads=2)
     fixed = _resolved(method, made)
     before = made.seen.clone()
@@ -245,7 +254,7 @@ def _check_purity(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
             yield 'it ran with an "auto" left'
 
 
-def _check_holes(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_holes(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     if not blurs:
         return
     made = scene((48, 52), (7, 7), beads=4)
@@ -272,7 +281,7 @@ def _check_holes(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
         yield "a kernel larger than the image gave holes"
 
 
-def _check_cancelling(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_cancelling(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     if not blurs:
         return
     made = scene((30, 32), (5, 5))
@@ -285,7 +294,7 @@ def _check_cancelling(method: Any, *, blurs: bool, moves: float) -> Iterator[str
     yield "it went on after it was cancelled: call ops.checkpoint() in each iteration"
 
 
-def _check_devices(method: Any, *, blurs: bool, moves: float) -> Iterator[str]:
+def _check_devices(method: Any, *, blurs: bool, moves: float, light: float) -> Iterator[str]:
     if not torch.cuda.is_available():
         return
     made = scene((36, 40), (7, 7), beads=3)

@@ -61,7 +61,7 @@ def test_a_known_kernel_brings_the_image_closer_to_the_truth(name):
 
 def test_richardson_lucy_residuals_fall():
     _, sample, _ = noisy()
-    residuals = RichardsonLucy().resolved([sample])(sample.tile, sample.blur).residuals
+    residuals = RichardsonLucy(30).resolved([sample])(sample.tile, sample.blur).residuals
     assert residuals.shape == (30,)
     assert bool((residuals.diff() < 0).all())
 

@@ -204,11 +204,12 @@ def _middle(sample: Sample) -> Sample:
     """Cut the middle out of a volume: a search tries a hundred iterations on it and more."""
     if sample.blur is None or sample.blur.ndim < 3:
         return sample
-    cut = []
+    cut: list[slice] = []
     for n, most in zip(sample.tile.shape[-3:], LARGEST, strict=True):
         start = max(n - most, 0) // 2
         cut.append(slice(start, start + most))
-    return replace(sample, tile=sample.tile[(..., *cut)].contiguous())
+    z, y, x = cut
+    return replace(sample, tile=sample.tile[..., z, y, x].contiguous())
 
 
 def checked_iterations(iterations: object) -> None:

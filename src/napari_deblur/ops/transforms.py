@@ -28,8 +28,8 @@ _STRIDES_IN, _STRIDES_OUT, _DISTANCE_IN, _DISTANCE_OUT, _THREADS = 12, 13, 14, 1
 _COMPLEX_COMPLEX, _IN_PLACE = 39, 43
 # A run transforms tiles of one shape, a plan a few more; each plan is some kilobytes.
 KEPT = 32
-# Below so many frequencies one thread does it: on a busy machine, where threads wait for each other,
-# the search on a sample of 144² took fifty times as long with two.
+# Below so many frequencies one thread does it: on a busy machine, where threads wait for each
+# other, tests with samples of 96² took up to fifty times as long with two.
 SMALL = 2**17
 
 
