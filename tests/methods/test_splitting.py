@@ -8,6 +8,7 @@ import scipy.optimize
 import torch
 
 from napari_deblur import ops
+from napari_deblur.methods import _proximal as proximal
 from napari_deblur.methods import _splitting as splitting
 from napari_deblur.methods.hyper_laplacian import HyperLaplacian
 from napari_deblur.methods.total_variation import TotalVariation
@@ -43,9 +44,9 @@ def test_the_prox_is_the_least(power, threshold):
     unit = threshold ** (1 / (2 - power))
     lengths = torch.tensor(unit) * torch.linspace(0.01, 30, 300)
     if power < 1:  # where the jump was made a slope
-        least = unit * splitting._table(power)[0]
+        least = unit * proximal._table(power)[0]
         lengths = lengths[(lengths < 0.49 * least) | (lengths > least)]
-    found = splitting.shrunk(power, threshold, lengths)(lengths.square()) * lengths
+    found = proximal.shrunk(power, threshold, lengths)(lengths.square()) * lengths
     for s, v in zip(lengths.double().tolist(), found.double().tolist(), strict=True):
         cost = lambda u, s=s: (u - s) ** 2 / 2 + threshold * abs(u) ** power  # noqa: E731
         inside = scipy.optimize.minimize_scalar(cost, (0.7 * s, s), bounds=(0, s), method="bounded")
@@ -56,7 +57,7 @@ def test_the_prox_is_the_least(power, threshold):
 
 def test_a_length_of_zero_shrinks_to_zero():
     for power in (2 / 3, 1.0):
-        factor = splitting.shrunk(power, 0.3, torch.zeros(1))(torch.zeros(4))
+        factor = proximal.shrunk(power, 0.3, torch.zeros(1))(torch.zeros(4))
         assert bool((factor == 0).all())
 
 
@@ -64,7 +65,7 @@ def test_a_length_of_zero_shrinks_to_zero():
 def test_photons_meet_the_data_where_the_slope_is_zero(penalty):
     data = torch.tensor([0.0, 1.0, 30.0, 400.0])
     wanted = torch.tensor([5.0, -3.0, 60.0, 300.0])
-    u = splitting.Poisson(2.0).prox(wanted.clone(), data, penalty).double()
+    u = proximal.Poisson(2.0).prox(wanted.clone(), data, penalty).double()
     slope = 1 - data / (u + 2).clamp(min=1e-9) + penalty * (u - wanted)
     held = (data == 0) & (u <= -2 + 1e-3)
     assert float(slope[~held].abs().max()) < 1e-3

@@ -67,7 +67,7 @@ class HyperLaplacian:
     arrays: ClassVar[float] = 22
 
     def __post_init__(self) -> None:
-        from napari_deblur.methods._splitting import checked
+        from napari_deblur.methods._splitting_numbers import checked
 
         checked(self.weight, self.iterations, self.noise, self.spacing)
         if not 0.3 <= self.power <= 1:
@@ -75,7 +75,7 @@ class HyperLaplacian:
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Take the noise from the facts; decide weight and iterations by held-out light."""
-        from napari_deblur.methods import _splitting as splitting
+        from napari_deblur.methods import _splitting_numbers as splitting
         from napari_deblur.ops.statistics import background_of
 
         splitting.no_field("hyper-laplacian", *(sample.blur for sample in samples))
@@ -93,7 +93,7 @@ class HyperLaplacian:
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""
-        from napari_deblur.methods._splitting import no_field
+        from napari_deblur.methods._splitting_numbers import no_field
 
         if "auto" in vars(self).values():
             raise ValueError('hyper-laplacian has an "auto" left: call resolved(samples) first')

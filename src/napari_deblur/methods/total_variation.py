@@ -72,7 +72,7 @@ class TotalVariation:
     arrays: ClassVar[float] = 22
 
     def __post_init__(self) -> None:
-        from napari_deblur.methods._splitting import checked
+        from napari_deblur.methods._splitting_numbers import checked
 
         checked(self.weight, self.iterations, self.noise, self.spacing)
         if self.data not in ("auto", "gaussian", "poisson"):
@@ -82,7 +82,7 @@ class TotalVariation:
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Take the camera from the facts; decide weight and iterations by held-out light."""
-        from napari_deblur.methods import _splitting as splitting
+        from napari_deblur.methods import _splitting_numbers as splitting
         from napari_deblur.ops.held_out import no_light
         from napari_deblur.ops.statistics import background_of
 
@@ -122,7 +122,7 @@ class TotalVariation:
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., [z,] y, x) of counts; NaN where there are no data."""
-        from napari_deblur.methods._splitting import no_field
+        from napari_deblur.methods._splitting_numbers import no_field
 
         if "auto" in vars(self).values():
             raise ValueError('total-variation has an "auto" left: call resolved(samples) first')

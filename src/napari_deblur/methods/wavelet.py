@@ -242,7 +242,7 @@ def _steps(ascent: _Shrinking) -> Iterator[Tensor]:
 
 def _dark(samples: Sequence[Sample], scale: Scale, gain: float) -> float:
     """Give the noise of a pixel without light: of the background's photons, or as stated."""
-    from napari_deblur.methods._splitting import noise_of
+    from napari_deblur.methods._splitting_numbers import noise_of
     from napari_deblur.ops.held_out import no_light
 
     facts = replace(samples[0].facts, gain=gain or None)

@@ -209,8 +209,10 @@ def blur_adjoint(
         else:
             product = spectrum if last else spectrum.clone()
             _multiply(product, otf, conjugate=True)
-        if shaped is not None:
-            product = product.mul_(shaped)
+        if shaped is not None and _differentiated(tile, of):
+            product = product * shaped
+        elif shaped is not None:
+            _shape(product, shaped)
         part = _weighted(of, rank, backward(product, lengths, planes=shape[0])[where])
         total = part if total is None else total + part
     assert total is not None
@@ -230,6 +232,14 @@ def _multiply(spectrum: Tensor, otf: Tensor, *, conjugate: bool = False) -> None
     for item in items:
         for piece, factor in blocks(item, otf):
             piece *= factor.conj() if conjugate else factor
+
+
+def _shape(spectrum: Tensor, factors: Tensor) -> None:
+    """Multiply each item of a batch by real factors, in place, without making these complex."""
+    for item in spectrum.reshape(-1, *factors.shape):
+        for piece, factor in blocks(item, factors):
+            parts = torch.view_as_real(piece)
+            parts *= factor[..., None]
 
 
 def crop(thing: Tensor, of: Blur) -> Tensor:
