@@ -22,7 +22,7 @@ def curvature(
 
     Of two neighbours the darker one is the factor, so that none gives more than it has and
     nothing flows where nothing is seen. Light only moves: the sum is 0. (Total variation's own
-    gradient, without the object as a factor, takes light away at every edge: 1 % of a bead's.)
+    gradient, without the object as a factor, takes light away at edges.)
 
     Parameters
     ----------
