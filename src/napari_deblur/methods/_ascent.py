@@ -193,8 +193,8 @@ def parts_of(samples: Sequence[Sample], name: str) -> list[HeldOut]:
     for sample in known[1:]:
         if 2 * sum(s.tile.numel() for s in (*taken, sample)) <= MOST_VOXELS:
             taken.append(sample)
-    # One split of a small sample may mislead: one in 9 scenes lost 2.7 dB; with four, of 16, none 0.5. And
-    # two splits of the same sample say how much noise there is.
+    # One split of a small sample may mislead: one in 9 scenes lost 2.7 dB; with four, of 16, none
+    # 0.5. And two splits of the same sample say how much noise there is.
     size = sum(sample.tile.numel() for sample in taken)
     times = max(2, min(SPLITS, MOST_VOXELS // size, ceil(2 * SPLITS / len(taken))))
     return hold_out(taken, times=times)
