@@ -17,6 +17,7 @@ __all__ = [
     "FINDS",
     "RESTORES",
     "check_asked",
+    "check_field",
     "check_shape",
     "check_wish",
     "finds_kernels",
@@ -86,6 +87,17 @@ def check_asked(scope: str, seam: float, gamma: str) -> None:
         raise ValueError(f'gamma "{gamma}" is not one of linear, srgb')
 
 
+def check_field(method: object) -> None:
+    """Refuse a method that finds no kernels that vary."""
+    if not hasattr(method, "estimate_field"):
+        able = [name for name, cls in registry.methods.items() if hasattr(cls, "estimate_field")]
+        name = registry.methods.name_of(method)
+        raise ValueError(
+            f'{name} finds no kernels that vary over the field: take scope "channel"'
+            + (f", or {' or '.join(able)}" if able else "")
+        )
+
+
 def check_wish(stack: Stack, method: object, kernel: Kernel | None, scope: str, c: int) -> None:
     """Refuse what a channel's method can't do with what it is given."""
     name = registry.methods.name_of(method)
@@ -98,6 +110,8 @@ def check_wish(stack: Stack, method: object, kernel: Kernel | None, scope: str, 
         )
     if scope == "tile" and not (finds and callable(method)):
         raise ValueError(f'{name} can\'t find a kernel in each tile: take scope "channel"')
+    if scope == "field" and finds:
+        check_field(method)
     used = finds or getattr(method, "needs_kernel", True)
     if used and kernel is not None and kernel.shape[0] > 1 and stack.shape[2] == 1:
         raise ValueError(

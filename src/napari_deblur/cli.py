@@ -102,7 +102,10 @@ def list_(debug: o.Debug = False) -> None:
 def estimate(
     context: typer.Context,
     input: Input,
-    kernel: Annotated[Path, typer.Argument(help="Where the kernel goes: .tif or .npz.")],
+    kernel: Annotated[Path, typer.Argument(help="Where the kernel goes: .tif, .npz or .zarr.")],
+    from_: o.From = None,
+    diameter: o.Diameter = None,
+    saturation: o.Saturation = None,
     method: o.MethodName = None,
     set_: o.Parameters = None,
     shape: o.Shape = None,
@@ -127,21 +130,56 @@ def estimate(
     debug: o.Debug = False,
 ) -> None:
     """Find the blur kernel of each channel and write it to a file."""
-    from napari_deblur import describing, outputs
-    from napari_deblur.kernels import save_kernel
-    from napari_deblur.protocols import Kernel
+    from napari_deblur import describing, measuring
 
+    beads = o.beads_asked(from_, method, diameter, saturation)
     job = o.job_of({**context.params, "kernel": None})
-    targets = outputs.kernel_targets(kernel, job.open(), overwrite=overwrite)
-    printing.note(f"finding the kernel with {job.method_name} …")
-    found = job.estimate()
-    for c, target in enumerate(targets):
-        report = found.report.get("channels", [found.report] * len(targets))[c]
-        save_kernel(Kernel(found.at(0, c), found.pixel_size, report), target)
-    printing.table(describing.of_kernel(found))
-    printing.table(describing.of_search(found))
-    for target in targets:
+    stack = job.open()
+    targets = measuring.targets_of(kernel, stack, overwrite=overwrite)
+    if beads is not None:
+        found, reports = measuring.from_beads(stack, job.shape, **beads)
+        for c, report in enumerate(reports):
+            printing.table(describing.of_beads(report, c if len(reports) > 1 else None))
+    else:
+        printing.note(f"finding the kernel with {job.method_name} …")
+        found = job.estimate()
+        printing.table(describing.of_kernel(found))
+        printing.table(describing.of_search(found))
+    for target in measuring.write(found, targets):
         printing.say(f"wrote {target}")
+
+
+@app.command("kernel")
+@told
+def kernel_(
+    file: Annotated[Path, typer.Argument(help="A kernel: .tif, .npz, .npy or .zarr.")],
+    figure: o.Figure = None,
+    against: o.Against = None,
+    pixel_size: o.KernelPixelSize = None,
+    channel: Annotated[int, typer.Option(help="Which channel's, of several.", min=0)] = 0,
+    time: Annotated[int, typer.Option(help="Which frame's, of several.", min=0)] = 0,
+    na: o.Na = None,
+    wavelength: o.Wavelength = None,
+    n_immersion: o.NImmersion = None,
+    debug: o.Debug = False,
+) -> None:
+    """Measure a kernel: widths, symmetry, transfer function; and compare it with another."""
+    from napari_deblur import describing, measuring
+    from napari_deblur.kernel_figure import write_figure
+    from napari_deblur.kernel_measures import measured
+    from napari_deblur.protocols import Facts
+
+    size = o.kernel_size(pixel_size)
+    one = measuring.opened(file, size, time, channel)
+    optics = Facts(na=na, wavelength=wavelength, n_immersion=n_immersion)
+    printing.table(describing.of_measures(measured(one, optics), one.pixel_size))
+    if against is not None:
+        other = measuring.opened(against, size, time, channel)
+        printing.say()
+        printing.table({"against": str(against)} | measuring.compared(one, other))
+    if figure is not None:
+        write_figure(one, figure, optics, title=file.name)
+        printing.say(f"wrote {figure}")
 
 
 @app.command()
@@ -210,6 +248,62 @@ def run(
         last = _run(o.job_of(context.params), how, plan_only=plan)
     if last is not None and last.failed:
         raise typer.Exit(3)
+
+
+@app.command()
+@told
+def simulate(
+    context: typer.Context,
+    sharp: Annotated[str, typer.Argument(help="Any sharp stack or picture; path or URL.")],
+    out: Annotated[Path, typer.Argument(help="A folder, or a name that ends in .tif.")],
+    psf: o.Psf = None,
+    psf_set: o.PsfParameters = None,
+    shape: o.Shape = None,
+    vary: o.Vary = None,
+    border: o.Border = "mirror",
+    photons: o.Photons = 1000.0,
+    background: o.Haze = 0.0,
+    read_noise: o.CameraNoise = 0.0,
+    gain: o.CameraGain = 1.0,
+    offset: o.CameraOffset = 0.0,
+    seed: o.Seed = 0,
+    axes: o.Axes = None,
+    pixel_size: o.PixelSize = None,
+    channels: o.Channels = None,
+    times: o.Times = None,
+    region: o.Regions = None,
+    level: o.Level = None,
+    series: o.Series = None,
+    na: o.Na = None,
+    wavelength: o.Wavelength = None,
+    n_immersion: o.NImmersion = None,
+    n_sample: o.NSample = None,
+    overwrite: o.Overwrite = False,
+    debug: o.Debug = False,
+) -> None:
+    """Blur a sharp image, let a camera see it, and write it beside its truth and kernels."""
+    from napari_deblur import describing, simulations, writing
+    from napari_deblur.protocols import KernelField
+
+    if psf is None:
+        raise typer.BadParameter("name what blurs: --psf disc (see list)", param_hint="--psf")
+    kept = ("psf", "psf_set", "shape", "axes", "pixel_size", "channels", "times", "region",
+            "level", "series", "na", "wavelength", "n_immersion", "n_sample")  # fmt: skip
+    job = o.job_of({"input": sharp, **{name: context.params[name] for name in kept}})
+    writing.refuse_pictures(out, simulations.PICTURES, overwrite=overwrite)
+    stack = job.open()
+    done = simulations.simulate_job(
+        job, stack, field=vary, border=border, photons=photons, background=background,
+        read_noise=read_noise, gain=gain, offset=offset, seed=seed,
+    )  # fmt: skip
+    for note in simulations.notes_of(stack, done):
+        printing.note(f"note: {note}")
+    record = simulations.record_of(stack, done)
+    fields = [one.kernel for one in done if isinstance(one.kernel, KernelField)]
+    written = writing.write_pictures(out, simulations.pictures_of(stack, done), record, fields)
+    printing.table(describing.of_kernel(done[0].typical))
+    for path in written:
+        printing.say(f"wrote {path}")
 
 
 @app.command()

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +132,7 @@ def _complete_layout(store: Store) -> None:
         if file.relative_to(store.path).as_posix() not in recorded:
             store.record_metadata(file, file.read_bytes())
     if not plan.finds_kernels:
-        for t, c in np.ndindex(plan.kernel.array.shape[:2]):
+        for t, c in np.ndindex(plan.kernel_counts):
             if f"{KERNELS}/c/{t}/{c}/0/0/0" not in recorded:
                 store.write_kernel(t, c)
 
@@ -156,7 +158,8 @@ def _arrays(store: Store) -> dict[str, dict[str, Any]]:
         blocks = plan.grid.counts
         mosaic = (*blocks[:2], *(n * k for n, k in zip(blocks[2:], one, strict=True)))
     else:
-        mosaic = plan.kernel.array.shape
+        nodes = plan.nodes or ((0.0,),) * 3
+        mosaic = (*plan.kernel_counts, *(len(line) * k for line, k in zip(nodes, one, strict=True)))
     real: dict[str, Any] = {"dtype": np.dtype("float32"), "fill_value": np.nan}
     names = {"dimension_names": list(AXES)}
     arrays[KERNELS] = real | names | {"shape": mosaic, "chunks": (1, 1, *one)}
@@ -184,8 +187,24 @@ def _create_array(path: Path, name: str, spec: Mapping[str, Any]) -> None:
 
 def _group_attributes(plan: Plan, name: str) -> dict[str, Any]:
     if name == "kernels":
-        return {"ome": ngff.kernel_metadata(plan), OURS: ngff.kernel_geometry(plan)}
+        return {"ome": ngff.kernel_metadata(plan), OURS: _geometry(plan)}
     return {}
+
+
+def _geometry(plan: Plan) -> dict[str, Any]:
+    """Say where the kernels belong; those of a field to its nodes, half way to the next ones."""
+    geometry = ngff.kernel_geometry(plan)
+    if plan.nodes is None:
+        return geometry
+    lines = dict(zip("zyx", plan.nodes, strict=True))
+    sizes = dict(zip("zyx", plan.grid.shape[2:], strict=True))
+    cores = {}
+    for axis, line in lines.items():
+        # Of voxels: node 2.5 lies between voxels 2 and 3.
+        edges = [0, *(ceil((a + b) / 2) for a, b in pairwise(line)), sizes[axis]]
+        cores[axis] = [[a, b] for a, b in pairwise(edges)]
+    nodes = {axis: list(line) for axis, line in lines.items()}
+    return geometry | {"cores": cores, "nodes": nodes, "field": True}
 
 
 def _record(plan: Plan, job: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -205,7 +224,7 @@ def _record(plan: Plan, job: Mapping[str, Any] | None) -> dict[str, Any]:
         "cpu": system.cpu_kind(),
         "versions": versions,
         "hashes": {
-            "kernel": digest(plan.kernel.array),
+            "kernel": digest(plan.stored_kernels),
             "input": plan.source.fingerprint if plan.source else "",
         },
         "image": IMAGE,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from napari_deblur.beads import BeadReport
+    from napari_deblur.kernel_measures import Measures
     from napari_deblur.plans import ChannelPlan, Plan
     from napari_deblur.protocols import Facts, Kernel
     from napari_deblur.registry import Registry
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "decided_fields",
     "lines",
+    "of_beads",
     "of_camera",
     "of_catalogue",
     "of_kernel",
+    "of_measures",
     "of_method",
     "of_plan",
     "of_result",
@@ -229,6 +233,49 @@ def of_kernel(kernel: Kernel) -> Rows:
         yield label, f"{_by(kernel.shape)} voxels (z, y, x)"
         yield "  width", f"{_by(wide[a] for a in axes)} {unit} ({names}; 2.35 × standard deviation)"
         yield "  centre", f"{', '.join(f'{centre[a]:+.2f}' for a in axes)} px off the middle"
+
+
+def of_measures(found: Measures, pixel_size: tuple[float, float, float] | None) -> Rows:
+    """Say what was measured on a kernel."""
+    axes = [a for a in range(3) if found.shape[a] > 1 or a > 0]
+    names, unit = ", ".join("zyx"[a] for a in axes), found.unit
+    yield "kernel", f"{_by(found.shape)} voxels (z, y, x)"
+    known = "not stated: lengths are in pixels"
+    yield "voxel size", known if pixel_size is None else f"{_by(pixel_size)} µm (z, y, x)"
+    wide = [found.fwhm[a] for a in axes]
+    shown = ["wider than the kernel" if w == float("inf") else _by([w]) for w in wide]
+    yield "full width at half", f"{' × '.join(shown)} {unit} ({names})"
+    centre = ", ".join(f"{found.centroid[a]:+.3g}" for a in axes)
+    yield "centre of mass", f"{centre} {unit} off the middle ({names})"
+    yield (
+        "light in focus",
+        f"50 % within {found.radius_50:.3g} {unit}, 90 % within {found.radius_90:.3g} {unit}",
+    )
+    odd = [found.asymmetry[a] for a in axes]
+    yield "asymmetry", ", ".join("?" if v is None else f"{v:.1%}" for v in odd) + f" ({names})"
+    for n, where in enumerate(("along z", "across")):
+        end, limit = found.cutoff[n], None if found.limit is None else found.limit[n]
+        if end is None:
+            continue
+        of = "" if limit is None else f", {end / limit:.0%} of the optical limit {limit:.3g}"
+        yield f"transfer ends {where}", f"{end:.3g} cycles/{unit}{of}"
+    if found.beyond is not None:
+        yield "power beyond the limit", f"{found.beyond:.2%}"
+    yield "light at the border", f"{found.border:.2%}"
+
+
+def of_beads(report: BeadReport, c: int | None = None) -> Rows:
+    """Say how many beads were used and what their average is like."""
+    yield "beads" if c is None else f"beads, channel {c}", report.sentence()
+    axes = [a for a in range(3) if report.fwhm[a] is not None]
+    names = ", ".join("zyx"[a] for a in axes)
+    yield "kernel", f"{_by(report.shape)} voxels (z, y, x)"
+    yield "full width at half", f"{_by(report.fwhm[a] for a in axes)} µm ({names})"
+    if report.spread is not None:
+        pairs = [f"{_by([report.own[a]])} ± {report.spread[a]:.2g}" for a in axes]
+        yield "widths of the beads", f"{', '.join(pairs)} µm"
+    for note in report.notes:
+        yield "note", note
 
 
 def widths(kernel: Kernel, t: int = 0, c: int = 0) -> tuple[float, ...]:

@@ -9,22 +9,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import gridding, registry, sampling
-from napari_deblur.checking import check_asked, check_shape, finds_kernels, the_method, three
+from napari_deblur.checking import (
+    check_asked,
+    check_field,
+    check_shape,
+    finds_kernels,
+    the_method,
+    three,
+)
 from napari_deblur.facts import facts_of
-from napari_deblur.kernel_sets import Kernels, fitted, together
+from napari_deblur.kernel_sets import SAME_SIZE, Kernels, fitted, together
 from napari_deblur.opening import open_stack
-from napari_deblur.protocols import Blur, Facts, Kernel, Sample
+from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Sample
 from napari_deblur.stack import complete_size
 
 if TYPE_CHECKING:
+    from napari_deblur.sampling import Blurs
     from napari_deblur.stack import Stack
 
 __all__ = [
     "Views",
     "blur_of",
+    "blurs_of",
     "default_shape",
+    "estimate_field",
     "estimate_kernel",
     "estimated",
+    "estimated_field",
+    "fields_given",
     "shape_of",
     "start_of",
     "views_of",
@@ -43,25 +55,36 @@ class Views:
     facts: Facts
 
     def samples(
-        self, *, solid: bool, blur: Blur | None, most: int, times: tuple[int, ...] | None = None
+        self, *, solid: bool, blurs: Blurs | None, most: int, times: tuple[int, ...] | None = None
     ) -> list[Sample]:
         """Read the best samples, of some frames only if wanted, on the blur's device."""
         places = sampling.best(self.seen, times=times, most=most)
         if not places and times is not None:
             places = [(times[0], box) for _, box in sampling.best(self.seen, most=most)]
         made = [
-            sampling.sample(self.stack, self.channel, place, self.facts, blur, solid=solid)
+            sampling.sample(self.stack, self.channel, place, self.facts, blurs, solid=solid)
             for place in places
         ]
+        return self._with_data(made)
+
+    def spread(self, *, solid: bool) -> list[Sample]:
+        """Read samples all over the field."""
+        places = sampling.spread(self.stack, self.seen, solid=solid)
+        return self._with_data(
+            [sampling.piece(self.stack, self.channel, place, self.facts) for place in places]
+        )
+
+    def _with_data(self, made: list[Sample]) -> list[Sample]:
         with_data = [s for s in made if bool(s.tile.isfinite().any())]
         if not with_data:
             raise ValueError(
                 f"channel {self.channel} has no valid pixel in any sample, all are NaN, infinite "
                 "or saturated: check the file"
             )
-        if blur is None:
-            return with_data
-        return [replace(s, tile=s.tile.to(blur.basis.device)) for s in with_data]
+        return [
+            s if s.blur is None else replace(s, tile=s.tile.to(s.blur.basis.device))
+            for s in with_data
+        ]
 
     def gains(self) -> tuple[float, ...]:
         """Give a brightness factor for each frame."""
@@ -145,6 +168,8 @@ def estimate_kernel(
     check_asked(scope, 1e-3, "linear")
     if scope == "tile":
         raise ValueError('each tile finds its own kernel in scope "tile": take scope "channel"')
+    if scope == "field":
+        raise ValueError("a blur that varies is no single kernel: take estimate_field")
     device = gridding.chosen_device(device)
     shape = three(shape, "shape", 1)
     kernels = fitted(stack, first, [])
@@ -160,6 +185,80 @@ def estimate_kernel(
         for c, views in channels.items()
     }
     return together(found)
+
+
+def estimate_field(
+    stack: object,
+    estimator: object,
+    shape: Triple | None = None,
+    *,
+    first: Kernels | None = None,
+    device: str = "auto",
+    facts: Facts | Mapping[int, Facts] | None = None,
+) -> dict[int, KernelField]:
+    """Find how the kernel of each channel varies: the kernel part of `plan` with scope "field".
+
+    Parameters
+    ----------
+    stack, shape, first, facts
+        As for `estimate_kernel`.
+    estimator : str or object of the catalogue that finds fields
+
+    Returns
+    -------
+    {channel: KernelField}
+    """
+    stack = open_stack(stack)
+    method = the_method(estimator)
+    check_field(method)
+    device = gridding.chosen_device(device)
+    shape = three(shape, "shape", 1)
+    kernels = fitted(stack, first, [])
+    given = known_of(stack, facts)
+    shapes = {
+        c: shape_of(stack, shape, kernels.get(c), given.get(c, Facts()), c)
+        for c in range(stack.shape[1])
+    }
+    solid = any(one[0] > 1 for one in shapes.values())
+    channels = views_of(stack, solid=solid, given=given, gamma="linear")
+    return {
+        c: estimated_field(views, method, shapes[c], kernels.get(c), device)
+        for c, views in channels.items()
+    }
+
+
+def fields_given(stack: Stack, kernel: object) -> tuple[dict[int, KernelField], Any]:
+    """Tell the fields among the kernels that the user gave, by channel, from the rest.
+
+    The rest has a typical kernel in the place of each field.
+    """
+    if isinstance(kernel, KernelField):
+        _check_size(stack, kernel)
+        return dict.fromkeys(range(stack.shape[1]), kernel), kernel.typical()
+    if not isinstance(kernel, Mapping):
+        return {}, kernel
+    names = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
+    fields: dict[int, KernelField] = {}
+    for key, one in kernel.items():
+        if isinstance(one, KernelField):
+            _check_size(stack, one)
+            place: Any = names.get(key, key)
+            fields[place] = one
+    rest = {k: one.typical() if isinstance(one, KernelField) else one for k, one in kernel.items()}
+    return fields, rest
+
+
+def _check_size(stack: Stack, field: KernelField) -> None:
+    """Refuse a field of other voxels than the image's: its nodes would lie elsewhere."""
+    if field.pixel_size is None or stack.pixel_size is None:
+        return
+    axes = range(0 if field.shape[0] > 1 else 1, 3)
+    wanted = [(stack.pixel_size[a], field.pixel_size[a]) for a in axes]
+    if any(a is not None and abs(a / b - 1) > SAME_SIZE for a, b in wanted):
+        raise ValueError(
+            f"the field was made for voxels of {field.pixel_size} µm (z, y, x) and the image has "
+            f"{stack.pixel_size}: make one for this image"
+        )
 
 
 def known_of(stack: Stack, facts: Facts | Mapping[int, Facts] | None) -> Mapping[int, Facts]:
@@ -196,16 +295,28 @@ def estimated(
 
     start = first if first is not None else _optical(views, shape)
     if scope != "channel-time":
-        return find(views.samples(solid=solid, blur=None, most=most), start)
+        return find(views.samples(solid=solid, blurs=None, most=most), start)
     kernels = []
     for t in range(frames):
-        start = find(views.samples(solid=solid, blur=None, most=most, times=(t,)), start)
+        start = find(views.samples(solid=solid, blurs=None, most=most, times=(t,)), start)
         kernels.append(start)
     return Kernel(
         np.concatenate([k.array for k in kernels]),
         start.pixel_size if start else None,
         kernels[0].report,
     )
+
+
+def estimated_field(
+    views: Views, estimator: Any, shape: Triple, first: Kernel | None, device: str
+) -> KernelField:
+    """Find how the kernel of one channel varies over its field, or with depth."""
+    solid = shape[0] > 1
+    samples = [replace(s, tile=s.tile.to(device)) for s in views.spread(solid=solid)]
+    start = first if first is not None else _optical(views, shape)
+    able = estimator.resolved(samples)
+    found: KernelField = able.estimate_field(samples, shape, start, views.stack.shape[2:])
+    return replace(found, pixel_size=complete_size(views.stack.pixel_size))
 
 
 def _optical(views: Views, shape: Triple) -> Kernel | None:
@@ -240,3 +351,11 @@ def blur_of(kernel: Kernel, c: int, device: str) -> Blur:
 
     array = torch.from_numpy(kernel.at(0, c if kernel.array.shape[1] > 1 else 0).copy())
     return Blur((array if array.shape[0] == 1 else array[None]).to(device))
+
+
+def blurs_of(kernel: Kernel, field: KernelField | None, c: int, device: str) -> Blurs:
+    """Give the blur of any box of a channel's first frame: of the field, or always the same."""
+    if field is not None:
+        return lambda box: field.at(box, device)
+    one = blur_of(kernel, c, device)
+    return lambda box: one

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_deblur.protocols import Blur, Facts, Method
+    from napari_deblur.sampling import Blurs
     from napari_deblur.stack import Stack
     from napari_deblur.tiles import Box
 
@@ -62,7 +63,7 @@ class Halo:
 def measure(
     stack: Stack,
     method: Method,
-    blur: Blur,
+    blurs: Blurs,
     facts: Facts,
     places: Sequence[tuple[int, int, Box]],
     axis: Literal[0, 1, 2],
@@ -72,6 +73,7 @@ def measure(
 
     Parameters
     ----------
+    blurs : function of a box that gives its blur
     places : (time, channel, box) of the samples
     seam : float
         Largest difference over the channel's peak above its background that is allowed.
@@ -79,11 +81,12 @@ def measure(
     size = stack.shape[2:][axis]
     peak = max((facts.white or 0.0) - (facts.background or 0.0), 1e-12)
     halo = Halo(None, (np.inf,))
+    blur = blurs(places[0][2])
     for length in LENGTHS:
         shape = _piece(stack, blur, axis, length)
         if shape is None:
             break
-        curves = [_curve(stack, method, blur, facts, place, shape, axis, peak) for place in places]
+        curves = [_curve(stack, method, blurs, facts, place, shape, axis, peak) for place in places]
         curve = np.max(np.stack(curves), axis=0)
         aim = max(seam / SAFETY, min(ROUNDING, seam / 3))
         reached = np.flatnonzero(curve <= aim)
@@ -130,7 +133,7 @@ def _piece(stack: Stack, blur: Blur, axis: int, length: int) -> tuple[int, int, 
 def _curve(
     stack: Stack,
     method: Method,
-    blur: Blur,
+    blurs: Blurs,
     facts: Facts,
     place: tuple[int, int, Box],
     shape: tuple[int, int, int],
@@ -142,13 +145,16 @@ def _curve(
     z, y, x = (
         enlarged(span, n, size) for span, n, size in zip(box, shape, stack.shape[2:], strict=True)
     )
+    blur = blurs((z, y, x))
     tile = as_counts(stack.read(t, c, (z, y, x)), facts).to(blur.basis.device)
     away = max(1, shape[axis] // 8)
+    inner = [z, y, x]
+    inner[axis] = (inner[axis][0] + away, inner[axis][1] - away)
     cut = [slice(None)] * 3
     cut[axis] = slice(away, shape[axis] - away)
     where = tuple(cut)
     whole = method(tile, blur).image[where]
-    apart = method(tile[where].contiguous(), blur).image
+    apart = method(tile[where].contiguous(), blurs((inner[0], inner[1], inner[2]))).image
     difference = _profile((whole - apart).abs(), axis) / peak
     half = (difference.size + 1) // 2
     # Distance d is left of the end; the curve at d is the worst from d to the middle.

@@ -1,155 +1,20 @@
-"""Kernels from files and onto files; centred, resampled to another voxel size."""
+"""Kernels centred, padded, cropped, resampled to another voxel size; and their files."""
 
 from __future__ import annotations
 
-import struct
-import zipfile
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_deblur.kernel_files import load_kernel, save_kernel
 from napari_deblur.protocols import Kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["centred", "load_kernel", "padded", "resampled", "save_kernel"]
+__all__ = ["centred", "cropped", "load_kernel", "padded", "resampled", "save_kernel"]
 
 Size = tuple[float, float, float]
-
-
-def load_kernel(path: str | Path, *, pixel_size: Size | None = None) -> Kernel:
-    """Read a kernel of axes y,x or z,y,x from a TIFF, NPZ or NPY file or from a zarr store.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``.tif``, ``.npy``, ``.npz`` (an array named ``kernel``, or the only one), or a zarr array
-        or group; of one of our results the group ``kernels`` is meant.
-    pixel_size : (z, y, x) in µm, or None
-        Overrides what the file says.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no kernel at {path}")
-    report: dict[str, Any] = {"file": path.name}
-    if path.suffix in (".npy", ".npz"):
-        array, size = _from_numpy(path)
-    elif path.suffix.lower() in (".tif", ".tiff"):
-        array, size = _from_tiff(path)
-    else:
-        from napari_deblur.opening import open_stack
-
-        inner = path / "kernels"
-        stack = open_stack(inner if inner.is_dir() else path)
-        if stack.shape[0] > 1 or stack.shape[1] > 1:
-            raise ValueError(
-                f"{path} holds {stack.shape[0] * stack.shape[1]} kernels: "
-                "give a file with one, of axes y,x or z,y,x"
-            )
-        array = stack.read(0, 0)
-        size = _whole(stack.pixel_size, planes=stack.shape[2])
-    kernel = Kernel.cleaned(array, pixel_size=pixel_size or size)
-    return replace(kernel, report={**report, **kernel.report})
-
-
-def _whole(sizes: Any, *, planes: int) -> Size | None:
-    """Give a voxel size if all of it is known that matters."""
-    if not sizes or not sizes[1] or not sizes[2] or not (sizes[0] or planes == 1):
-        return None
-    return sizes[0] or 1.0, sizes[1], sizes[2]
-
-
-def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None]:
-    """Read the first image as y,x or z,y,x, whatever the file calls its axes."""
-    import tifffile
-
-    from napari_deblur.readers._tiff_facts import read_facts
-
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            shape = list(series.shape)
-            while len(shape) > 3 and 1 in shape:
-                shape.remove(1)
-            if len(shape) not in (2, 3):
-                raise ValueError(
-                    f"a kernel has axes y,x or z,y,x and {path} has shape {tuple(series.shape)}: "
-                    "save one kernel"
-                )
-            if series.axes.endswith("S"):
-                raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
-            sizes = read_facts(file, 0, 1).pixel_size
-            planes = shape[0] if len(shape) == 3 else 1
-            return series.asarray().reshape(shape), _whole(sizes, planes=planes)
-    except (tifffile.TiffFileError, LookupError, TypeError, struct.error) as error:
-        raise _unreadable(path) from error
-
-
-def _unreadable(path: Path) -> ValueError:
-    kind = path.suffix.removeprefix(".").upper()
-    return ValueError(
-        f"{path} holds no kernel that can be read, for it is no {kind} or a damaged one: "
-        "save it again as TIFF, NPZ or NPY"
-    )
-
-
-def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise _unreadable(path) from error
-    if isinstance(loaded, np.ndarray):
-        return loaded, None
-    names = [n for n in loaded.files if n != "pixel_size"]
-    name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
-    if name is None:
-        raise ValueError(
-            f'{path} holds the arrays {", ".join(names)}: name the kernel\'s array "kernel"'
-        )
-    size = None
-    if "pixel_size" in loaded.files:
-        z, y, x = (float(v) for v in loaded["pixel_size"])
-        size = (z, y, x)
-    return loaded[name], size
-
-
-def save_kernel(kernel: Kernel, path: str | Path) -> None:
-    """Write the first kernel as a TIFF (float32, voxel size inside) or NPZ.
-
-    Raises
-    ------
-    ValueError
-        For another suffix, or for several kernels in a TIFF.
-    """
-    path = Path(path)
-    if kernel.array.shape[:2] != (1, 1):
-        raise ValueError(
-            f"there are kernels for {kernel.array.shape[0]} frames and {kernel.array.shape[1]} "
-            "channels: a file holds one; choose a frame and a channel first"
-        )
-    array = kernel.at()
-    if path.suffix == ".npz":
-        extra = {} if kernel.pixel_size is None else {"pixel_size": np.array(kernel.pixel_size)}
-        np.savez_compressed(path, kernel=array, **extra)  # type: ignore[arg-type]
-        return
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise ValueError(f'a kernel is saved as .tif or .npz, and "{path.name}" is neither')
-    import tifffile
-
-    metadata: dict[str, Any] = {"axes": "ZYX"}
-    resolution = None
-    if kernel.pixel_size is not None:
-        z, y, x = kernel.pixel_size
-        metadata |= {"spacing": z, "unit": "um"}
-        resolution = (1 / x, 1 / y)
-    tifffile.imwrite(path, array, imagej=True, resolution=resolution, metadata=metadata)
 
 
 def centred(kernel: Kernel) -> Kernel:
@@ -166,6 +31,75 @@ def centred(kernel: Kernel) -> Kernel:
         one = torch.from_numpy(array[place])
         array[place] = ops.shifted(one, -ops.centroid(one)).numpy()
     return Kernel(array, kernel.pixel_size, {**kernel.report, "centred": True})
+
+
+def cropped(
+    kernel: Kernel,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    energy: float | None = None,
+) -> Kernel:
+    """Cut kernels down around ``n // 2``; what is left sums to 1 again.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    shape : (z, y, x) or None
+        An axis that is shorter stays as it is.
+    energy : float or None
+        A share of the light that is to stay, such as 0.999: voxels at both ends of the axis that
+        holds least light there are left out, one pair after the other. Of several kernels the mean
+        is looked at. What is cut becomes odd.
+
+    Returns
+    -------
+    Kernel
+        The report has ``left_out``, the share of the light that was cut.
+
+    Raises
+    ------
+    ValueError
+        When neither or both are given, or a number makes no sense.
+    """
+    if (shape is None) == (energy is None):
+        raise ValueError("give a shape to crop a kernel to, or the share of energy to keep")
+    if shape is None:
+        assert energy is not None
+        if not 0 < energy <= 1:
+            raise ValueError(f"energy is {energy:g}: give a share of the light, up to 1")
+        shape = _holding(kernel.array.mean(axis=(0, 1), dtype=np.float64), energy)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"shape is (z, y, x), each 1 or more, got {shape}")
+    cut = [slice(None), slice(None)]
+    for have, want in zip(kernel.shape, shape, strict=True):
+        start = have // 2 - want // 2
+        cut.append(slice(max(start, 0), start + want) if want < have else slice(None))
+    array = kernel.array[tuple(cut)]
+    left_out = float(1 - array.sum(axis=(2, 3, 4), dtype=np.float64).mean())
+    said = {"left_out": max(left_out, 0.0) + float(kernel.report.get("left_out", 0.0))}
+    return Kernel(array, kernel.pixel_size, {**kernel.report, **said})
+
+
+def _holding(mean: NDArray[np.float64], energy: float) -> tuple[int, int, int]:
+    """Choose a small shape around ``n // 2`` that holds a share of the light."""
+    total, lost = float(mean.sum()), 0.0
+    while True:
+        cuts = []
+        for axis, n in enumerate(mean.shape):
+            if n > 1:
+                # An even axis has one voxel more before its middle than after it.
+                inner = slice(1, n if n % 2 == 0 else n - 1)
+                kept = mean[(slice(None),) * axis + (inner,)]
+                cuts.append((float(mean.sum() - kept.sum()), axis, inner))
+        if not cuts:
+            break
+        loss, axis, inner = min(cuts)
+        if lost + loss > (1 - energy) * total + 1e-12:
+            break
+        lost += loss
+        mean = mean[(slice(None),) * axis + (inner,)]
+    z, y, x = mean.shape
+    return z, y, x
 
 
 def padded(kernel: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:

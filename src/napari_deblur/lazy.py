@@ -15,13 +15,17 @@ if TYPE_CHECKING:
     import dask.array as da
 
     from napari_deblur.kernel_sets import Kernels
+    from napari_deblur.protocols import KernelField
     from napari_deblur.stack import Stack
 
 __all__ = ["deconvolve"]
 
 
 def deconvolve(
-    what: object, stack_or_method: object = None, kernel: Kernels | None = None, **asked: Any
+    what: object,
+    stack_or_method: object = None,
+    kernel: Kernels | KernelField | None = None,
+    **asked: Any,
 ) -> da.Array:
     """Give the restored stack as a lazy dask array: ``deconvolve(plan, stack)``.
 

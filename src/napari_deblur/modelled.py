@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Psf", "check_optics", "model_of", "optics_of", "sampled"]
 
 Triple = tuple[int, int, int]
+Size = tuple[float, float, float]
 # A name, a name with parameters, a class or an object of the catalogue of PSFs.
 Psf = str | tuple[str, Mapping[str, Any]] | type | Any
 OPTICS = ("na", "wavelength", "n_immersion", "n_sample")
@@ -121,8 +122,8 @@ def sampled(
     given : Facts
         What the user said of the optics; the rest is read from the stack's metadata.
     shape : (z, y, x) or None
-        None: the model's own ``default_shape``, if it has one, else `other`; one plane for an image
-        of one plane.
+        None: "auto" for a model that takes it, which says in the report what it leaves out; else
+        `other`. One plane for an image of one plane.
     """
     model = model_of(psf, optics_of(stack, c, given))
     flat, size = stack.shape[2] == 1, stack.pixel_size or (None, None, None)
@@ -133,17 +134,27 @@ def sampled(
             f"the psf {_called(type(model))} is in µm and the image's voxel size along "
             f"{', '.join(unknown)} is not known: give --pixel-size z,y,x (pixel_size)"
         )
-    if shape is None:
-        choose = getattr(model, "default_shape", None)
-        wanted = choose(full) if choose else other
-        # No pixel sees what is farther from it than the image reaches, twice over.
-        z, y, x = (min(n, 2 * there - 1) for n, there in zip(wanted, stack.shape[2:], strict=True))
-        shape = (1 if flat else z, y, x)
-    kernel = model(shape, full)
+    kernel = _made(model, shape, full, stack.shape[2:], other)
     if not np.isfinite(kernel.array).all():
         raise ValueError(f"the psf {_called(type(model))} made no finite kernel: change it")
     made: Kernel = kernel
     return made
+
+
+def _made(model: Any, shape: Triple | None, size: Size, image: Triple, other: Triple) -> Any:
+    """Sample a model; models of other packages may know neither "auto" nor the image."""
+    if shape is not None:
+        return model(shape, size)
+    wanted = other
+    if hasattr(model, "default_shape"):
+        if "image" in inspect.signature(model.__call__).parameters:
+            kernel = model("auto", size, image)
+            if image[0] > 1 or kernel.shape[0] == 1:
+                return kernel
+        wanted = model.default_shape(size)
+    # No pixel sees what is farther from it than the image reaches, twice over.
+    z, y, x = (min(n, 2 * there - 1) for n, there in zip(wanted, image, strict=True))
+    return model((z, y, x), size)
 
 
 def _called(cls: type) -> str:

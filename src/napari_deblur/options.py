@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
@@ -17,17 +18,21 @@ if TYPE_CHECKING:
     from napari_deblur.job import Job
 
 __all__ = [
-    "AcceptSeam", "Axes", "Background", "CentreKernel", "Channels", "Debug", "Device", "Dtype",
-    "FailFast", "Field", "Gain", "Gamma", "KernelFile", "KernelPixelSize", "Level", "Memory",
-    "MethodName", "NImmersion", "NSample", "Na", "NoBackground", "Offset", "Overwrite",
-    "Parameters", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "ReadNoise", "Regions", "Replay",
-    "Resume", "Scheduler", "Scope", "Seam", "Series", "Shape", "TileShape", "Times", "Wavelength",
-    "Workers", "asked", "job_of", "told",
+    "AcceptSeam", "Against", "Axes", "Background", "Border", "CameraGain", "CameraNoise",
+    "CameraOffset", "CentreKernel", "Channels", "Debug", "Device", "Diameter", "Dtype", "FailFast",
+    "Field", "Figure", "From", "Gain", "Gamma", "Haze", "KernelFile", "KernelPixelSize", "Level",
+    "Memory", "MethodName", "NImmersion", "NSample", "Na", "NoBackground", "Offset", "Overwrite",
+    "Parameters", "Photons", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "ReadNoise",
+    "Regions", "Replay", "Resume", "Saturation", "Scheduler", "Scope", "Seam", "Seed", "Series",
+    "Shape", "TileShape", "Times", "Vary", "Wavelength", "Workers", "asked", "beads_asked",
+    "job_of", "kernel_size", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
 CAMERA = "Camera, estimated where it is not given"
 OPTICS = "Optics, where the file does not say"
+BEADS = "An image of beads"
+LIGHT = "Light and camera"
 
 
 def _option(
@@ -55,7 +60,8 @@ Parameters = Annotated[
     Texts, _option("--set", "A parameter of the method; repeatable.", BLUR, "NAME=VALUE")
 ]
 Scope = Annotated[
-    Text, _option("--scope", "One kernel for each: channel, channel-time, tile.", BLUR, "WORD")
+    Text,
+    _option("--scope", "One kernel for each: channel, channel-time, field, tile.", BLUR, "WORD"),
 ]
 KernelFile = Annotated[
     Texts,
@@ -69,6 +75,17 @@ PsfParameters = Annotated[
     Texts, _option("--psf-set", "A parameter of the psf; repeatable.", BLUR, "NAME=VALUE")
 ]
 CentreKernel = Annotated[Yes, _option("--centre-kernel", "Move the kernel to its middle.", BLUR)]
+From = Annotated[Text, _option("--from", "beads: average the beads of the image.", BEADS, "WORD")]
+Diameter = Annotated[
+    float | None,
+    _option("--diameter", "Of the beads in µm, to correct the kernel for it.", BEADS, "0.1"),
+]
+Saturation = Annotated[
+    float | None,
+    _option("--saturation", "Counts from which on the camera is full.", BEADS, "COUNTS"),
+]
+Figure = Annotated[Path | None, _option("--figure", "Draw it, too.", BLUR, "PNG")]
+Against = Annotated[Path | None, _option("--against", "Another kernel.", BLUR, "FILE")]
 Shape = Annotated[
     Text, _option("--shape", "Of the kernel to be found, or of the psf.", BLUR, "Z,Y,X")
 ]
@@ -127,6 +144,35 @@ Resume = Annotated[
 Overwrite = Annotated[Yes, _option("--overwrite", "Remove an earlier result first.", RUN)]
 FailFast = Annotated[Yes, _option("--fail-fast", "Stop at the first tile that fails.", RUN)]
 Debug = Annotated[Yes, _option("--debug", "Show where an error comes from.", RUN)]
+
+# Of simulations, in which a camera is made and not estimated.
+Photons = Annotated[
+    float,
+    _option(
+        "--photons", "In the brightest 0.1 % of the pixels; 0 for no photon noise.", LIGHT, "N"
+    ),
+]
+CameraGain = Annotated[float, _option("--gain", "Counts for a photon.", LIGHT, "COUNTS")]
+CameraOffset = Annotated[
+    float, _option("--offset", "Counts of a pixel in the dark.", LIGHT, "COUNTS")
+]
+CameraNoise = Annotated[
+    float, _option("--read-noise", "Standard deviation in the dark.", LIGHT, "COUNTS")
+]
+Haze = Annotated[
+    float, _option("--background", "Photons in every pixel besides the image's.", LIGHT, "N")
+]
+Seed = Annotated[int, _option("--seed", "The same one gives the same image.", LIGHT, "N")]
+Border = Annotated[str, _option("--border", "Beyond it: mirror, crop or dark.", BLUR, "WORD")]
+Vary = Annotated[
+    Text,
+    _option(
+        "--field",
+        "The blur varies: tilt=0.5,axis=x or radial=0.8 or depth=1.0; parameter=NAME.",
+        BLUR,
+        "RULE",
+    ),
+]
 
 READ: dict[str, Callable[[str], Any]] = {
     "kernel_pixel_size": words.floats,
@@ -198,6 +244,41 @@ def job_of(options: Mapping[str, Any]) -> Job:
     )
 
 
+def beads_asked(
+    from_: str | None, method: str | None, diameter: float | None, saturation: float | None
+) -> dict[str, Any] | None:
+    """Give what was asked about beads; None where the kernel is not to come from beads.
+
+    Raises
+    ------
+    typer.BadParameter
+        When the options exclude each other.
+    """
+    if from_ is not None and from_ != "beads":
+        raise typer.BadParameter(f'"{from_}" is not known: use beads', param_hint="--from")
+    if from_ is None:
+        for name, value in (("diameter", diameter), ("saturation", saturation)):
+            if value is not None:
+                raise typer.BadParameter("this is for --from beads", param_hint=f"--{name}")
+        return None
+    if method is not None:
+        raise typer.BadParameter(
+            "beads are averaged, without a method: leave it out", param_hint="--method"
+        )
+    return {"diameter": diameter, "saturation": saturation}
+
+
+def kernel_size(text: str | None) -> tuple[float, float, float] | None:
+    """Read a voxel size z,y,x or y,x in µm."""
+    if text is None:
+        return None
+    size = _usage("kernel_pixel_size", words.floats, text)
+    if len(size) not in (2, 3):
+        raise typer.BadParameter("give z,y,x or y,x in µm", param_hint="--kernel-pixel-size")
+    z, y, x = (1.0,) * (3 - len(size)) + tuple(size)
+    return z, y, x
+
+
 def _usage(name: str, read: Callable[[Any], Any], value: Any) -> Any:
     try:
         return read(value)
@@ -206,8 +287,6 @@ def _usage(name: str, read: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _kernels(texts: list[str]) -> str | dict[str, str]:
-    from pathlib import Path
-
     found: dict[str, str] = {}
     for text in texts:
         channel, equals, file = text.partition("=")

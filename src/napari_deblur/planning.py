@@ -6,28 +6,42 @@ Facts of every channel, then samples, the kernel, the method's numbers, the halo
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from napari_deblur import gridding, registry, sampling
-from napari_deblur.checking import check_asked, three
+from napari_deblur.checking import check_asked, check_field, three
 from napari_deblur.describing import decided_fields, said_of
-from napari_deblur.estimating import Views, blur_of, estimated, shape_of, start_of, views_of
+from napari_deblur.estimating import (
+    Views,
+    blurs_of,
+    estimated,
+    estimated_field,
+    fields_given,
+    shape_of,
+    start_of,
+    views_of,
+)
 from napari_deblur.kernel_sets import Kernels, off_centre, together
 from napari_deblur.opening import open_stack
 from napari_deblur.plans import ChannelPlan, Layout, Plan
-from napari_deblur.protocols import Facts, Kernel, Method
+from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Method
 from napari_deblur.wishes import Wish, wishes_of
 
 if TYPE_CHECKING:
     from napari_deblur.halos import Halo
     from napari_deblur.modelled import Psf
+    from napari_deblur.protocols import Sample
     from napari_deblur.stack import Stack
 
 __all__ = ["drained", "plan", "planning"]
 
 Triple = tuple[int, int, int]
+# Arrays of a tile's size that a blur which varies needs besides two for each of its kernels: 6.8
+# were measured for three kernels, on a volume, and 10.7 for six.
+VARYING = 3
 
 
 def plan(stack: object, method: object = None, **asked: Any) -> Plan:
@@ -68,7 +82,7 @@ def planning(
     stack: object,
     method: object = None,
     *,
-    kernel: Kernels | None = None,
+    kernel: Kernels | KernelField | None = None,
     psf: Psf | Mapping[Any, Psf] | None = None,
     centre_kernel: bool = False,
     shape: Triple | None = None,
@@ -88,7 +102,7 @@ def planning(
     Parameters
     ----------
     method : as in `plan`
-    kernel : Kernel or array, or {channel: Kernel or array}
+    kernel : Kernel, array or KernelField, or {channel: one of these}
         What the image was blurred with; for a method that finds kernels, where it starts. Channels
         by index or name. Arrays are cleaned of negative values and NaN.
     psf : name, (name, parameters) or object of ``nd.psfs``, or {channel: psf}
@@ -99,8 +113,9 @@ def planning(
     shape : (z, y, x) or (y, x)
         Of the kernel to be found (None: from the optics, or 15 px across), or of a sampled psf
         (None: as large as the model needs).
-    scope : "channel", "channel-time" or "tile"
-        One kernel for each channel, each channel and frame, or each tile.
+    scope : "channel", "channel-time", "field" or "tile"
+        One kernel for each channel, each channel and frame, or each tile; "field": kernels that
+        vary smoothly over a channel, found all together.
     tile : (z, y, x), or (y, x) with all of z
         The core that one task restores, and a chunk of the output; it reads a halo besides.
     seam : float
@@ -131,14 +146,18 @@ def planning(
     allowed = gridding.allowed_memory(memory, device)
     gridding.output_type(stack, dtype, None)  # refused now rather than after the search
     notes = _about(stack)
+    given_fields, plain = fields_given(stack, kernel)
+    if given_fields and centre_kernel:
+        raise ValueError("centre_kernel moves single kernels, and a field is given: leave it out")
     wishes = wishes_of(
         stack,
         method=method,
-        kernel=kernel,
+        kernel=plain,
         psf=psf,
         facts=facts,
         shape=shape,
-        scope=scope,
+        # Given fields need no search, whatever the scope.
+        scope="channel" if scope == "field" and len(given_fields) == stack.shape[1] else scope,
         centre_kernel=centre_kernel,
         notes=notes,
     )
@@ -156,9 +175,16 @@ def planning(
     names = {registry.methods.name_of(wishes[c].method): c for c in shapes}
     if names and scope != "tile":
         yield f"finding the kernel with {' and '.join(names)}"
-    kernels = {
-        c: _kernel(views, wishes[c], shapes.get(c), scope, device) for c, views in channels.items()
-    }
+    fields = {c: one for c, one in given_fields.items() if c in channels and not wishes[c].finds}
+    kernels = {}
+    for c, views in channels.items():
+        start = wishes[c].kernel
+        if scope == "field" and c not in fields and wishes[c].needs_kernel:
+            check_field(wishes[c].method)
+            fields[c] = estimated_field(views, wishes[c].method, shapes[c], start, device)
+            kernels[c] = fields[c].typical()
+        else:
+            kernels[c] = _kernel(views, wishes[c], shapes.get(c), scope, device)
     whole = together(kernels)
     notes += off_centre(whole)
 
@@ -166,8 +192,11 @@ def planning(
     decided: dict[int, Method] = {}
     numbers: dict[int, tuple[str, ...]] = {}
     for c, views in channels.items():
-        samples = views.samples(solid=solid, blur=blur_of(whole, c, device), most=4)
+        blurs = blurs_of(whole, fields.get(c), c, device)
+        samples = views.samples(solid=solid, blurs=blurs, most=4)
         restorer = wishes[c].restorer(scope)
+        if c in fields:
+            _check_varying(restorer, samples[0], fields[c])
         decided[c] = restorer.resolved(samples)
         numbers[c] = decided_fields(restorer, decided[c])
         notes += said_of(decided[c], numbers[c], views.facts, c if len(channels) > 1 else None)
@@ -178,12 +207,12 @@ def planning(
     }
 
     def halo(axis: int) -> Halo:
-        return _worst_halo(channels, decided, whole, probes, axis, seam, device)
+        return _worst_halo(channels, decided, whole, fields, probes, axis, seam, device)
 
     laid = gridding.lay(
         stack,
         whole.shape,
-        max(decided.values(), key=lambda one: one.arrays),
+        cast("Method", _Needs(max(_arrays(one, fields.get(c)) for c, one in decided.items()))),
         halo,
         tile=tile,
         memory=allowed,
@@ -225,7 +254,40 @@ def planning(
         int(np.prod(stack.shape, dtype=np.int64) * np.dtype(stored).itemsize * 4 / 3)
         + whole.array.nbytes,
         (*notes, *laid.notes),
+        _in_order(fields, channels),
     )
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What `gridding.lay` wants to know of a method."""
+
+    arrays: float
+
+
+def _arrays(method: Method, field: KernelField | None) -> float:
+    """Count the arrays of a call: a field adds its weights and transforms, and a few more."""
+    return method.arrays + (0 if field is None else 2 * field.rank + VARYING)
+
+
+def _in_order(fields: Mapping[int, KernelField], channels: Any) -> tuple[KernelField | None, ...]:
+    """Give the fields of all channels; one where they share it, nothing where there is none."""
+    every = [fields.get(c) for c in sorted(channels)]
+    if not fields:
+        return ()
+    return tuple(every[:1] if all(one is every[0] for one in every) else every)
+
+
+def _check_varying(method: Any, sample: Sample, field: KernelField) -> None:
+    """Refuse a filter that restores with one kernel only, in its own words.
+
+    What iterates and can't use a field says so when its numbers are decided.
+    """
+    if hasattr(method, "iterations") or not getattr(method, "needs_kernel", True):
+        return
+    plain = Blur(field.at(sample.region).basis[:1].to(sample.tile.device))
+    resolved = method.resolved([replace(sample, blur=plain)])
+    resolved(sample.tile, field.at(sample.region, str(sample.tile.device)))
 
 
 def _about(stack: Stack) -> list[str]:
@@ -248,6 +310,7 @@ def _worst_halo(
     channels: Mapping[int, Views],
     methods: Mapping[int, Method],
     kernel: Kernel,
+    fields: Mapping[int, KernelField],
     probes: Mapping[int, Any],
     axis: int,
     seam: float,
@@ -259,16 +322,16 @@ def _worst_halo(
     worst: Halo | None = None
     solid = kernel.shape[0] > 1
     for c, views in channels.items():
-        blur = blur_of(kernel, c, device)
+        blurs = blurs_of(kernel, fields.get(c), c, device)
         method = methods[c]
         if c in probes:
-            samples = views.samples(solid=solid, blur=blur, most=2)
+            samples = views.samples(solid=solid, blurs=blurs, most=2)
             method = probes[c].resolved(samples)
         best = sampling.best(views.seen, most=2 if solid else 4)
         places = [(t, views.channel, box) for t, box in best]
         places.append(halos.at_border(places[0], axis, views.stack))
         halo = halos.measure(
-            views.stack, method, blur, views.facts, places, cast("Any", axis), seam
+            views.stack, method, blurs, views.facts, places, cast("Any", axis), seam
         )
         if (
             worst is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from napari_deblur.describing import lines, of_plan
-from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.registry import parameters_of, with_parameters
 from napari_deblur.stack import Channel, Optics, Source, Stack
 from napari_deblur.tiles import Grid, Index, Tile
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_deblur.protocols import Method
 
 __all__ = ["ChannelPlan", "Layout", "Plan"]
 
-SCOPES = ("channel", "channel-time", "tile")
+SCOPES = ("channel", "channel-time", "field", "tile")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ class Plan:
     the largest difference to an untiled result over the channel's peak, from the halo curves;
     None when nothing is cut. `memory` is what one task needs, `disk` the output, in bytes;
     `transforms` counts real FFTs of one tile's size.
+
+    `fields` holds, for each channel that has one, the kernels that vary; `kernel` then is a typical
+    one of that channel. Nothing when no channel's blur varies, and one for all colours.
     """
 
     layout: Layout
@@ -105,6 +110,7 @@ class Plan:
     memory: int = 0
     disk: int = 0
     notes: tuple[str, ...] = ()
+    fields: tuple[KernelField | None, ...] = ()
 
     def tile(self, index: Index) -> Tile:
         """Give the tile of an index (t, c, z, y, x) of the grid."""
@@ -115,7 +121,62 @@ class Plan:
 
     def summary(self) -> str:
         """Say in a few lines what will be done, with which kernel, and what it costs."""
-        return lines([*of_plan(self), *(("note", note) for note in self.notes)])
+        notes = (("note", note) for note in self.notes)
+        return lines([*of_plan(self), *_of_fields(self), *notes])
+
+    def field(self, c: int) -> KernelField | None:
+        """Give the kernels that vary over a channel; None where one kernel holds for all of it."""
+        if not self.fields:
+            return None
+        return self.fields[c if len(self.fields) > 1 else 0]
+
+    @cached_property
+    def nodes(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]] | None:
+        """The nodes (z, y, x) of all fields together; None when no channel's blur varies."""
+        known = [one.nodes for one in self.fields if one is not None]
+        if not known:
+            return None
+        z, y, x = (tuple(sorted({v for one in known for v in one[axis]})) for axis in range(3))
+        return z, y, x
+
+    @property
+    def kernel_counts(self) -> tuple[int, int]:
+        """Frames and channels that have kernels of their own."""
+        frames, channels = self.kernel.array.shape[:2]
+        return frames, max(channels, len(self.fields))
+
+    def kernels_at(self, t: int, c: int) -> NDArray[np.float32]:
+        """Give the kernels of a frame and channel as they are stored, shape (z, y, x).
+
+        One kernel, or a mosaic of those at `nodes`: node (i, j, k) is block (i, j, k).
+        """
+        one = self.kernel.at(t, c)
+        if self.nodes is None:
+            return one
+        grid = tuple(len(line) for line in self.nodes)
+        field = self.field(c)
+        if field is None:
+            return np.tile(one, grid)
+        blocks = np.zeros((*grid, *one.shape), np.float32)
+        z, y, x = (
+            slice(want // 2 - have // 2, want // 2 - have // 2 + have)
+            for have, want in zip(field.shape, one.shape, strict=True)
+        )
+        blocks[..., z, y, x] = field.on(self.nodes).kernels()
+        mosaic: NDArray[np.float32] = blocks.transpose(0, 3, 1, 4, 2, 5).reshape(
+            [n * k for n, k in zip(grid, one.shape, strict=True)]
+        )
+        return mosaic
+
+    @property
+    def stored_kernels(self) -> NDArray[np.float32]:
+        """All kernels as they are stored, axes t, c, z, y, x."""
+        if self.nodes is None:
+            return self.kernel.array
+        frames, channels = self.kernel_counts
+        return np.stack([
+            np.stack([self.kernels_at(t, c) for c in range(channels)]) for t in range(frames)
+        ])  # fmt: skip
 
     @property
     def finds_kernels(self) -> bool:
@@ -130,7 +191,8 @@ class Plan:
             del data[name]
         for channel in data["channels"]:
             del channel["halo_curves"], channel["decided"]
-        del data["kernel"]["report"]
+        for one in [data["kernel"], *filter(None, data.get("fields", ()))]:
+            del one["report"]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -158,6 +220,9 @@ class Plan:
             "float32": base64.b64encode(raw).decode(),
         }
         data["notes"] = list(self.notes)
+        data["fields"] = [None if one is None else _of_field(one) for one in self.fields]
+        if not self.fields:  # plans of one kernel for all keep the key they always had
+            del data["fields"]
         # Tuples become lists here, once and for all.
         plain: dict[str, Any] = json.loads(json.dumps(data))
         return plain
@@ -186,7 +251,52 @@ class Plan:
         )
         values["kernel"] = _kernel(data["kernel"])
         values["notes"] = tuple(data["notes"])
+        fields = data.get("fields", ())
+        values["fields"] = tuple(None if one is None else _field(one) for one in fields)
         return cls(**values)
+
+
+def _of_fields(plan: Plan) -> Iterator[tuple[str, str]]:
+    for c, one in enumerate(plan.fields):
+        if one is None:
+            continue
+        grid = " × ".join(map(str, one.grid))
+        said = [f"{one.rank} kernels mixed by weights at {grid} nodes (z, y, x)"]
+        said += [f"{name} {v.min():.4g} to {v.max():.4g}" for name, v in one.maps.items()]
+        yield "field" if len(plan.fields) == 1 else f"field, channel {c}", ", ".join(said)
+
+
+def _words(array: NDArray[Any]) -> str:
+    return base64.b64encode(array.astype("<f4").tobytes()).decode()
+
+
+def _numbers(words: str, shape: Sequence[int]) -> NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(words), "<f4").reshape(shape).astype(np.float32)
+
+
+def _of_field(field: KernelField) -> dict[str, Any]:
+    return {
+        "shape": list(field.basis.shape),
+        "nodes": [list(line) for line in field.nodes],
+        "basis": _words(field.basis),
+        "weights": _words(field.weights),
+        "maps": {name: _words(values) for name, values in field.maps.items()},
+        "pixel_size": field.pixel_size,
+        "report": dict(field.report),
+    }
+
+
+def _field(data: Mapping[str, Any]) -> KernelField:
+    z, y, x = (tuple(line) for line in data["nodes"])
+    grid = (len(z), len(y), len(x))
+    return KernelField(
+        _numbers(data["basis"], data["shape"]),
+        (z, y, x),
+        _numbers(data["weights"], (data["shape"][0], *grid)),
+        {name: _numbers(words, grid) for name, words in data["maps"].items()},
+        tuple(data["pixel_size"]) if data["pixel_size"] else None,
+        data["report"],
+    )
 
 
 def _kernel(data: Mapping[str, Any]) -> Kernel:

@@ -132,7 +132,7 @@ def _restore_core(plan: Plan, stack: Stack, index: Index, core: Box) -> Restored
     if gain != 1.0:
         counts = (counts - background) / gain + background
     with _devices[plan.device], torch.no_grad():
-        estimate = channel.method(counts.to(plan.device), blur_of(plan, t, c))
+        estimate = channel.method(counts.to(plan.device), blur_of(plan, t, c, tile.read))
         image = estimate.image[tile.inside].to("cpu", torch.float32)
         kernel = estimate.kernel.to("cpu").numpy() if estimate.kernel is not None else None
         residuals = estimate.residuals.to("cpu", torch.float32).numpy()
@@ -191,8 +191,14 @@ def _full_scale(dtype: str) -> float:
     return float(np.iinfo(kind).max) if kind.kind in "ui" else 1.0
 
 
-def blur_of(plan: Plan, t: int, c: int) -> Blur:
-    """Give the blur of one frame and channel, on the plan's device; the last few are kept."""
+def blur_of(plan: Plan, t: int, c: int, read: Box) -> Blur:
+    """Give the blur of what a tile reads of a frame and channel, on the plan's device.
+
+    The last few kernels that hold everywhere are kept.
+    """
+    field = plan.field(c)
+    if field is not None:
+        return field.at(read, plan.device)
     frames, channels = plan.kernel.array.shape[:2]
     return _blur(plan, t if frames > 1 else 0, c if channels > 1 else 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,7 @@ import numpy as np
 
 from napari_deblur.ngff import Sizes, kernel_pixel_size
 from napari_deblur.plans import Plan
+from napari_deblur.protocols import KernelField
 
 if TYPE_CHECKING:
     import zarr
@@ -28,7 +30,10 @@ __all__ = [
     "RESIDUALS",
     "SCHEMA",
     "Result",
+    "is_field",
+    "load_field",
     "open_result",
+    "save_field",
 ]
 
 OURS = "napari_deblur"  # the name of our attributes
@@ -175,3 +180,63 @@ def open_result(path: str | Path) -> Result:
             f"{path} is damaged: its zarr.json lacks {missing}; run again to a new place"
         )
     return Result(path, ours, attributes["ome"])
+
+
+def save_field(field: KernelField, path: str | Path) -> None:
+    """Write a field as NPZ: ``basis``, ``weights``, nodes, maps, voxel size and report."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f'a field is saved as .npz, and "{path.name}" is none')
+    arrays: dict[str, Any] = {"basis": field.basis, "weights": field.weights}
+    for axis, line in zip("zyx", field.nodes, strict=True):
+        arrays[f"nodes_{axis}"] = np.array(line)
+    arrays |= {f"map_{name}": values for name, values in field.maps.items()}
+    arrays["report"] = np.array(json.dumps(dict(field.report)))
+    if field.pixel_size is not None:
+        arrays["pixel_size"] = np.array(field.pixel_size)
+    np.savez_compressed(path, **arrays)
+
+
+def load_field(path: str | Path, channel: int = 0) -> KernelField:
+    """Read a field from an NPZ file, or the one that a result was restored with.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When nothing is there, or no field.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = open_result(path).plan.field(channel)
+        if found is None:
+            raise ValueError(f"{path} was restored with one kernel for all of channel {channel}")
+        return found
+    if not path.exists():
+        raise FileNotFoundError(f"there is no field at {path}")
+    none = ValueError(f"{path} holds no field: save one with save_field")
+    with path.open("rb") as file:
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            names = () if isinstance(loaded, np.ndarray) else loaded.files
+            held = {name: loaded[name] for name in names}
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise none from error
+    if not {"basis", "weights", "nodes_z", "nodes_y", "nodes_x"} <= set(held):
+        raise none
+    z, y, x = (tuple(float(v) for v in held[f"nodes_{axis}"]) for axis in "zyx")
+    maps = {name.removeprefix("map_"): v for name, v in held.items() if name.startswith("map_")}
+    size = None
+    if "pixel_size" in held:
+        dz, dy, dx = (float(v) for v in held["pixel_size"])
+        size = (dz, dy, dx)
+    report = json.loads(str(held["report"])) if "report" in held else {}
+    return KernelField(held["basis"], (z, y, x), held["weights"], maps, size, report)
+
+
+def is_field(path: str | Path) -> bool:
+    """Tell whether a file or a result holds a field."""
+    try:
+        load_field(path)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +19,20 @@ if TYPE_CHECKING:
     from napari_deblur.stack import Pixels, Stack
     from napari_deblur.tiles import Box
 
-__all__ = ["Look", "best", "brightness", "enlarged", "look", "luma_of", "sample"]
+    Blurs = Callable[[Box], Blur]
+
+__all__ = [
+    "Look",
+    "best",
+    "brightness",
+    "enlarged",
+    "in_linear_light",
+    "look",
+    "luma_of",
+    "piece",
+    "sample",
+    "spread",
+]
 
 # To find the places to look at: in all, whatever the number of frames, channels and planes. As
 # many again may be read to compare the brightness of frames.
@@ -28,6 +41,10 @@ MOST_PLANES = 64
 MOST_SAMPLES = 8
 SIDE = 144
 DEPTH, SOLID_SIDE = 48, 128
+# For a blur that varies: a plane up to this side is looked at whole, a larger one in so many parts
+# along y and x; of volumes so many columns (along y and x) of these planes and sides.
+WHOLE, PARTS = 512, 5
+COLUMNS, COLUMN, COLUMN_SIDE = 1, 64, 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +82,51 @@ def look(stack: Stack, c: int, *, solid: bool) -> Look:
 
 
 def sample(
-    stack: Stack, c: int, place: tuple[int, Box], facts: Facts, blur: Blur | None, *, solid: bool
+    stack: Stack, c: int, place: tuple[int, Box], facts: Facts, blurs: Blurs | None, *, solid: bool
 ) -> Sample:
     """Read the piece of the stack around a place: a plane, or a volume for a solid kernel."""
     t, (z, y, x) = place
     depth = min(DEPTH, stack.shape[2]) if solid else 1
-    z = enlarged(z, depth, stack.shape[2])
-    counts = as_counts(stack.read(t, c, (z, y, x)), facts)
-    return Sample(counts, (z, y, x), t, c, blur, facts, complete_size(stack.pixel_size))
+    return piece(stack, c, (t, (enlarged(z, depth, stack.shape[2]), y, x)), facts, blurs)
+
+
+def piece(
+    stack: Stack, c: int, place: tuple[int, Box], facts: Facts, blurs: Blurs | None = None
+) -> Sample:
+    """Read a place as it is; `blurs` gives the blur of a box."""
+    t, box = place
+    counts = as_counts(stack.read(t, c, box), facts)
+    blur = None if blurs is None else blurs(box)
+    return Sample(counts, box, t, c, blur, facts, complete_size(stack.pixel_size))
+
+
+def spread(stack: Stack, seen: Look, *, solid: bool) -> list[tuple[int, Box]]:
+    """Choose places all over the field, to see how a blur varies: the best of each part.
+
+    A plane of at most 512² is taken whole. Of a larger one the most detailed place in each of
+    5 × 5 parts. Where the kernel has several planes, the best column through all of them, or pieces
+    of 64 planes along it, at most three.
+    """
+    nz, ny, nx = stack.shape[2:]
+    if not solid and max(ny, nx) <= WHOLE:
+        t, (z, _, _) = seen.places[0]
+        return [(t, (z, (0, ny), (0, nx)))]
+    parts = COLUMNS if solid else PARTS
+    best: dict[tuple[int, int], tuple[int, Box]] = {}
+    for t, (z, y, x) in seen.places:
+        cell = (sum(y) * parts // (2 * ny), sum(x) * parts // (2 * nx))
+        best.setdefault(cell, (t, (z, y, x)))
+    found = list(best.values())
+    if not solid:
+        return found
+    depth = min(nz, COLUMN)
+    count = min(3, -(-nz // depth))
+    starts = np.linspace(0, nz - depth, count).round().astype(int)
+    return [
+        (t, ((int(z), int(z) + depth), enlarged(y, COLUMN_SIDE, ny), enlarged(x, COLUMN_SIDE, nx)))
+        for t, (_, y, x) in found
+        for z in starts
+    ]
 
 
 def best(seen: Look, *, times: Sequence[int] | None = None, most: int) -> list[tuple[int, Box]]:

@@ -146,9 +146,13 @@ class Store:
         )
 
     def write_kernel(self, t: int, c: int) -> Entry:
-        """Write one of the plan's kernels."""
-        kernel = self.plan.kernel.array[t, c]
-        files = dict([self._write(KERNELS, (t, c, 0, 0, 0), kernel)])
+        """Write the plan's kernel of a frame and channel, or those of all nodes of a field."""
+        kernel = self.plan.kernels_at(t, c)
+        files: dict[str, tuple[int, str]] = {}
+        for block in self._nodes():
+            one = self.plan.kernel.shape
+            z, y, x = (slice(i * n, (i + 1) * n) for i, n in zip(block, one, strict=True))
+            files |= [self._write(KERNELS, (t, c, *block), kernel[z, y, x])]
         key = self.plan.key
         return self._record(
             Entry("kernel", key, (t, c), files=files, values=digest(kernel), finished=now())
@@ -196,8 +200,9 @@ class Store:
             for index in level.grid:
                 yield self.chunk_name(level.number, index)
         if not self.plan.finds_kernels:
-            for t, c in np.ndindex(self.plan.kernel.array.shape[:2]):
-                yield _file_name(KERNELS, (t, c, 0, 0, 0))
+            for t, c in np.ndindex(self.plan.kernel_counts):
+                for block in self._nodes():
+                    yield _file_name(KERNELS, (t, c, *block))
 
     def chunk_name(self, number: int, index: Index) -> str:
         """Give the path of a chunk of a level."""
@@ -226,6 +231,10 @@ class Store:
     def close(self) -> None:
         """Close this process's ledger."""
         self.ledger.close()
+
+    def _nodes(self) -> Iterator[tuple[int, ...]]:
+        """Give the blocks of the kernels' mosaic that the plan knows: one, or one for each node."""
+        yield from np.ndindex(*(len(line) for line in self.plan.nodes or ((0,),) * 3))
 
     def _block(self, index: Index) -> tuple[int, ...]:
         return tuple(

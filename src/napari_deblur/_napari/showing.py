@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.placing import kernel_kwargs
+from napari_deblur._napari.placing import kernel_kwargs, part_of
 from napari_deblur._napari.seen import Seen
 from napari_deblur.stack import AXES
 
@@ -22,6 +22,7 @@ __all__ = [
     "blank",
     "image_layer",
     "kernels_layer",
+    "map_layers",
     "method_name",
     "restored_levels",
 ]
@@ -103,6 +104,8 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     peak = float(plan.kernel.array.max())
     if plan.finds_kernels:
         peak = max(peak, float(np.nan_to_num(view[(0,) * (view.ndim - 2)]).max()))
+    if plan.nodes is not None:
+        peak = max(peak, *(float(one.kernels().max()) for one in plan.fields if one is not None))
     own, image = result.kernel_pixel_size, plan.layout.pixel_size
     ratio = {
         axis: k / i
@@ -112,6 +115,8 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     placed = kernel_kwargs(
         spatial, [sizes[axis] for axis in axes], view.shape, ratio=ratio, cores=cores
     )
+    if plan.nodes is not None:
+        placed = _on_nodes(plan, spatial, placed)
     kwargs = {
         "name": name,
         "contrast_limits": (0.0, peak),
@@ -120,10 +125,85 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
         "blending": "additive",
         "metadata": {"deblur": blank(plan) | {"store": str(result.path)}, "kernel_pixel_size": own},
         # Kernels of tiles lie over the whole image: it should be seen through them.
-        "opacity": 0.6 if plan.finds_kernels else 1.0,
+        "opacity": 0.6 if plan.finds_kernels or plan.nodes is not None else 1.0,
         **placed,
     }
     return (view, kwargs, "image")
+
+
+def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list[LayerData]:
+    """Give what varies over each channel's field as an image of its own: one voxel for each node.
+
+    Empty where no kernel varies, or only kernels that nobody named a parameter of.
+    """
+    plan, layers = result.plan, []
+    axes = "".join(spatial["axis_labels"])
+    for c, one in enumerate(plan.fields):
+        for parameter, values in one.maps.items() if one is not None else ():
+            assert one is not None
+            steps, shifts = _node_steps(plan, one.nodes)
+            scale, shift = list(spatial["scale"]), [0.0] * len(axes)
+            for i, axis in enumerate(axes):
+                if axis in steps:
+                    shift[i] = shifts[axis] * scale[i]
+                    scale[i] *= steps[axis]
+                elif axis == "t":  # one map for all frames
+                    shift[i] = (plan.layout.shape[0] - 1) / 2 * scale[i]
+                    scale[i] *= plan.layout.shape[0]
+                elif axis == "c":
+                    shift[i] = c * scale[i]
+            shape = [values.shape["zyx".index(a)] if a in "zyx" else 1 for a in axes]
+            placed = _moved(spatial, shift)
+            low, high = float(values.min()), float(values.max())
+            of = f", channel {c}" if len(plan.fields) > 1 else ""
+            kwargs = {
+                **placed,
+                "scale": tuple(scale),
+                "name": f"{name} {parameter}{of}",
+                "contrast_limits": (low, high if high > low else low + 1),
+                "colormap": "viridis",
+                "interpolation2d": "linear",
+                "blending": "additive",
+                "opacity": 0.5,
+                "visible": False,
+                "metadata": {"deblur": blank(plan) | {"store": str(result.path)}},
+            }
+            layers.append((values.reshape(shape), kwargs, "image"))
+    return layers
+
+
+def _node_steps(plan: Plan, nodes: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Give the distance of nodes and the place of the first, in voxels of the image, by axis.
+
+    A single node stands for its whole axis. Nodes at uneven distances are shown at even ones.
+    """
+    steps, shifts = {}, {}
+    sizes = plan.layout.shape[2:]
+    for axis, line, size in zip("zyx", nodes, sizes, strict=True):
+        alone = len(line) == 1
+        steps[axis] = float(size) if alone else (line[-1] - line[0]) / (len(line) - 1)
+        shifts[axis] = (size - 1) / 2 if alone else line[0]
+    return steps, shifts
+
+
+def _on_nodes(plan: Plan, spatial: Mapping[str, Any], placed: Mapping[str, Any]) -> dict[str, Any]:
+    """Place a mosaic so that the middle of each kernel lies on its node."""
+    steps, shifts = _node_steps(plan, plan.nodes)
+    lengths = dict(zip("zyx", plan.kernel.shape, strict=True))
+    labels = spatial["axis_labels"]
+    scale, moved = list(placed["scale"]), [0.0] * len(labels)
+    for i, axis in enumerate(labels):
+        if axis in steps:
+            scale[i] = spatial["scale"][i] * steps[axis] / lengths[axis]
+            moved[i] = spatial["scale"][i] * shifts[axis] - lengths[axis] // 2 * scale[i]
+        else:
+            moved[i] = placed["translate"][i] - spatial["translate"][i]
+    return {**placed, "scale": tuple(scale), "translate": _moved(spatial, moved)["translate"]}
+
+
+def _moved(spatial: Mapping[str, Any], shifts: Sequence[float]) -> dict[str, Any]:
+    """Move a place along its own axes, by lengths in the unit of its scale."""
+    return part_of({**spatial, "scale": tuple(float(v) for v in shifts)}, (1,) * len(shifts))
 
 
 def _limits(result: Result) -> tuple[float, float]:

@@ -205,11 +205,16 @@ def _middle(sample: Sample) -> Sample:
     if sample.blur is None or sample.blur.ndim < 3:
         return sample
     cut: list[slice] = []
-    for n, most in zip(sample.tile.shape[-3:], LARGEST, strict=True):
+    wide: list[slice] = []  # the object's part
+    for n, most, k in zip(sample.tile.shape[-3:], LARGEST, sample.blur.shape, strict=True):
         start = max(n - most, 0) // 2
         cut.append(slice(start, start + most))
+        wide.append(slice(start, start + most + k - 1))
     z, y, x = cut
-    return replace(sample, tile=sample.tile[..., z, y, x].contiguous())
+    blur = sample.blur
+    if blur.weights is not None:
+        blur = replace(blur, weights=blur.weights[..., wide[0], wide[1], wide[2]].contiguous())
+    return replace(sample, tile=sample.tile[..., z, y, x].contiguous(), blur=blur)
 
 
 def checked_iterations(iterations: object) -> None:

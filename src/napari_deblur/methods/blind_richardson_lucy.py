@@ -225,22 +225,10 @@ def _pushed(image: Tensor, offsets: list[int]) -> Tensor:
 
 def _fitted(first: Kernel | None, shape: tuple[int, int, int]) -> Any:
     """Crop or pad the first kernel to `shape` around its centre, or make a Gaussian."""
-    import numpy as np
+    from napari_deblur import ops
 
     if first is None:
         from napari_deblur.psfs.gaussian import Gaussian
 
         return Gaussian.wide(shape).at().copy()
-    given = first.at()
-    fitted = np.zeros(shape, np.float32)
-    spans = []
-    for have, want in zip(given.shape, shape, strict=True):
-        before, after = min(have // 2, want // 2), min((have - 1) // 2, (want - 1) // 2)
-        spans.append(
-            (
-                slice(have // 2 - before, have // 2 + after + 1),
-                slice(want // 2 - before, want // 2 + after + 1),
-            )
-        )
-    fitted[tuple(to for _, to in spans)] = given[tuple(of for of, _ in spans)]
-    return fitted
+    return ops.reshaped(first.at(), shape)

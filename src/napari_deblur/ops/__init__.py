@@ -14,7 +14,7 @@ from napari_deblur.ops.fourier import (
     transform_shape,
     workspace,
 )
-from napari_deblur.ops.kernels import centroid, delta, normalised, shifted
+from napari_deblur.ops.kernels import centroid, delta, normalised, reshaped, shifted
 from napari_deblur.ops.masks import filled, mean_square, split
 from napari_deblur.ops.projectors import wiener_butterworth
 from napari_deblur.ops.transforms import backward, forward
@@ -39,6 +39,7 @@ __all__ = [
     "mean_square",
     "normalised",
     "object_shape",
+    "reshaped",
     "shifted",
     "split",
     "tile_view",

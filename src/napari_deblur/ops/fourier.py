@@ -220,7 +220,8 @@ def blur_adjoint(
 
 
 def _differentiated(thing: Tensor, of: Blur) -> bool:
-    return torch.is_grad_enabled() and (thing.requires_grad or of.basis.requires_grad)
+    varied = of.weights is not None and of.weights.requires_grad
+    return torch.is_grad_enabled() and (thing.requires_grad or of.basis.requires_grad or varied)
 
 
 def _multiply(spectrum: Tensor, otf: Tensor, *, conjugate: bool = False) -> None:

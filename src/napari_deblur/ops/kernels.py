@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["centroid", "delta", "normalised", "shifted"]
+__all__ = ["centroid", "delta", "normalised", "reshaped", "shifted"]
 
 
 def centroid(kernel: Tensor) -> Tensor:
@@ -35,6 +37,18 @@ def normalised(kernel: Tensor) -> Tensor:
     """Project to non-negative values of sum 1."""
     kernel = kernel.clamp(min=0)
     return kernel / kernel.sum()
+
+
+def reshaped(kernel: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Crop a kernel or pad it with zeros to a shape, its centre staying at ``n // 2``."""
+    fitted = np.zeros(shape, np.float32)
+    to, of = [], []
+    for have, want in zip(kernel.shape, shape, strict=True):
+        before, after = min(have // 2, want // 2), min((have - 1) // 2, (want - 1) // 2)
+        of.append(slice(have // 2 - before, have // 2 + after + 1))
+        to.append(slice(want // 2 - before, want // 2 + after + 1))
+    fitted[tuple(to)] = kernel[tuple(of)]
+    return fitted
 
 
 def shifted(kernel: Tensor, shift: Tensor | tuple[float, ...]) -> Tensor:

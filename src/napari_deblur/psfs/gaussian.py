@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
-from scipy.special import erf
 
-from napari_deblur.protocols import Kernel
+from napari_deblur.psfs._compact import Compact, number, offsets
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_deblur.protocols import Kernel
 
 __all__ = ["Gaussian"]
 
 # Standard deviations, on both sides of the middle.
 REACH = 4
+# Pixels: what is narrower is all in one pixel, and needs no infinities.
+NARROWEST = 1e-3
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Compact):
     """A Gaussian blur, integrated over each pixel.
+
+    Its middle is that of pixel ``n // 2``.
 
     Parameters
     ----------
@@ -35,6 +41,8 @@ class Gaussian:
     """
 
     sigma: Annotated[tuple[float, float, float], {"label": "sigma z, y, x (µm)"}] = (0.3, 0.1, 0.1)
+
+    continuous: ClassVar[tuple[str, ...]] = ("sigma",)
 
     def __post_init__(self) -> None:
         if len(self.sigma) != 3 or not all(s >= 0 and np.isfinite(s) for s in self.sigma):
@@ -57,30 +65,29 @@ class Gaussian:
         z, y, x = (n / 6 if n > 1 else 0.0 for n in shape)
         return cls((z, y, x))(shape, (1.0, 1.0, 1.0))
 
-    def default_shape(self, pixel_size: tuple[float, float, float]) -> tuple[int, int, int]:
-        """Choose an odd shape (z, y, x) that holds all but 6e-5 of it along each axis: ± 4 σ."""
+    def reach(self, pixel_size: tuple[float, float, float]) -> tuple[int, int, int]:
+        """Give an odd shape (z, y, x) that holds all but 6e-5 of it along each axis: ± 4 σ."""
         z, y, x = (
             2 * int(np.ceil(REACH * s / p)) + 1 for s, p in zip(self.sigma, pixel_size, strict=True)
         )
         return z, y, x
 
-    def __call__(
-        self, shape: tuple[int, int, int], pixel_size: tuple[float, float, float]
-    ) -> Kernel:
-        """Make a kernel of `shape` (z, y, x) with its centre at ``n // 2``."""
-        z, y, x = (
-            _profile(n, s / p) for n, s, p in zip(shape, self.sigma, pixel_size, strict=True)
-        )
-        array = z[:, None, None] * y[None, :, None] * x[None, None, :]
-        report = {"psf": "gaussian", "sigma": list(self.sigma)}
-        return Kernel(array.astype(np.float32), pixel_size, report)
+    def share(
+        self,
+        shape: tuple[int, int, int],
+        pixel_size: tuple[float, float, float],
+        values: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Give the share of the Gaussian in each pixel; of one plane, the share of that plane."""
+        import torch
 
-
-def _profile(n: int, sigma: float) -> NDArray[np.float64]:
-    """Give the share of a Gaussian that falls into each of n pixels."""
-    offsets = np.arange(n) - n // 2
-    if sigma == 0:
-        return np.where(offsets == 0, 1.0, 0.0)
-    edges = np.append(offsets - 0.5, offsets[-1] + 0.5) / (np.sqrt(2) * sigma)
-    share: NDArray[np.float64] = np.diff(erf(edges))
-    return share
+        sigma = number(self, values, "sigma")
+        profiles = []
+        for axis, (n, p) in enumerate(zip(shape, pixel_size, strict=True)):
+            if n == 1 and axis == 0:
+                profiles.append(sigma.new_ones(1))
+                continue
+            edges = offsets(n, p, sigma) / (np.sqrt(2) * sigma[axis].clamp(min=NARROWEST * p))
+            profiles.append(torch.erf(edges).diff() / 2)
+        z, y, x = profiles
+        return z[:, None, None] * y[None, :, None] * x[None, None, :]

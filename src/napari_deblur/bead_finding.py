@@ -1,0 +1,383 @@
+"""Beads in an image: where they are, and which of them are fit for a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur.facts import saturation_of
+from napari_deblur.kernel_measures import line_width
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.floating[Any]]
+
+__all__ = [
+    "FULL_WIDTH", "MARGIN", "REASONS", "Candidate", "Seen", "find", "fitting", "judge", "look",
+    "rim",
+]  # fmt: skip
+
+Triple = tuple[int, int, int]
+# A Gaussian's full width at half maximum, in standard deviations.
+FULL_WIDTH = 2.3548
+# Of the spread of what shows no bead: a peak that stands out by less is noise.
+SIGNIFICANT = 7.0
+# Peak over noise that a bead needs to be worth averaging.
+CLEAR = 5.0
+# Half of the window, in full widths at half maximum: the least, and what is tried beyond.
+REACHES = (2.0, 3.0, 4.0, 6.0, 9.0)
+# A neighbour with less than this share of a bead's own light does no harm.
+FAINT = 0.03
+# Of the median bead: two beads in one place are twice as bright, or wider.
+BRIGHT, WIDE, DIM = 1.6, 1.3, 0.1
+# Pixels beyond the window that are read too, for shifts by parts of a pixel.
+MARGIN = 3
+# Why a bead is not used: what to change.
+REASONS: dict[str, str] = {
+    "saturated": "expose less, or say what full scale is (saturation)",
+    "cut off": "image beads farther from the border, or take a smaller kernel (shape)",
+    "close": "image fewer beads at once, or take a smaller kernel (shape)",
+    "dim": "expose longer, or take brighter beads",
+    "too bright": "these seem to be several beads in one place",
+    "too wide": "these seem to be several beads in one place, or out of focus",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """An image without its background, and what was measured on all of it."""
+
+    image: Array
+    noise: float
+    width: Array  # full widths of a bead in pixels; 0 along an axis of length 1
+    half: tuple[int, int, int]  # of the window
+    full: NDArray[np.bool_]  # where the camera was full
+    hot: int  # pixels that were repaired
+
+
+@dataclass(eq=False)
+class Candidate:
+    """A peak that may be a bead; filled in as it is judged, fitted and aligned.
+
+    Parameters
+    ----------
+    place : the voxel of the peak, (z, y, x)
+    strength : of the filtered image there
+    rejected : why it is not used
+    snr : peak over noise
+    light : of the median bead's
+    centre : of the bead, from `place`
+    width : full widths of the Gaussian that fits it, in pixels
+    window : the image around it with a margin, its background taken off
+    """
+
+    place: NDArray[np.intp]
+    strength: float
+    rejected: str = ""
+    snr: float = 0.0
+    light: float = 1.0
+    centre: Array = field(default_factory=lambda: np.zeros(3))
+    width: Array | None = None
+    window: Array | None = None
+
+
+def look(array: NDArray[Any], saturation: float | None, shape: Triple | None) -> Seen:
+    """Take off the background, and measure noise and the width of a bead."""
+    if saturation is None:
+        saturation = saturation_of([array])
+    full = np.zeros(array.shape, bool) if saturation is None else array >= saturation
+    image: Array = array.astype(np.float64)
+    known = np.isfinite(image)
+    if not known.any():
+        raise ValueError("the image has no finite value: check the file")
+    background = float(np.median(image[known]))
+    image = np.where(known, image - background, 0.0)
+    noise = _noise(image)
+    # The median of whole counts is half a count off, which makes light of large windows.
+    dark = known & (np.abs(image) < 3 * noise)
+    if dark.any():
+        image = np.where(known, image - float(image[dark].mean()), 0.0)
+    image, hot = _without_hot_pixels(image, noise)
+    full &= ~hot
+    width = _bead_width(image, noise, full)
+    if shape is not None:
+        z, y, x = (n // 2 for n in shape)
+    else:
+        z, y, x = (int(np.ceil(REACHES[0] * w)) if w else 0 for w in width)
+    return Seen(image, noise, width, (z, y, x), full, int(hot.sum()))
+
+
+def _without_hot_pixels(image: Array, noise: float) -> tuple[Array, NDArray[np.bool_]]:
+    """Replace pixels that no light can make: four times all their neighbours in the plane.
+
+    Of a bead, even one of a standard deviation of 0.6 pixels, the next pixel has a quarter.
+    """
+    from scipy.ndimage import maximum_filter, median_filter
+
+    around = np.ones((1, 3, 3), bool)
+    around[0, 1, 1] = False
+    hot = image > 4 * np.maximum(maximum_filter(image, footprint=around), 2 * noise)
+    if hot.any():
+        image = np.where(hot, median_filter(image, (1, 3, 3)), image)
+    return image, hot
+
+
+def _noise(image: Array) -> float:
+    """Give the standard deviation of pixels that show no bead, from differences of neighbours."""
+    steps = np.diff(image, axis=2)[:, :, ::2].ravel()
+    dark = np.abs(image[:, :, :-1][:, :, ::2].ravel()) <= np.percentile(np.abs(image), 80)
+    spread = steps[dark] if dark.any() else steps
+    # In coarse counts half of the differences may be 0, and the median says nothing.
+    robust = 1.4826 * float(np.median(np.abs(spread)))
+    whole = float(np.sqrt((np.clip(spread, *np.percentile(spread, (1, 99))) ** 2).mean()))
+    noise = (robust or whole) / 2**0.5
+    return max(noise, 1e-6 * float(np.abs(image).max()), 1e-12)
+
+
+def _bead_width(image: Array, noise: float, full: NDArray[np.bool_]) -> Array:
+    """Measure the full widths (z, y, x) of a typical bead, in pixels."""
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    blur = [1.0 if n > 2 else 0.0 for n in image.shape]
+    smooth = gaussian_filter(image, blur)
+    # Smoothing over 3-D leaves less noise, but neighbours may share some: be careful.
+    floor = SIGNIFICANT * noise / 2
+    peaks = smooth == maximum_filter(smooth, [5 if n > 1 else 1 for n in image.shape])
+    peaks &= (smooth > floor) & ~full
+    places = np.argwhere(peaks)
+    heights = smooth[peaks]
+    order = np.argsort(heights)[::-1]
+    if not order.size:
+        raise ValueError(
+            "only saturated beads were found: expose less, or say what full scale is (saturation)"
+            if full.any()
+            else "no beads were found: nothing stands out of the noise; check the channel and the "
+            "exposure"
+        )
+    # The brightest may be an aggregate; a fifth of the third is no noise.
+    least = heights[order[min(2, order.size - 1)]] / 5
+    found = []
+    for place in places[order[:40]]:
+        if smooth[tuple(place)] < least:
+            break
+        found.append([_line_width(smooth, place, axis) for axis in range(3)])
+    typical = np.zeros(3)
+    for axis, n in enumerate(image.shape):
+        column = np.array([f[axis] for f in found])
+        column = column[np.isfinite(column)]
+        if n > 1:
+            wide = float(np.median(column)) if column.size else 4.0
+            own = (FULL_WIDTH * blur[axis]) ** 2
+            # What is hardly wider than the filter is 2 pixels wide, for all one can tell.
+            typical[axis] = np.sqrt(max(wide**2 - own, 1.5**2))
+    return typical
+
+
+def _line_width(smooth: Array, place: NDArray[np.intp], axis: int) -> float:
+    """Measure the full width of a peak along an axis, in pixels; NaN if it has none."""
+    line = smooth[tuple(slice(None) if a == axis else int(p) for a, p in enumerate(place))]
+    at = int(place[axis])
+    near = line[max(0, at - 60) : at + 61]
+    near = near - max(float(np.percentile(near, 20)), 0.0)
+    # A brighter neighbour on the same line is cut down.
+    near = np.where(near > near[at - max(0, at - 60)], 0.0, np.maximum(near, 0.0))
+    width = line_width(near) if near.size > 1 and near.any() else np.nan
+    return width if np.isfinite(width) else float("nan")
+
+
+def find(seen: Seen) -> list[Candidate]:
+    """Find peaks of the image filtered at the beads' width: second derivatives of a Gaussian."""
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    sigma = seen.width / FULL_WIDTH
+    response = np.zeros(seen.image.shape)
+    for axis in range(3):
+        if sigma[axis]:
+            order = [2 if a == axis else 0 for a in range(3)]
+            response -= sigma[axis] ** 2 * gaussian_filter(seen.image, sigma, order)
+    typical = np.abs(response - np.median(response))
+    spread = 1.4826 * float(np.median(typical))
+    foot = [max(1, 2 * int(np.ceil(0.75 * w)) + 1) for w in seen.width]
+    peaks = (response == maximum_filter(response, foot)) & (
+        response > max(SIGNIFICANT * spread, 1e-3 * float(response.max()))
+    )
+    smooth = gaussian_filter(seen.image, sigma / 2)
+    places = np.argwhere(peaks & (smooth >= SIGNIFICANT / 2 * seen.noise))
+    places = places[np.argsort(-response[tuple(places.T)], kind="stable")]
+    strengths = response[tuple(places.T)]
+    found: list[Candidate] = []
+    for n, (place, strength) in enumerate(zip(places, strengths, strict=True)):
+        away = np.abs(places[:n] - place)
+        # A plateau has one peak; and ripples of a bright bead are no beads of their own.
+        same = (away <= np.array(foot) // 2).all(axis=1)
+        lobes = (away <= REACHES[-1] * seen.width).all(axis=1) & (strength < FAINT * strengths[:n])
+        if not (same | lobes).any():
+            snr = float(smooth[tuple(place)]) / seen.noise
+            found.append(Candidate(place, float(strength), snr=snr))
+    if not found:
+        raise ValueError(
+            "no beads were found: nothing stands out of the noise; check the channel and the "
+            "exposure"
+        )
+    return found
+
+
+def fitting(seen: Seen, beads: list[Candidate]) -> Seen:
+    """Choose the window: as wide as the beads have light, and of planes that are there.
+
+    Tails of a widefield blur reach far. Of the beads that could be used with a narrow window, two
+    thirds have to stay. Beads on a cover slip lie in one plane, and the stack may have few planes
+    on one of its sides: then half of the beads are enough.
+    """
+    strong = [b for b in beads if b.strength > FAINT * beads[0].strength]
+    sides = np.array(seen.image.shape)
+    room = [
+        int(np.median([min(int(b.place[a]), n - 1 - int(b.place[a])) for b in strong]))
+        for a, n in enumerate(seen.image.shape)
+    ]
+    chosen, enough = seen.half, 0.0
+    for reach in REACHES:
+        wanted = np.ceil(reach * seen.width).astype(int)
+        least = np.ceil(seen.width).astype(int)
+        wide = np.maximum(np.minimum(wanted, room), np.minimum(least, (sides - 1) // 2))
+        half = (int(wide[0]), int(wide[1]), int(wide[2]))
+        crowded = _crowded(beads, half, seen.width)
+        # The strong ones come first.
+        fit = [
+            bead
+            for bead, close in zip(strong, crowded, strict=False)
+            if not close and _inside(bead.place, half, seen.image.shape)
+        ]
+        if reach == REACHES[0]:
+            enough = 2 / 3 * len(fit)
+        elif not fit or len(fit) < enough or not _more_light(seen, fit, chosen, half):
+            break
+        chosen = half
+    return replace(seen, half=chosen)
+
+
+def _more_light(seen: Seen, beads: list[Candidate], half: Triple, wide: Triple) -> bool:
+    """Whether a wider window holds more of the beads' light than chance and 3 % of it."""
+    held = [
+        sum(float(seen.image[_around(b.place, h, seen.image.shape)].sum()) for b in beads)
+        for h in (half, wide)
+    ]
+    voxels = [float(np.prod([2 * n + 1 for n in h])) for h in (half, wide)]
+    chance = 5 * seen.noise * np.sqrt(len(beads) * (voxels[1] - voxels[0]))
+    return bool(held[1] - held[0] > max(0.03 * held[1], chance))
+
+
+def _crowded(beads: list[Candidate], half: ArrayLike, width: Array) -> NDArray[np.bool_]:
+    """Tell for each bead whether the core of another one reaches into its window."""
+    reach = np.asarray(half) + 0.75 * width
+    places, strengths = np.array([b.place for b in beads]), np.array([b.strength for b in beads])
+    found = []
+    for n, (place, strength) in enumerate(zip(places, strengths, strict=True)):
+        near = (np.abs(places - place) <= reach).all(axis=1) & (strengths > FAINT * strength)
+        near[n] = False
+        found.append(bool(near.any()))
+    return np.array(found)
+
+
+def judge(seen: Seen, beads: list[Candidate]) -> None:
+    """Reject the beads that the kernel would be worse with, with the reason."""
+    core = np.maximum(np.round(0.75 * seen.width), [0 if w == 0 else 1 for w in seen.width])
+    for bead in beads:
+        if seen.full[_around(bead.place, core.astype(int), seen.full.shape)].any():
+            bead.rejected = "saturated"
+        elif not _inside(bead.place, seen.half, seen.image.shape):
+            bead.rejected = "cut off"
+        elif bead.snr < CLEAR:
+            bead.rejected = "dim"
+    for bead, close in zip(beads, _crowded(beads, seen.half, seen.width), strict=True):
+        if not bead.rejected and close:
+            bead.rejected = "close"
+    good = [b for b in beads if not b.rejected]
+    if not good:
+        return
+    for bead in good:
+        _fit(seen, bead)
+    median = float(np.median([b.light for b in good]))
+    for bead in good:
+        bead.light /= median
+    if len(good) < 4:
+        return  # nobody can tell which of three is the odd one
+    widths = np.array([b.width for b in good], float)
+    wide = (widths > WIDE * np.maximum(np.median(widths, axis=0), 1e-6)).any(axis=1)
+    for bead, too_wide in zip(good, wide, strict=True):
+        if bead.light > BRIGHT:
+            bead.rejected = "too bright"
+        elif too_wide:
+            bead.rejected = "too wide"
+        elif bead.light < DIM:
+            bead.rejected = "dim"
+
+
+def _around(place: NDArray[np.intp], half: ArrayLike, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    return tuple(
+        slice(max(0, int(p - h)), min(n, int(p + h) + 1))
+        for p, h, n in zip(place, np.asarray(half), shape, strict=True)
+    )
+
+
+def _inside(place: NDArray[np.intp], half: Triple, shape: tuple[int, ...]) -> bool:
+    return all(h <= p < n - h for p, h, n in zip(place, half, shape, strict=True))
+
+
+def _fit(seen: Seen, bead: Candidate) -> None:
+    """Cut out a bead, take off its own background, and fit a Gaussian to its core."""
+    from scipy.optimize import least_squares
+
+    half = np.array(seen.half)
+    margin = np.where(half > 0, MARGIN, 0)
+    inner = seen.image[_around(bead.place, half + margin, seen.image.shape)]
+    start = bead.place - half - margin
+    short = [
+        (max(0, -int(s)), max(0, int(p + h + m + 1 - n)))
+        for s, p, h, m, n in zip(start, bead.place, half, margin, seen.image.shape, strict=True)
+    ]
+    # The margin may lie beyond the image: there the last voxels are repeated.
+    window = np.pad(inner, short, mode="edge")
+    window = window - rim(window)
+    bead.window = window
+    core = _around(half + margin, np.ceil(np.maximum(seen.width, 1)), window.shape)
+    values = window[core]
+    axes = [a for a in range(3) if half[a]]
+    grids = np.meshgrid(
+        *(np.arange(s.start, s.stop) - h - m for s, h, m in zip(core, half, margin, strict=True)),
+        indexing="ij",
+    )
+
+    def model(p: Array) -> Array:
+        places, sigmas = p[2 : 2 + len(axes)], p[2 + len(axes) :]
+        power = sum(
+            (grids[a] - place) ** 2 / (2 * sigma**2 + 1e-9)
+            for a, place, sigma in zip(axes, places, sigmas, strict=True)
+        )
+        shown: Array = p[0] * np.exp(-power) + p[1]
+        return shown
+
+    sigma = seen.width[axes] / FULL_WIDTH
+    first = np.concatenate([[float(values.max()), 0.0], np.zeros(len(axes)), sigma])
+
+    def wrong(p: Array) -> Array:
+        return (model(p) - values).ravel()
+
+    scale = np.maximum(np.abs(first), 0.5)
+    done = least_squares(wrong, first, x_scale=scale, max_nfev=60)
+    place, width = np.zeros(3), np.zeros(3)
+    place[axes] = np.clip(done.x[2 : 2 + len(axes)], -2, 2)
+    width[axes] = FULL_WIDTH * np.abs(done.x[2 + len(axes) :])
+    bead.centre, bead.width = place, width
+    bead.light = float(window[core].sum())
+    bead.snr = float(done.x[0]) / seen.noise
+
+
+def rim(window: Array) -> float:
+    """Give the background of a window: the median of its outermost voxels of y and x."""
+    edge = np.ones(window.shape[1:], bool)
+    edge[2:-2, 2:-2] = False
+    return float(np.median(window[:, edge]))

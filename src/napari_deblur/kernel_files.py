@@ -1,0 +1,245 @@
+"""Kernels from files and onto files."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur.protocols import Kernel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["load_kernel", "save_kernel"]
+
+Size = tuple[float, float, float]
+AXES = "tczyx"
+KINDS = ("time", "channel", "space", "space", "space")
+
+
+def load_kernel(
+    path: str | Path, *, pixel_size: Size | None = None, several: bool = False
+) -> Kernel:
+    """Read a kernel of axes y,x or z,y,x from a TIFF, NPZ or NPY file or from a zarr store.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.tif``, ``.npy``, ``.npz`` (an array named ``kernel``, or the only one), or a zarr array
+        or group; of one of our results the group ``kernels`` is meant.
+    pixel_size : (z, y, x) in µm, or None
+        Overrides what the file says.
+    several : bool
+        Read the kernels of all frames and channels of an NPZ file or zarr store; otherwise more
+        than one is refused.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no kernel at {path}")
+    report: dict[str, Any] = {"file": path.name}
+    if path.suffix in (".npy", ".npz"):
+        array, size = _from_numpy(path)
+    elif path.suffix.lower() in (".tif", ".tiff"):
+        array, size = _from_tiff(path)
+    else:
+        from napari_deblur.opening import open_stack
+
+        inner = path / "kernels"
+        stack = open_stack(inner if inner.is_dir() else path)
+        _refuse_mosaic(inner if inner.is_dir() else path, stack.shape[2:])
+        frames, channels = stack.shape[:2]
+        if not several:
+            _refuse_several(path, frames * channels)
+        array = np.stack(
+            [np.stack([stack.read(t, c) for c in range(channels)]) for t in range(frames)]
+        )
+        size = _whole(stack.pixel_size, planes=stack.shape[2])
+    if array.ndim == 5 and not several:
+        _refuse_several(path, array.shape[0] * array.shape[1])
+    kernel = Kernel.cleaned(array, pixel_size=pixel_size or size)
+    return replace(kernel, report={**report, **kernel.report})
+
+
+def _refuse_several(path: Path, count: int) -> None:
+    if count > 1:
+        raise ValueError(
+            f"{path} holds {count} kernels: give a file with one, of axes y,x or z,y,x"
+        )
+
+
+def _refuse_mosaic(path: Path, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for the kernels of a result in which each tile found its own."""
+    try:
+        ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["napari_deblur"]
+        one = tuple(ours["shape"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if one != shape:
+        raise ValueError(
+            f"{path} holds many kernels, one for each tile: take the kernel of one tile and save "
+            "it by itself"
+        )
+
+
+def _whole(sizes: Any, *, planes: int) -> Size | None:
+    """Give a voxel size if all of it is known that matters."""
+    if not sizes or not sizes[1] or not sizes[2] or not (sizes[0] or planes == 1):
+        return None
+    return sizes[0] or 1.0, sizes[1], sizes[2]
+
+
+def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None]:
+    """Read the first image as y,x or z,y,x, whatever the file calls its axes."""
+    import tifffile
+
+    from napari_deblur.readers._tiff_facts import read_facts
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            shape = list(series.shape)
+            while len(shape) > 3 and 1 in shape:
+                shape.remove(1)
+            if len(shape) not in (2, 3):
+                raise ValueError(
+                    f"a kernel has axes y,x or z,y,x and {path} has shape {tuple(series.shape)}: "
+                    "save one kernel"
+                )
+            if series.axes.endswith("S"):
+                raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
+            sizes = read_facts(file, 0, 1).pixel_size
+            planes = shape[0] if len(shape) == 3 else 1
+            return series.asarray().reshape(shape), _whole(sizes, planes=planes)
+    except (tifffile.TiffFileError, LookupError, TypeError, struct.error) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> ValueError:
+    kind = path.suffix.removeprefix(".").upper()
+    return ValueError(
+        f"{path} holds no kernel that can be read, for it is no {kind} or a damaged one: "
+        "save it again as TIFF, NPZ or NPY"
+    )
+
+
+def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path) from error
+    if isinstance(loaded, np.ndarray):
+        return loaded, None
+    names = [n for n in loaded.files if n != "pixel_size"]
+    name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
+    if name is None:
+        raise ValueError(
+            f'{path} holds the arrays {", ".join(names)}: name the kernel\'s array "kernel"'
+        )
+    size = None
+    if "pixel_size" in loaded.files:
+        z, y, x = (float(v) for v in loaded["pixel_size"])
+        size = (z, y, x)
+    return loaded[name], size
+
+
+def save_kernel(kernel: Kernel, path: str | Path) -> None:
+    """Write a kernel, with its voxel size, as TIFF, NPZ or OME-Zarr.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    path : str or Path
+        ``.tif`` (float32, one kernel, opens in ImageJ), ``.npz`` (arrays ``kernel`` and
+        ``pixel_size``), or ``.zarr``: an image group of OME-Zarr 0.5 with axes t, c, z, y, x.
+
+    Raises
+    ------
+    ValueError
+        For another suffix, or for several kernels in a TIFF.
+    FileExistsError
+        When there is a folder ``.zarr`` that holds anything but a kernel written here.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".zarr":
+        _save_group(kernel, path)
+        return
+    if suffix not in (".tif", ".tiff", ".npz"):
+        raise ValueError(f'a kernel is saved as .tif, .npz or .zarr, and "{path.name}" is none')
+    one = kernel.array.shape[:2] == (1, 1)
+    if suffix == ".npz":
+        extra = {} if kernel.pixel_size is None else {"pixel_size": np.array(kernel.pixel_size)}
+        array = kernel.at() if one else kernel.array
+        np.savez_compressed(path, kernel=array, **extra)  # type: ignore[arg-type]
+        return
+    if not one:
+        raise ValueError(
+            f"there are kernels for {kernel.array.shape[0]} frames and {kernel.array.shape[1]} "
+            "channels: a file holds one; choose a frame and a channel first, or save as .zarr"
+        )
+    import tifffile
+
+    metadata: dict[str, Any] = {"axes": "ZYX"}
+    resolution = None
+    if kernel.pixel_size is not None:
+        z, y, x = kernel.pixel_size
+        metadata |= {"spacing": z, "unit": "um"}
+        resolution = (1 / x, 1 / y)
+    tifffile.imwrite(path, kernel.at(), imagej=True, resolution=resolution, metadata=metadata)
+
+
+def _save_group(kernel: Kernel, path: Path) -> None:
+    """Write the kernels of all frames and channels as an image of OME-Zarr 0.5."""
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    if path.exists() and not _is_kernel_group(path):
+        raise FileExistsError(
+            f"{path} exists and holds more than a kernel: choose another name, or delete it"
+        )
+    scale = [1.0, 1.0, *(kernel.pixel_size or (1.0, 1.0, 1.0))]
+    axes = [{"name": a, "type": kind} for a, kind in zip(AXES, KINDS, strict=True)]
+    if kernel.pixel_size is not None:
+        axes = [a | ({"unit": "micrometer"} if a["type"] == "space" else {}) for a in axes]
+    transform = {"type": "scale", "scale": scale}
+    image = {
+        "name": path.name.removesuffix(".zarr"),
+        "axes": axes,
+        "datasets": [{"path": "0", "coordinateTransformations": [transform]}],
+    }
+    group = zarr.create_group(path, overwrite=True, zarr_format=3)
+    group.attrs.put(
+        {
+            "ome": {"version": "0.5", "multiscales": [image]},
+            "napari_deblur": {"shape": list(kernel.shape), "report": dict(kernel.report)},
+        }
+    )
+    array = group.create_array(
+        "0",
+        shape=kernel.array.shape,
+        chunks=(1, 1, *kernel.shape),
+        dtype="float32",
+        dimension_names=list(AXES),
+        compressors=[ZstdCodec(level=1, checksum=True)],
+    )
+    array[:] = kernel.array
+
+
+def _is_kernel_group(path: Path) -> bool:
+    """Whether a folder holds nothing but what `_save_group` writes."""
+    try:
+        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        ours = "report" in attributes["napari_deblur"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return path.is_dir() and not any(path.iterdir())
+    return ours and {p.name for p in path.iterdir()} <= {"zarr.json", "0"}

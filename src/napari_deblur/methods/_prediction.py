@@ -1,0 +1,236 @@
+"""How well a kernel lets held-out light be predicted: what a search for kernels minimises.
+
+The counts are split into two independent images. One is restored with the kernel by a fixed number
+of accelerated Richardson-Lucy steps, and what it predicts is compared with the other.
+
+The number of steps is fixed on purpose. Where each kernel may stop at its own best, narrow ones
+win: an object that is still blurred needs few steps and is predicted well. σ of 2 px was found as
+1.5 to 1.9 px on sharp objects; after 20 steps for all as 1.94 to 2.0. Narrow kernels then fit
+noise. On smooth objects these favour wide ones (2.4 instead of 2), and that a prior for the
+object prevents (2.1 to 2.2). Which prior, held-out light says as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_deblur.protocols import Sample
+
+__all__ = ["PRIORS", "Prediction", "Prior", "prior_called"]
+
+STEPS, STEPS_SOLID = 20, 12
+# Of the brightest 0.1 %, above the background, in what is kept: more light makes the best number of
+# steps larger and the differences between kernels no clearer.
+PHOTONS = 150
+MOST_KEPT = 0.8
+# Voxels along each axis of what is looked at.
+SIDE, SOLID = 144, (28, 80, 80)
+SPLITS = 2
+SEEN = 0.01
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What an object is thought to be like; lengths and weights in photons.
+
+    `dark` draws towards darkness (the logarithm of the light, for sparse objects), `even` evens
+    out (total variation, for smooth ones).
+    """
+
+    dark: float = 0.0
+    even: float = 0.0
+
+    def __str__(self) -> str:
+        said = [n for n, v in (("sparse", self.dark), ("smooth", self.even)) if v]
+        return " and ".join(said) or "none"
+
+
+PRIORS = (Prior(), Prior(dark=0.2), Prior(even=0.02), Prior(dark=0.2, even=0.02))
+
+
+def prior_called(name: str) -> Prior:
+    """Give the prior of a name; the plain one if there is none of it."""
+    return next((prior for prior in PRIORS if str(prior) == name), PRIORS[0])
+
+
+class Prediction:
+    """Samples of a channel with light held out; `deviance` of a kernel, differentiable."""
+
+    def __init__(self, samples: Sequence[Sample], ndim: int, *, seed: int = 0) -> None:
+        import torch
+
+        from napari_deblur.ops.held_out import hold_out
+        from napari_deblur.ops.statistics import background_of, lowest_of
+
+        tiles = [_middle(sample, ndim) for sample in samples]
+        shape = tuple(min(n) for n in zip(*(s.tile.shape[-ndim:] for s in tiles), strict=True))
+        tiles = [_middle(sample, ndim, shape) for sample in tiles]
+        facts = tiles[0].facts
+        background = float(background_of(tiles))
+        white = max(float(torch.nanquantile(s.tile.flatten()[:: _every(s)], 0.999)) for s in tiles)
+        self.photons = facts.gain is not None
+        share = MOST_KEPT
+        if facts.gain is not None:
+            share = min(share, PHOTONS / max((white - background) / facts.gain, 1.0))
+        parts = hold_out(
+            tiles, share=share, seed=seed, times=SPLITS if len(tiles) < SPLITS else 1
+        )
+        first = parts[0]
+        low = first.shift if self.photons else float(lowest_of(tiles, background))
+        unit = share / facts.gain if facts.gain is not None else 1 / max(white - background, 1e-6)
+        kept = torch.stack([_flat(part.sample.tile, ndim) for part in parts])
+        held = torch.stack([_flat(part.held, ndim) for part in parts])
+        self.mask = kept.isfinite().float() if bool(kept.isnan().any()) else None
+        self.kept = ((kept - low) * unit).nan_to_num(0.0).clamp_(min=0)
+        self.dark = max((background - low) * unit, 1e-6)
+        self.start = max(float(self.kept.mean()) - self.dark, 1e-3 * self.dark, 1e-6)
+        # Of a predicted light unit, in the unit of what is held out.
+        self.scale, self.shift = first.scale / unit, (low - first.shift) * first.scale
+        self.held = held.nan_to_num(0.0)
+        self.noise = first.noise
+        self.pixels = float(kept.isfinite().sum())
+        # One sample counts once, however often it is split.
+        self.nats = self.pixels / (2 * len(parts) / len(tiles))
+        self.shape, self.steps = shape, STEPS if ndim == 2 else STEPS_SOLID
+
+    def deviance(self, kernel: Tensor, prior: Prior = PRIORS[0]) -> Tensor:
+        """Give the deviance per pixel that the kernel ([z,] y, x) leaves; around 1 at best."""
+        return self.compared(self.predicted(kernel, prior))
+
+    def compared(self, light: Tensor) -> Tensor:
+        """Give the deviance per pixel of what was held out from a prediction of it."""
+        import torch
+
+        if self.noise is not None:
+            parts = ((self.held - light) / self.noise).square()
+        else:
+            light = light.clamp(min=1e-6)
+            parts = 2 * (light - self.held - self.held * torch.log(light))
+            parts = parts + 2 * torch.xlogy(self.held, self.held)
+        if self.mask is not None:
+            parts = parts * self.mask
+        return parts.sum() / self.pixels
+
+    def level(self) -> Tensor:
+        """Predict the same light everywhere: the mean of what was kept."""
+        import torch
+
+        return torch.full_like(self.held, (self.start + self.dark) * self.scale + self.shift)
+
+    def colour(self, light: Tensor) -> float:
+        """Give the correlation of neighbours in what a prediction leaves, the largest by axis."""
+        spread = self.noise if self.noise is not None else light.clamp(min=1e-6).sqrt()
+        left = (self.held - light) / spread
+        if self.mask is not None:
+            left = left * self.mask
+        left = left - left.mean()
+        power = float(left.square().mean())
+        ndim = left.ndim - 1
+        return max(
+            float((_cut(left, a, last=True) * _cut(left, a, last=False)).mean()) / power
+            for a in range(-ndim, 0)
+            if left.shape[a] > 1
+        )
+
+    def predicted(self, kernel: Tensor, prior: Prior = PRIORS[0]) -> Tensor:
+        """Restore what was kept and blur it again, in the unit of what was held out."""
+        import torch
+
+        from napari_deblur import ops
+
+        sizes = zip(self.shape, kernel.shape, strict=True)
+        lengths = tuple(ops.good_length(n + k - 1, even=True) for n, k in sizes)
+        otf = ops.transfer_function(kernel, lengths)
+        tile = (..., *(slice(n) for n in self.shape))
+        wide = (..., *(slice(n + k - 1) for n, k in zip(self.shape, kernel.shape, strict=True)))
+
+        def blurred(thing: Tensor) -> Tensor:
+            return ops.backward(ops.forward(thing, lengths) * otf, lengths)[tile]
+
+        def spread(light: Tensor) -> Tensor:
+            return ops.backward(ops.forward(light, lengths) * otf.conj(), lengths)[wide]
+
+        seen = spread(torch.ones_like(self.kept[:1]) if self.mask is None else self.mask)
+        weight = torch.where(seen > SEEN, 1 / seen.clamp(min=SEEN), 0)
+        last = torch.full_like(weight, self.start).expand(len(self.kept), *weight.shape[1:])
+        beyond = last
+        for step in range(self.steps):
+            ops.checkpoint()
+            light = self.kept / (blurred(beyond).clamp(min=0) + self.dark)
+            factor = weight * spread(light if self.mask is None else light * self.mask)
+            thing = beyond * _with(prior, factor, beyond, weight).clamp(min=0)
+            ahead = thing + step / (step + 3) * (thing - last)
+            beyond, last = torch.maximum(ahead, 0.05 * thing), thing
+        return (blurred(last).clamp(min=0) + self.dark) * self.scale + self.shift
+
+
+def _with(prior: Prior, factor: Tensor, thing: Tensor, weight: Tensor) -> Tensor:
+    """Change a step's factor by a prior: never below 0, since pulls up and down are apart."""
+    import torch
+
+    if prior.even:
+        ndim = thing.ndim - 1
+        steps = [_step(thing, axis) for axis in range(-ndim, 0)]
+        size = torch.sqrt(sum(s.square() for s in steps) + 1.0)  # type: ignore[union-attr]
+        up = down = torch.zeros_like(thing)
+        for axis in range(-ndim, 0):
+            link = _cut(1 / size, axis, last=True)
+            up = up + _behind(link * _cut(thing, axis, last=False), axis)
+            up = up + _before(link * _cut(thing, axis, last=True), axis)
+            down = down + _behind(link, axis) + _before(link, axis)
+        scale = prior.even * weight
+        factor = (factor + scale * up) / (1 + scale * down * thing)
+    if prior.dark:
+        factor = factor / (1 + prior.dark * weight / (thing.clamp(min=0) + 1))
+    return factor
+
+
+def _cut(thing: Tensor, axis: int, *, last: bool) -> Tensor:
+    n = thing.shape[axis]
+    return thing.narrow(axis, 0, n - 1) if last else thing.narrow(axis, 1, n - 1)
+
+
+def _pad(thing: Tensor, axis: int, before: int, after: int) -> Tensor:
+    import torch.nn.functional as nn
+
+    return nn.pad(thing, [0, 0] * (-axis - 1) + [before, after])
+
+
+def _behind(thing: Tensor, axis: int) -> Tensor:
+    return _pad(thing, axis, 0, 1)
+
+
+def _before(thing: Tensor, axis: int) -> Tensor:
+    return _pad(thing, axis, 1, 0)
+
+
+def _step(thing: Tensor, axis: int) -> Tensor:
+    return _behind(thing.diff(dim=axis), axis)
+
+
+def _flat(tile: Tensor, ndim: int) -> Tensor:
+    """Drop axes of one plane in front of the kernel's."""
+    return tile.reshape(tile.shape[-ndim:])
+
+
+def _every(sample: Sample) -> int:
+    return max(1, sample.tile.numel() // 1_000_000)
+
+
+def _middle(sample: Sample, ndim: int, most: tuple[int, ...] | None = None) -> Sample:
+    """Cut the middle out of a sample; of a volume and a flat kernel the plane in the middle."""
+    from dataclasses import replace
+
+    tile = sample.tile
+    while tile.ndim > ndim:
+        tile = tile[tile.shape[0] // 2]
+    limits = most or ((SIDE, SIDE) if ndim == 2 else SOLID)
+    for axis, limit in enumerate(limits, -ndim):
+        start = max(tile.shape[axis] - limit, 0) // 2
+        tile = tile.narrow(axis, start, min(limit, tile.shape[axis]))
+    return replace(sample, tile=tile.contiguous())

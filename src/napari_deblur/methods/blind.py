@@ -1,0 +1,163 @@
+"""Blind deconvolution by families of kernels: what explains held-out light best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from napari_deblur.methods._families import families_of
+from napari_deblur.methods.accelerated_richardson_lucy import AcceleratedRichardsonLucy
+
+if TYPE_CHECKING:
+    from napari_deblur.methods._families import Family
+    from napari_deblur.methods._family_search import Fit, Search
+    from napari_deblur.protocols import Kernel, KernelField, Sample
+
+__all__ = ["Blind"]
+
+FAMILIES = ("gaussian", "disc", "pupil", "gibson-lanni")
+# Samples that a search looks at: two planes, or one volume.
+PLANES, VOLUMES = 2, 1
+
+
+@dataclass(frozen=True)
+class Blind:
+    """Find the kernel among those that optics make, and restore with it.
+
+    A part of the light is held out. Each kernel restores the rest; the one from which the light
+    held out is predicted best is taken. Tried are Gaussians, a lens out of focus as rays have it
+    and, where aperture, wavelength and voxel size are known, a lens with aberrations (for planes)
+    or one that looks into a sample of another refractive index (for volumes).
+
+    The report tells family and parameters, the runner-up, how much better it predicts than no
+    kernel at all, how well a second search on other light agrees, and in a sentence whether to
+    believe it. Parameters are effective ones: depth and refractive index, say, stand for each
+    other; what counts is the kernel.
+
+    Parameters
+    ----------
+    families : tuple of "gaussian", "disc", "pupil", "gibson-lanni"
+        Which ones to try; () for all that suit the data.
+    refine : bool
+        Let the kernel of a plane go free of its family in the end, if held-out light agrees.
+    seed : int
+        Of the light that is held out.
+
+    References
+    ----------
+    Holding out light: Neufeld, Dharamshi, Gao and Witten, J. Mach. Learn. Res. 25 (2024).
+    Kernels from a pupil: Hanser, Gustafsson, Agard and Sedat, J. Microsc. 216, 32 (2004),
+    doi:10.1111/j.0022-2720.2004.01393.x. The search is our own: see the page on blind methods.
+    """
+
+    families: Annotated[tuple[str, ...], {"label": "families (none: all)"}] = ()
+    refine: bool = True
+    seed: Annotated[int, {"min": 0}] = 0
+
+    estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ()
+    knows_optics: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in self.families:
+            if name not in FAMILIES:
+                raise ValueError(
+                    f'families has "{name}" and must be of {", ".join(FAMILIES)}; () tries all'
+                )
+
+    def resolved(self, samples: Sequence[Sample]) -> Self:
+        """Give itself: the search has nothing to decide beforehand."""
+        return self
+
+    def restorer(self) -> AcceleratedRichardsonLucy:
+        """Give the accelerated method, which stops by itself."""
+        return AcceleratedRichardsonLucy()
+
+    def estimate(
+        self, samples: Sequence[Sample], shape: tuple[int, int, int], first: Kernel | None
+    ) -> Kernel:
+        """Find one kernel for all samples.
+
+        Parameters
+        ----------
+        samples : of one channel
+        shape : (z, y, x) of the kernel; z = 1 for a blur within planes
+        first : Kernel or None
+            Of an earlier search (of the frame before, say): its family is tried from its values.
+            Any other kernel is tried as it is and with an extra blur.
+        """
+        import torch
+
+        from napari_deblur.methods._trust import trusted
+        from napari_deblur.protocols import Kernel
+
+        search, fits = self._searched(samples, shape, first)
+        best = fits[0]
+        array, report = trusted(search, fits, self._second(samples, search, best), self.refine)
+        report = {"method": "blind", **report}
+        report["samples"] = [[list(span) for span in s.region] for s in self._used(samples, shape)]
+        size = samples[0].pixel_size
+        with torch.no_grad():
+            return Kernel(array.cpu().reshape(shape).numpy(), size, report)
+
+    def estimate_field(
+        self,
+        samples: Sequence[Sample],
+        shape: tuple[int, int, int],
+        first: Kernel | None,
+        size: tuple[int, int, int],
+    ) -> KernelField:
+        """Find how the first number of the best family varies over the field, or with depth.
+
+        Parameters
+        ----------
+        samples : of one channel, from all over the field
+        shape, first : as for `estimate`
+        size : (z, y, x) of the stack
+        """
+        from napari_deblur.methods._field_fit import fit_field
+
+        _, fits = self._searched(samples, shape, first)
+        best = fits[0]
+        field = fit_field(
+            samples, best.family, list(best.values), size, pixel_size=samples[0].pixel_size
+        )
+        found = {"method": "blind", "family": best.family.name, "parameters": best.named()}
+        return replace(field, report={**found, **field.report})
+
+    def _used(self, samples: Sequence[Sample], shape: tuple[int, int, int]) -> list[Sample]:
+        return list(samples[: PLANES if shape[0] == 1 else VOLUMES])
+
+    def _searched(
+        self, samples: Sequence[Sample], shape: tuple[int, int, int], first: Kernel | None
+    ) -> tuple[Search, list[Fit]]:
+        from napari_deblur.methods._families import given
+        from napari_deblur.methods._family_search import Search
+        from napari_deblur.methods._prediction import Prediction, prior_called
+
+        used = self._used(samples, shape)
+        light = Prediction(used, 2 if shape[0] == 1 else 3, seed=self.seed)
+        known = families_of(shape, samples[0].pixel_size, samples[0].facts, self.families)
+        said: dict[str, Any] = dict(first.report) if first is not None else {}
+        if said.get("method") == "blind" and "family" in said:
+            same = [family for family in known if family.name == said["family"]]
+            if same:
+                search = Search(light, prior_called(said.get("prior", "")))
+                values = [float(said["parameters"][name]) for name in same[0].parameters]
+                return search, search.best(same, starts=[values])
+        if first is not None:
+            known.append(given(first, shape, samples[0].pixel_size))
+        search = Search(light)
+        return search, search.best(known)
+
+    def _second(self, samples: Sequence[Sample], search: Search, best: Fit) -> tuple[Search, Fit]:
+        """Search again around the best, on other light: how far that agrees is a sign."""
+        from napari_deblur.methods._family_search import Search
+        from napari_deblur.methods._prediction import Prediction
+
+        family: Family = best.family
+        used = self._used(samples, family.shape)
+        light = Prediction(used, 2 if family.shape[0] == 1 else 3, seed=self.seed + 1)
+        again = Search(light, search.prior)
+        return again, again.best([family], starts=[list(best.values)])[0]
+

@@ -1,0 +1,93 @@
+"""A scanned spot that excites by pairs of photons; all light is collected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from napari_deblur.psfs._layers import vector_field
+from napari_deblur.psfs._stratified import Layers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_deblur.psfs._layers import Nodes, Values
+
+__all__ = ["TwoPhoton"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoPhoton(Layers):
+    """A two-photon microscope: the square of the focus of the excitation.
+
+    All light that comes out is collected, wherever it comes from, so that the emission does not
+    matter. The spot is polarised circularly and fills the lens; layers as in `vectorial`.
+
+    Averaged over each pixel; along the axis, the planes are points in z, as a scan takes them.
+    Across, the centre is at ``n // 2``. Planes go deeper into the sample with their index; the
+    centre along z is the plane ``n // 2``, see `centre`.
+
+    Parameters
+    ----------
+    na : float
+        Numerical aperture.
+    excitation : float
+        Wavelength of the excitation in a vacuum, in µm.
+    n_immersion : float
+        Refractive index of what is between lens and coverslip.
+    n_sample : float
+        Refractive index of the sample around the point.
+    depth : float
+        Of the point below the coverslip, in µm.
+    blur : float
+        An extra Gaussian blur across, standard deviation in µm.
+    coverslip : float
+        Its thickness in µm.
+    coverslip_design : float
+        The thickness that the lens was made for, in µm.
+    n_coverslip : float
+        Refractive index of the coverslip.
+    n_coverslip_design : float
+        The one that the lens was made for.
+    n_immersion_design : float or "same"
+        The immersion's that the lens was made for; "same" as `n_immersion`.
+    working_distance : float
+        Thickness of the immersion that the lens was made for, in µm; it matters only where the
+        immersion's index is not the one that the lens was made for.
+    centre : "focus" or "paraxial"
+        What lies in the middle plane. "focus" is the plane in which the wavefront deviates least
+        from a sphere (root mean square over the pupil), near where the eye would focus; it moves
+        smoothly with every parameter. "paraxial" is the focus of the rays near the axis.
+
+    References
+    ----------
+    Denk, Strickler and Webb, Science 248, 73 (1990), doi:10.1126/science.2321027.
+    Vectors: Richards and Wolf, Proc. R. Soc. Lond. A 253, 358 (1959), doi:10.1098/rspa.1959.0200;
+    through layers: Török and Varga, Appl. Opt. 36, 2305 (1997), doi:10.1364/AO.36.002305.
+    Layers: Gibson and Lanni, J. Opt. Soc. Am. A 9, 154 (1992), doi:10.1364/JOSAA.9.000154; in the
+    form of Aguet, Geissbühler, Märki, Lasser and Unser, Opt. Express 17, 6829 (2009),
+    doi:10.1364/OE.17.006829.
+    """
+
+    excitation: Annotated[float, {"label": "excitation (µm)"}] = 0.92
+
+    name: ClassVar[str] = "two-photon"
+
+    @property
+    def lights(self) -> dict[str, float]:
+        """The wavelength, in µm."""
+        return {"excitation": self.excitation}
+
+    @property
+    def cutoff(self) -> float:
+        """The highest frequency in 1/µm: twice that of the light, which is squared."""
+        return 2 * super().cutoff
+
+    def field(self, nodes: Nodes, values: Values) -> list[tuple[int, float, Tensor]]:
+        """Give the three integrals of a dipole that turns freely."""
+        return vector_field(nodes, values)
+
+    def profile(self, values: Values, radii: NDArray[Any], heights: Tensor) -> Tensor:
+        """Give the intensity at radii and heights above the paraxial focus, in µm."""
+        return self.wave(values, "excitation", radii, heights) ** 2

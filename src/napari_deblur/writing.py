@@ -1,0 +1,228 @@
+"""Images as they are, onto the disk: OME-Zarr or OME-TIFF, without plan or pyramid."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import napari_deblur
+from napari_deblur import system
+from napari_deblur.outputs import SOFTWARE, is_ours
+from napari_deblur.results import save_field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur.protocols import KernelField
+
+__all__ = ["Picture", "refuse_pictures", "write_pictures"]
+
+KINDS = {"t": "time", "c": "channel"}
+RECORD = "provenance.json"
+CHUNK = 1 << 24  # voxels at most
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image to be written.
+
+    Parameters
+    ----------
+    array : array, float32
+    axes : str
+        A letter out of "tczyx" for each axis of the array, in that order.
+    pixel_size : (z, y, x) in µm, or None; a single number may be None too
+    channels : names
+    attributes : mapping
+        Plain data, kept in OME-Zarr under ``napari_deblur``.
+    """
+
+    array: NDArray[Any]
+    axes: str
+    pixel_size: Sequence[float | None] | None = None
+    channels: Sequence[str] = ()
+    attributes: Mapping[str, Any] | None = None
+
+
+def refuse_pictures(output: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Raise FileExistsError or ValueError if pictures can't go to `output`.
+
+    A folder is overwritten only if `write_pictures` made it, and a TIFF only if this package did.
+    """
+    if "://" in str(output):
+        raise ValueError(f"output {output} is a URL: write to a folder and copy the result there")
+    if output.suffix.lower() not in (".tif", ".tiff"):
+        if output.suffix.lower() in (".zarr", ".png", ".jpg", ".jpeg", ".bmp", ".npy", ".npz"):
+            raise ValueError(
+                f'output {output} ends in "{output.suffix}": give a folder, in which the images '
+                "become OME-Zarr, or a name that ends in .tif"
+            )
+        ours = (output / RECORD).is_file()
+        empty = output.is_dir() and not any(output.iterdir())
+        if output.exists() and not empty and not (overwrite and ours):
+            way = ", or use --overwrite" if ours else "; only simulations are overwritten"
+            raise FileExistsError(f"{output} exists: choose another output{way}")
+        return
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f'there is no folder "{output.absolute().parent}": make it first')
+    for target in _targets(output, names).values():
+        if not target.exists():
+            continue
+        ours = is_ours(target)
+        if not (overwrite and ours):
+            way = ", or use --overwrite" if ours else "; only images of napari-deblur are replaced"
+            raise FileExistsError(f"{target} exists: choose another output{way}")
+    ours = is_ours(output) and overwrite
+    for target in (_beside(output, "json"), *_fields(output)):
+        if target.exists() and not ours:
+            raise FileExistsError(f"{target} exists: choose another output, or delete it")
+
+
+def write_pictures(
+    output: Path,
+    pictures: Mapping[str, Picture],
+    record: Mapping[str, Any],
+    fields: Sequence[KernelField] = (),
+) -> list[Path]:
+    """Write pictures by name, and a record beside them.
+
+    Parameters
+    ----------
+    output : Path
+        A folder: each picture becomes ``NAME.ome.zarr`` in it. Or ``X.tif``: the first one goes
+        there and the others to ``X.NAME.tif``.
+    record : mapping
+        Goes to ``provenance.json`` in the folder, or to ``X.json``.
+    fields : sequence of KernelField
+        Of the channels: ``field_c0.npz`` and so on in the folder, or ``X.field_c0.npz``.
+
+    Returns
+    -------
+    list of Path
+    """
+    text = json.dumps(record, indent=2, allow_nan=False).encode()
+    if output.suffix.lower() in (".tif", ".tiff"):
+        targets = _targets(output, list(pictures))
+        for name, picture in pictures.items():
+            _write_tiff(targets[name], picture)
+        for old in _fields(output):
+            old.unlink()
+        own = [_beside(output, f"field_c{c}.npz") for c in range(len(fields))]
+        for field, path in zip(fields, own, strict=True):
+            save_field(field, path)
+        system.write_atomically(_beside(output, "json"), text)
+        return [*targets.values(), *own, _beside(output, "json")]
+    folder = output.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+    try:
+        partial.mkdir()
+        for name, picture in pictures.items():
+            _write_zarr(partial / f"{name}.ome.zarr", name, picture)
+        for c, field in enumerate(fields):
+            save_field(field, partial / f"field_c{c}.npz")
+        (partial / RECORD).write_bytes(text)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    names = [*(f"{name}.ome.zarr" for name in pictures)]
+    names += [*(f"field_c{c}.npz" for c in range(len(fields))), RECORD]
+    return [output / name for name in names]
+
+
+def _beside(output: Path, ending: str) -> Path:
+    return output.with_name(f"{_bare(output)}.{ending}")
+
+
+def _fields(output: Path) -> list[Path]:
+    return sorted(output.absolute().parent.glob(f"{escape(_bare(output))}.field_c*.npz"))
+
+
+def _bare(output: Path) -> str:
+    return output.name.removesuffix(output.suffix).removesuffix(".ome")
+
+
+def _targets(output: Path, names: Sequence[str]) -> dict[str, Path]:
+    rest = {name: output.with_name(f"{_bare(output)}.{name}{output.suffix}") for name in names[1:]}
+    return {names[0]: output, **rest}
+
+
+def _write_tiff(path: Path, picture: Picture) -> None:
+    import tifffile
+
+    metadata: dict[str, Any] = {"axes": picture.axes.upper()}
+    for axis, size in zip("ZYX", picture.pixel_size or (None,) * 3, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if "c" in picture.axes and any(picture.channels):
+        metadata["Channel"] = {"Name": list(picture.channels)}
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        tifffile.imwrite(
+            partial,
+            np.ascontiguousarray(picture.array),
+            ome=True,
+            photometric="minisblack",
+            metadata=metadata,
+            software=f"{SOFTWARE} {napari_deblur.__version__}",
+        )
+        system.sync_file(partial)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _write_zarr(path: Path, name: str, picture: Picture) -> None:
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    known = dict(zip("zyx", picture.pixel_size or (None,) * 3, strict=True))
+    axes = [{"name": a, "type": KINDS.get(a, "space")} for a in picture.axes]
+    for axis in axes:
+        if known.get(axis["name"]) is not None:
+            axis["unit"] = "micrometer"
+    transform = {"type": "scale", "scale": [float(known.get(a) or 1.0) for a in picture.axes]}
+    image = {
+        "name": name,
+        "axes": axes,
+        "datasets": [{"path": "0", "coordinateTransformations": [transform]}],
+    }
+    low, high = float(picture.array.min()), float(np.percentile(picture.array, 99.9))
+    window = {"min": low, "start": low, "end": max(high, low + 1e-9), "max": max(high, low + 1e-9)}
+    count = picture.array.shape[picture.axes.index("c")] if "c" in picture.axes else 1
+    named = picture.channels or [""] * count
+    shown = [
+        {"label": label or f"channel {c}", "color": "FFFFFF", "active": True, "window": window}
+        for c, label in enumerate(named)
+    ]
+    group = zarr.create_group(path, zarr_format=3)
+    attributes = {
+        "ome": {"version": "0.5", "multiscales": [image], "omero": {"channels": shown}},
+    }
+    if picture.attributes is not None:
+        attributes["napari_deblur"] = dict(picture.attributes)
+    group.attrs.put(attributes)
+    y, x = picture.array.shape[-2:]
+    deep = {"t": 1, "c": 1, "z": max(1, CHUNK // (y * x))}
+    sizes = zip(picture.axes[:-2], picture.array.shape[:-2], strict=True)
+    array = group.create_array(
+        "0",
+        shape=picture.array.shape,
+        chunks=(*(min(deep[a], n) for a, n in sizes), y, x),
+        dtype="float32",
+        dimension_names=list(picture.axes),
+        compressors=[ZstdCodec(level=1, checksum=True)],
+    )
+    array[:] = picture.array
