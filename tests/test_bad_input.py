@@ -26,7 +26,7 @@ def scene(shape=(40, 44), background=20.0):
 def quick(name):
     """The method with few iterations where it has some; all else is decided as ever."""
     cls = nd.methods[name]
-    few = {"rounds": 2, "steps": 3} if name.startswith("blind") else {}
+    few = {"rounds": 2, "steps": 3} if name == "blind-richardson-lucy" else {}
     return cls(iterations=8, **few) if "iterations" in cls.__dataclass_fields__ else cls()
 
 

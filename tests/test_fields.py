@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
 import napari_deblur as nd
 from napari_deblur import ops
+from napari_deblur.cli import app
+from napari_deblur.job import ChannelTable, Job
+from napari_deblur.kernels import save_kernel
 from napari_deblur.ops.fields import field_of, modes_of
 from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Sample
 from napari_deblur.psfs.gaussian import Gaussian
+from napari_deblur.report import _kernel_at, _look, write_report
 from napari_deblur.results import load_field, open_result, save_field
+from napari_deblur.verifying import verify
 
 ONE = (1.0, 1.0, 1.0)
 RL = nd.methods["richardson-lucy"](iterations=15)
@@ -305,6 +313,77 @@ def test_what_cannot_be_done_is_said():
     with pytest.raises(ValueError, match="was made for voxels of"):
         nd.plan(stack, RL, kernel=sized)
     assert nd.plan(image, None, kernel=field, scope="field").fields[0] is field
+
+
+# From a file to a report -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    """An image of 60 × 70 with the field that blurred it."""
+    field = gaussians((1, 60, 70))
+    save_field(field, tmp_path / "field.npz")
+    tifffile.imwrite(tmp_path / "a.tif", seen(field, (1, 60, 70))[0], metadata={"axes": "YX"})
+    return tmp_path, field
+
+
+def said(*arguments):
+    done = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+def test_the_command_line_restores_with_a_field_and_the_result_is_sound(files):
+    folder, field = files
+    command = ["run", folder / "a.tif", folder / "b.deblur.zarr", "--kernel", folder / "field.npz"]
+    command += ["--method", "richardson-lucy", "--set", "iterations=3"]
+    shown = said(*command, "--plan")
+    assert "channel: kernels that vary over the field or with depth" in shown
+    assert "4 × 5 nodes (z, y, x), sigma 0.8 to 2.2" in shown
+    said(*command)
+    result = open_result(folder / "b.deblur.zarr")
+    assert np.array_equal(result.plan.fields[0].weights, field.weights)
+    assert list(verify(result.path)) == []
+    # What is there already is found again, and is not restored with another field.
+    assert "taking the plan from" in said(*command)
+    save_field(gaussians((1, 60, 70), high=2.4), folder / "field.npz")
+    with pytest.raises(AssertionError, match="another output"):
+        said(*command)
+
+
+def test_a_report_shows_the_kernel_of_the_place_that_is_seen(files):
+    folder, field = files
+    given = {"method": "richardson-lucy", "parameters": {"iterations": 2}, "region": ":,:20"}
+    job = Job("a.tif", "b.deblur.zarr", kernel="field.npz", **given).resolved(folder)
+    list(job.run())
+    result = open_result(job.output_path)
+    shown = _kernel_at(result, _look(result, job.open()))
+    assert np.array_equal(shown, field.kernel_at((0, 29.5, 9.5)))
+    assert abs(shown - result.plan.kernel.at()).max() > 0.01
+    write_report(job.output_path, folder / "a.png")
+    with Image.open(folder / "a.png") as picture:
+        assert picture.width > 1000
+
+
+def test_a_table_gives_one_channel_a_field(files):
+    folder, field = files
+    image = tifffile.imread(folder / "a.tif")
+    tifffile.imwrite(folder / "two.tif", np.stack([image, image]), metadata={"axes": "CYX"})
+    save_kernel(Gaussian((0, 1.2, 1.2))((1, 9, 9), ONE), folder / "k.npz")
+    tables = (ChannelTable(index=1, kernel="field.npz"),)
+    few = {"method": "richardson-lucy", "parameters": {"iterations": 2}}
+    job = Job("two.tif", "b.deblur.zarr", kernel="k.npz", channel=tables, **few).resolved(folder)
+    plan = job.plan()
+    assert plan.field(0) is None
+    assert np.array_equal(plan.field(1).basis, field.basis)
+    assert "kernels that vary over the field or with depth, in channel 1" in plan.summary()
+    save_field(gaussians((1, 60, 70), high=2.4), folder / "other.npz")
+    each = {"0": "field.npz", "1": "other.npz"}
+    list(Job("two.tif", "c.deblur.zarr", kernel=each, **few).resolved(folder).run())
+    with pytest.raises(ValueError, match="has a field for each of 2 channels"):
+        Job("a.tif", kernel="c.deblur.zarr", **few).resolved(folder).plan()
+    sized = Job("a.tif", kernel="field.npz", kernel_pixel_size=(0.2, 0.2), **few).resolved(folder)
+    assert sized.plan().field(0).pixel_size == (1.0, 0.2, 0.2)
 
 
 # Found -------------------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ def test_parameters_survive_the_command_line_with_their_types():
 def test_only_what_was_asked_for_is_written():
     assert Job("a.tif", tile=(1, 8, 8)).to_dict() == {
         "input": "a.tif",
-        "method": "blind-richardson-lucy",
+        "method": "blind",
         "tile": [1, 8, 8],
     }
 

@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 from napari_deblur import cli
 from napari_deblur.kernel_figure import write_figure
 from napari_deblur.kernels import save_kernel
+from napari_deblur.opening import open_stack
+from napari_deblur.outputs import kernel_targets
 from napari_deblur.protocols import Facts, Kernel
 from napari_deblur.psfs.gaussian import Gaussian
 
@@ -61,3 +63,19 @@ def test_kernels_of_odd_kinds_have_a_figure_too(shape, tmp_path):
         optics = Facts(na=1.2, wavelength=0.5, n_immersion=1.33)
         write_figure(Kernel(array, (0.3, 0.1, 0.1)), tmp_path / "k.png", optics)
         write_figure(Kernel(array), tmp_path / "k.png")
+
+
+def test_kernels_go_to_a_file_each_or_to_one_store(tmp_path):
+    one, two = (open_stack(np.ones((c, 8, 8)), "cyx") for c in (1, 2))
+    names = [path.name for path in kernel_targets(tmp_path / "k.tif", two, overwrite=False)]
+    assert names == ["k_c0.tif", "k_c1.tif"]
+    for stack, name in ((one, "k.tif"), (one, "k.zarr"), (two, "k.zarr")):
+        assert kernel_targets(tmp_path / name, stack, overwrite=False) == [tmp_path / name]
+    with pytest.raises(ValueError, match=r"as .tif, .npz or .zarr, and \"k.png\" is none"):
+        kernel_targets(tmp_path / "k.png", one, overwrite=False)
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        kernel_targets(tmp_path / "no" / "k.zarr", one, overwrite=False)
+    (tmp_path / "k.zarr").mkdir()
+    with pytest.raises(FileExistsError, match=r"k\.zarr exists: choose another name"):
+        kernel_targets(tmp_path / "k.zarr", one, overwrite=False)
+    assert kernel_targets(tmp_path / "k.zarr", one, overwrite=True) == [tmp_path / "k.zarr"]

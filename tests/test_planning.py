@@ -187,7 +187,7 @@ def test_sixteen_bit_output_has_room_for_what_deblurring_piles_up():
 @pytest.mark.parametrize(
     ("asked", "text"),
     [
-        ({"method": "RL"}, "there are: accelerated-richardson-lucy, blind-richardson-lucy"),
+        ({"method": "RL"}, "there are: accelerated-richardson-lucy, blind, blind-richardson-lucy"),
         ({"method": "richardson-lucy"}, "needs a kernel"),
         ({"method": "wiener", "kernel": Kernel(np.ones((3, 3))), "scope": "tile"}, "in each tile"),
         ({"method": QUICK, "shape": (3, 9, 9)}, "1 along z"),

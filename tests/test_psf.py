@@ -12,6 +12,7 @@ from napari_deblur.cli import app
 from napari_deblur.job import ChannelTable, Job
 from napari_deblur.kernels import save_kernel
 from napari_deblur.modelled import model_of
+from napari_deblur.options import job_of
 from napari_deblur.protocols import Facts, Kernel
 from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.results import open_result
@@ -106,7 +107,7 @@ def test_a_model_takes_the_optics_it_has_parameters_for():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"psf": "airy"}, 'no psf "airy"; there are: gaussian'),
+        ({"psf": "airy"}, 'no psf "airy"; there are: '),
         ({"psf": 5}, "int is no psf: pass a name or an object of nd.psfs"),
         ({"psf": "gaussian", "facts": Facts(na=1.2)}, "the psf gaussian needs wavelength, or its"),
         ({"psf": "gaussian"}, "needs na and wavelength, or its own parameters .*--psf-set"),
@@ -135,7 +136,7 @@ def test_a_psf_needs_the_voxel_size():
     [
         ({"psf": Gaussian(**SIGMA)}, "accelerated-richardson-lucy"),
         ({"kernel": np.ones((3, 3))}, "accelerated-richardson-lucy"),
-        ({"shape": (1, 5, 5)}, "richardson-lucy"),
+        ({"shape": (1, 5, 5)}, "accelerated-richardson-lucy"),
     ],
 )
 def test_the_method_follows_from_whether_there_is_a_kernel(asked, name):
@@ -171,9 +172,31 @@ def test_a_kernel_is_found_for_one_channel_and_given_for_the_other():
     assert given["psf"] == "gaussian"
     by_itself = nd.plan(two_channels(), kernel={1: np.ones((3, 3, 3))}, shape=(3, 5, 5))
     names = [nd.methods.name_of(channel.method) for channel in by_itself.channels]
-    assert names == ["richardson-lucy", "accelerated-richardson-lucy"]
+    assert names == ["accelerated-richardson-lucy"] * 2
     with pytest.raises(ValueError, match="can't find a kernel in each tile"):
         nd.plan(two_channels(), {0: QUICK, 1: FEW}, psf={1: Gaussian(**SIGMA)}, scope="tile")
+
+
+def test_voxels_that_are_too_coarse_for_the_optics_are_told():
+    coarse = nd.plan(two_channels(pixel_size=(2.0, 0.3, 0.3)), FEW, psf="gibson-lanni")
+    assert [note.partition(" of ")[0] for note in coarse.notes if "too coarse" in note] == [
+        "channel 0: pixels",
+        "channel 1: pixels",
+    ]
+    assert "channel 1: planes 2 µm apart are" in coarse.summary()
+    assert "times too coarse for NA 1.2 at 0.46 µm" in coarse.summary()
+    fine = nd.plan(two_channels(pixel_size=(0.2, 0.08, 0.08)), FEW, psf="gibson-lanni")
+    assert not [note for note in fine.notes if "µm" in note]
+    # One plane has no distance of planes; pixels that a scanning microscope wants aren't too fine.
+    known = Facts(na=0.8, wavelength=0.5, n_immersion=1.33)
+    for psf, size, told in (
+        ("gaussian", 0.3, ["pixels of 0.3 µm are 1.9 times too coarse"]),
+        ("gaussian", 0.03, []),
+        ("pupil", 0.03, ["pixels of 0.03 µm are 5.2 times finer"]),
+    ):
+        plan = nd.plan(plane(pixel_size=(9.0, size, size)), FEW, psf=psf, facts=known)
+        found = [n.partition(" for")[0].partition(" than")[0] for n in plan.notes if " µm are" in n]
+        assert found == told
 
 
 def test_what_was_decided_and_for_which_noise_is_said():
@@ -334,9 +357,9 @@ def test_a_job_whose_channels_differ_writes_no_method(tmp_path, file, kernel):
     job = Job(str(file), kernel={"0": str(kernel)}, shape=(3, 5, 5))
     assert "method" not in job.to_dict()
     assert Job(str(file), kernel=str(kernel)).to_dict()["method"] == "accelerated-richardson-lucy"
-    assert Job(str(file)).to_dict()["method"] == "blind-richardson-lucy"
+    assert Job(str(file)).to_dict()["method"] == "blind"
     names = [nd.methods.name_of(channel.method) for channel in job.plan().channels]
-    assert names == ["accelerated-richardson-lucy", "richardson-lucy"]
+    assert names == ["accelerated-richardson-lucy"] * 2
 
 
 def test_options_go_before_a_job_file(tmp_path, file, kernel):
@@ -353,3 +376,33 @@ def test_options_go_before_a_job_file(tmp_path, file, kernel):
     )
     assert options.job_of({"input": address, "kernel": [str(kernel)]}).psf is None
     assert options.job_of({"input": address}).psf_parameters == {"sigma": [1, 1, 1]}
+
+
+def test_optics_by_name_fill_what_is_not_given(file):
+    asked = {"input": str(file), "objective": "60x/1.20 water", "fluorophore": "egfp"}
+    job = job_of(asked)
+    assert (job.na, job.n_immersion, job.wavelength) == (1.2, 1.333, 0.507)
+    assert job_of({**asked, "wavelength": 0.52, "na": 1.1}).wavelength == 0.52
+    assert job_of({**asked, "wavelength": 0.52, "na": 1.1}).na == 1.1
+    done = CliRunner().invoke(app, ["run", str(file), "--psf", "pupil", "--objective", "60x/9 oil"])
+    assert done.exit_code == 2
+    assert "no objective" in done.output
+
+
+def test_kernels_of_all_channels_come_from_one_file(tmp_path, file):
+    every = [Gaussian((0.4, s, s))((3, 5, 5), SIZE) for s in (0.1, 0.15)]
+    array = np.stack([one.at() for one in every])[None]
+    save_kernel(Kernel(array, SIZE), tmp_path / "two.zarr")
+    few = {"method": "richardson-lucy", "parameters": {"iterations": 2}}
+    plan = Job(str(file), kernel=str(tmp_path / "two.zarr"), **few).plan()
+    assert plan.kernel.array == pytest.approx(array, abs=1e-6)
+    # A table for one channel leaves the other one its own.
+    table = (ChannelTable(index=0, psf="gaussian", psf_parameters=SIGMA),)
+    mixed = Job(str(file), kernel=str(tmp_path / "two.zarr"), channel=table, **few).plan()
+    shape = mixed.kernel.shape
+    middle = tuple(
+        slice(n // 2 - m // 2, n // 2 + m // 2 + 1) for n, m in zip(shape, (3, 5, 5), strict=True)
+    )
+    assert mixed.kernel.at(0, 1)[middle] == pytest.approx(array[0, 1], abs=1e-6)
+    with pytest.raises(ValueError, match="channel 0 is given kernels for 2 channels: give the one"):
+        Job(str(file), kernel={"0": str(tmp_path / "two.zarr")}, **few).plan()

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
 __all__ = [
-    "FINDS",
-    "RESTORES",
     "check_asked",
     "check_field",
     "check_shape",
     "check_wish",
+    "default_method",
     "finds_kernels",
     "the_method",
     "three",
 ]
 
 # The methods for those who name none: with a kernel, and without.
-RESTORES, FINDS = "accelerated-richardson-lucy", "blind-richardson-lucy"
+RESTORES, FINDS, FINDS_PER_TILE = (
+    "accelerated-richardson-lucy",
+    "blind",
+    "blind-richardson-lucy",
+)
 
 
 def the_method(method: object) -> Any:
@@ -77,6 +80,13 @@ def three(values: Sequence[int] | None, name: str, depth: int) -> tuple[int, int
     return z, y, x
 
 
+def default_method(scope: str, *, known: bool) -> str:
+    """Give the method that is taken when none is named; `known` says that there is a kernel."""
+    if known and scope == "channel":
+        return RESTORES
+    return FINDS_PER_TILE if scope == "tile" else FINDS
+
+
 def check_asked(scope: str, seam: float, gamma: str) -> None:
     """Refuse what can't be done before anything is looked at; the text says what to change."""
     if scope not in SCOPES:
@@ -106,7 +116,7 @@ def check_wish(stack: Stack, method: object, kernel: Kernel | None, scope: str, 
         of = f", and there is no kernel for channel {c}" if stack.shape[1] > 1 else ""
         raise ValueError(
             f"{name} needs a kernel{of}: give one or a psf, or take a method that finds it, such "
-            "as blind-richardson-lucy"
+            "as blind"
         )
     if scope == "tile" and not (finds and callable(method)):
         raise ValueError(f'{name} can\'t find a kernel in each tile: take scope "channel"')

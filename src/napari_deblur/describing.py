@@ -103,17 +103,9 @@ def of_plan(plan: Plan) -> Rows:
     several = len({repr(channel.method) for channel in plan.channels}) > 1
     for c, channel in enumerate(plan.channels if several else plan.channels[:1]):
         yield f"method, channel {c}" if several else "method", of_method(channel)
-    frames, channels = plan.kernel.array.shape[:2]
-    yield (
-        "scope",
-        f"{plan.scope}: "
-        + (
-            "each tile finds its own kernel"
-            if plan.finds_kernels
-            else f"{frames * channels} kernel{'s' if frames * channels > 1 else ''}"
-        ),
-    )
+    yield "scope", f"{plan.scope}: {_kernels_of(plan)}"
     yield from of_kernel(plan.kernel)
+    yield from _of_fields(plan)
     cameras = {c: of_camera(channel.facts) for c, channel in enumerate(plan.channels)}
     for c, text in cameras.items():
         if c == 0 or not layout.rgb:  # colours share what was found on their luma
@@ -140,6 +132,29 @@ def of_plan(plan: Plan) -> Rows:
         + ("" if plan.keep_background else ", without the background"),
     )
     yield "key", plan.key[:12]
+
+
+def _kernels_of(plan: Plan) -> str:
+    if plan.finds_kernels:
+        return "each tile finds its own kernel"
+    if plan.fields:
+        where = [str(c) for c, one in enumerate(plan.fields) if one is not None]
+        some = len(where) < len(plan.fields)
+        channels = f", in channel {' and '.join(where)}" if some else ""
+        return f"kernels that vary over the field or with depth{channels}"
+    frames, channels_of = plan.kernel.array.shape[:2]
+    return f"{frames * channels_of} kernel{'s' if frames * channels_of > 1 else ''}"
+
+
+def _of_fields(plan: Plan) -> Rows:
+    """Say how kernels vary; `of_kernel` has said what a typical one is like."""
+    for c, one in enumerate(plan.fields):
+        if one is None:
+            continue
+        grid = _by(one.grid)
+        said = [f"{one.rank} kernels mixed by weights at {grid} nodes (z, y, x)"]
+        said += [f"{name} {v.min():.4g} to {v.max():.4g}" for name, v in one.maps.items()]
+        yield "field" if len(plan.fields) == 1 else f"field, channel {c}", ", ".join(said)
 
 
 def of_method(channel: ChannelPlan) -> str:
@@ -293,9 +308,14 @@ def of_search(kernel: Kernel) -> Rows:
     """Say where kernels were found: voxels of the stack, z, y, x."""
     reports = kernel.report.get("channels", [kernel.report])
     for c, report in enumerate(reports):
+        of = f" channel {c}" if len(reports) > 1 else ""
+        if "verdict" in report:
+            numbers = ", ".join(f"{n} {v:.4g}" for n, v in report["parameters"].items())
+            yield "family" + of, f"{report['family']}: {numbers}"
+            yield "verdict" + of, f"{report['verdict']}: {report['why']}"
         for region in report.get("samples", []):
             place = ", ".join(f"{start}:{stop}" for start, stop in region)
-            yield "found in" + (f" channel {c}" if len(reports) > 1 else ""), place
+            yield "found in" + of, place
 
 
 def of_result(result: Result) -> Rows:

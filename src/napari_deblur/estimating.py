@@ -19,6 +19,7 @@ from napari_deblur.checking import (
 )
 from napari_deblur.facts import facts_of
 from napari_deblur.kernel_sets import SAME_SIZE, Kernels, fitted, together
+from napari_deblur.kernels import cropped
 from napari_deblur.opening import open_stack
 from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Sample
 from napari_deblur.stack import complete_size
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 Triple = tuple[int, int, int]
+# Share of the light that stays of a kernel whose shape nobody asked for.
+HELD = 0.998
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +137,7 @@ def _odd(radius: float, size: int) -> int:
 
 def estimate_kernel(
     stack: object,
-    estimator: object = "blind-richardson-lucy",
+    estimator: object = "blind",
     shape: Triple | None = None,
     *,
     first: Kernels | None = None,
@@ -162,9 +165,7 @@ def estimate_kernel(
     method = the_method(estimator)
     if not finds_kernels(method):
         name = registry.methods.name_of(method)
-        raise ValueError(
-            f"{name} restores with a kernel but finds none: take blind-richardson-lucy"
-        )
+        raise ValueError(f"{name} restores with a kernel but finds none: take blind")
     check_asked(scope, 1e-3, "linear")
     if scope == "tile":
         raise ValueError('each tile finds its own kernel in scope "tile": take scope "channel"')
@@ -175,13 +176,13 @@ def estimate_kernel(
     kernels = fitted(stack, first, [])
     given = known_of(stack, facts)
     shapes = {
-        c: shape_of(stack, shape, kernels.get(c), given.get(c, Facts()), c)
+        c: shape_of(stack, shape, kernels.get(c), given.get(c, Facts()), c, method)
         for c in range(stack.shape[1])
     }
     solid = any(one[0] > 1 for one in shapes.values())
     channels = views_of(stack, solid=solid, given=given, gamma="linear")
     found = {
-        c: estimated(views, method, shapes[c], kernels.get(c), scope, device)
+        c: estimated(views, method, shapes[c], kernels.get(c), scope, device, crop=shape is None)
         for c, views in channels.items()
     }
     return together(found)
@@ -216,7 +217,7 @@ def estimate_field(
     kernels = fitted(stack, first, [])
     given = known_of(stack, facts)
     shapes = {
-        c: shape_of(stack, shape, kernels.get(c), given.get(c, Facts()), c)
+        c: shape_of(stack, shape, kernels.get(c), given.get(c, Facts()), c, method)
         for c in range(stack.shape[1])
     }
     solid = any(one[0] > 1 for one in shapes.values())
@@ -269,19 +270,35 @@ def known_of(stack: Stack, facts: Facts | Mapping[int, Facts] | None) -> Mapping
 
 
 def shape_of(
-    stack: Stack, shape: Triple | None, first: Kernel | None, facts: Facts, c: int
+    stack: Stack, shape: Triple | None, first: Kernel | None, facts: Facts, c: int, method: object
 ) -> Triple:
-    """Give the shape of a channel's kernel that is to be found: asked for, the start's, or ours."""
-    if shape is None:
-        shape = first.shape if first is not None else default_shape(stack, facts, c)
+    """Give the shape of a channel's kernel that is to be found: asked for, the start's, or ours.
+
+    An estimator that crops its kernels afterwards says itself how wide it looks (``widest``).
+    """
+    if shape is None and first is not None:
+        shape = first.shape
+    elif shape is None:
+        widest = getattr(method, "widest", None)
+        shape = widest(stack.shape[2:]) if widest else default_shape(stack, facts, c)
     check_shape(stack, shape)
     return shape
 
 
 def estimated(
-    views: Views, estimator: Any, shape: Triple, first: Kernel | None, scope: str, device: str
+    views: Views,
+    estimator: Any,
+    shape: Triple,
+    first: Kernel | None,
+    scope: str,
+    device: str,
+    *,
+    crop: bool = False,
 ) -> Kernel:
-    """Find the kernel of one channel, or one for each of its frames, each from the one before."""
+    """Find the kernel of one channel, or one for each of its frames, each from the one before.
+
+    With `crop` what holds next to no light is cut off, if the estimator looked widely.
+    """
     solid = shape[0] > 1
     frames = views.stack.shape[0]
     # Four crops, or two volumes, carry enough structure; more only cost time, frame by frame.
@@ -293,18 +310,23 @@ def estimated(
         size = complete_size(views.stack.pixel_size)
         return Kernel(found.array, size, found.report)
 
-    start = first if first is not None else _optical(views, shape)
+    start = first
+    if start is None and not getattr(estimator, "knows_optics", False):
+        start = _optical(views, shape)
+    crop = crop and hasattr(estimator, "widest")
     if scope != "channel-time":
-        return find(views.samples(solid=solid, blurs=None, most=most), start)
+        found = find(views.samples(solid=solid, blurs=None, most=most), start)
+        return cropped(found, energy=HELD) if crop else found
     kernels = []
     for t in range(frames):
         start = find(views.samples(solid=solid, blurs=None, most=most, times=(t,)), start)
         kernels.append(start)
-    return Kernel(
+    every = Kernel(
         np.concatenate([k.array for k in kernels]),
         start.pixel_size if start else None,
         kernels[0].report,
     )
+    return cropped(every, energy=HELD) if crop else every
 
 
 def estimated_field(
@@ -313,7 +335,9 @@ def estimated_field(
     """Find how the kernel of one channel varies over its field, or with depth."""
     solid = shape[0] > 1
     samples = [replace(s, tile=s.tile.to(device)) for s in views.spread(solid=solid)]
-    start = first if first is not None else _optical(views, shape)
+    start = first
+    if start is None and not getattr(estimator, "knows_optics", False):
+        start = _optical(views, shape)
     able = estimator.resolved(samples)
     found: KernelField = able.estimate_field(samples, shape, start, views.stack.shape[2:])
     return replace(found, pixel_size=complete_size(views.stack.pixel_size))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from napari_deblur import per_channel, words
-from napari_deblur.checking import FINDS, RESTORES
+from napari_deblur.checking import default_method
 from napari_deblur.per_channel import ChannelTable
 from napari_deblur.registry import methods
 
@@ -39,7 +39,7 @@ class Job:
         None: `suggested_output`.
     method : str or None
         A name of the catalogue. None: ``accelerated-richardson-lucy`` with a kernel or psf,
-        ``blind-richardson-lucy`` without.
+        ``blind`` without.
     parameters : mapping
         Of the method; what is not there has its default.
     kernel : file, or {channel: file}
@@ -212,8 +212,8 @@ class Job:
         """The method, or the one that is taken when none is named."""
         if self.method is not None:
             return self.method
-        known = (self.kernel is not None or self.psf is not None) and self.scope == "channel"
-        return RESTORES if known else FINDS
+        known = self.kernel is not None or self.psf is not None
+        return default_method(self.scope, known=known)
 
     def restorer(self) -> Any:
         """Make the method, with its parameters."""

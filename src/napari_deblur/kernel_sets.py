@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from napari_deblur.kernels import centred, padded, resampled
-from napari_deblur.protocols import Kernel
+from napari_deblur.protocols import Kernel, KernelField
 from napari_deblur.stack import complete_size
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from napari_deblur.stack import Stack
 
-__all__ = ["Kernels", "fitted", "off_centre", "same_as", "together"]
+__all__ = ["Kernels", "believed", "fitted", "of_each", "off_centre", "same_as", "together"]
 
 # Arrays too; channels by index or name.
-Kernels = Kernel | Mapping[Any, Any]
+Kernels = Kernel | KernelField | Mapping[Any, Any]
 # A centre of mass farther from the kernel's middle than this is worth a sentence, in pixels.
 OFF_CENTRE = 0.25
 # Nearer to it than this, moving it would only widen it.
@@ -34,7 +34,7 @@ def fitted(
 ) -> dict[int, Kernel]:
     """Fit the user's kernels to the stack: one for each channel, at the stack's voxel size.
 
-    Bare arrays are cleaned as measured kernels are.
+    Bare arrays are cleaned as measured kernels are; of a field its typical kernel is taken.
 
     Parameters
     ----------
@@ -51,17 +51,14 @@ def fitted(
     if isinstance(kernel, Mapping):
         names = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
         each = {names.get(key, key): _kernel(one) for key, one in kernel.items()}
+        for key, given in each.items():
+            if given.array.shape[1] > 1:
+                raise ValueError(
+                    f"channel {key} is given kernels for {given.array.shape[1]} channels: give the "
+                    "one that is meant, or all of them without naming a channel"
+                )
     else:
-        whole = _kernel(kernel)
-        channels = whole.array.shape[1]
-        if channels not in (1, stack.shape[1]):
-            raise ValueError(
-                f"there are kernels for {channels} channels but the stack has "
-                f"{stack.shape[1]}: give one, or one for each"
-            )
-        for c in range(stack.shape[1]):
-            one = whole.array[:, c if channels > 1 else 0][:, None]
-            each[c] = Kernel(one, whole.pixel_size, whole.report)
+        each = dict(of_each(stack, _kernel(kernel)))
     extra = sorted(set(each) - set(range(stack.shape[1])), key=str)
     if extra:
         raise ValueError(
@@ -82,6 +79,28 @@ def fitted(
     return {c: _at_size(stack, given, notes) for c, given in each.items()}
 
 
+def of_each(stack: Stack, kernel: Kernel) -> dict[int, Kernel]:
+    """Give each channel its own of a kernel for all, or of one for each.
+
+    Raises
+    ------
+    ValueError
+        When there are kernels for another number of channels.
+    """
+    channels = kernel.array.shape[1]
+    if channels not in (1, stack.shape[1]):
+        raise ValueError(
+            f"there are kernels for {channels} channels but the stack has "
+            f"{stack.shape[1]}: give one, or one for each"
+        )
+    return {
+        c: Kernel(
+            kernel.array[:, c if channels > 1 else 0][:, None], kernel.pixel_size, kernel.report
+        )
+        for c in range(stack.shape[1])
+    }
+
+
 def same_as(plan: Kernel, kernels: Mapping[int, Kernel]) -> bool:
     """Tell whether each of `kernels`, by channel, is what a plan's kernels are for that channel."""
     for c, one in kernels.items():
@@ -94,6 +113,8 @@ def same_as(plan: Kernel, kernels: Mapping[int, Kernel]) -> bool:
 
 
 def _kernel(given: object) -> Kernel:
+    if isinstance(given, KernelField):
+        return given.typical()
     return given if isinstance(given, Kernel) else Kernel.cleaned(cast("ArrayLike", given))
 
 
@@ -136,6 +157,26 @@ def together(kernels: Mapping[int, Kernel]) -> Kernel:
     reports = [dict(k.report) for k in used]
     report = reports[0] if len(reports) == 1 else {"channels": reports}
     return Kernel(array, every[0].pixel_size, report)
+
+
+def believed(kernels: Mapping[int, Kernel]) -> list[str]:
+    """Say of each kernel that was found what it is and whether to believe it."""
+    said = []
+    for c, kernel in kernels.items():
+        report = kernel.report
+        if "verdict" not in report:
+            continue
+        of = f" of channel {c}" if len(kernels) > 1 else ""
+        numbers = ", ".join(f"{n} {v:.4g}" for n, v in report["parameters"].items())
+        unit = "µm" if kernel.pixel_size is not None else "px"
+        if report["verdict"] == "nothing to deblur":
+            said.append(f"nothing to deblur{of}: {report['why']}; it is left as it is")
+        else:
+            said.append(
+                f"kernel{of}: {report['family']} ({numbers}; lengths in {unit}); "
+                f"{report['verdict']}: {report['why']}"
+            )
+    return said
 
 
 def off_centre(kernel: Kernel) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_deblur import outputs
 from napari_deblur.beads import BeadReport, beads_to_kernel
 from napari_deblur.checking import three
 from napari_deblur.kernel_measures import aligned_ncc, full_widths, ncc, signal_to_noise
@@ -17,7 +16,7 @@ from napari_deblur.protocols import Kernel
 if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
-__all__ = ["compared", "from_beads", "opened", "targets_of", "write"]
+__all__ = ["compared", "from_beads", "opened", "write"]
 
 Size = tuple[float, float, float]
 # Voxel sizes in files are rounded.
@@ -84,23 +83,6 @@ def from_beads(
             raise ValueError(f"channel {c}: {error}") from error
         reports.append(report)
     return together(kernels), reports
-
-
-def targets_of(path: Path, stack: Stack, *, overwrite: bool) -> list[Path]:
-    """Give a file for the kernel of each channel; an OME-Zarr holds those of all of them.
-
-    Raises
-    ------
-    ValueError, FileExistsError
-        When the suffix is none of a kernel's, or something is there already.
-    """
-    if path.suffix.lower() != ".zarr":
-        return outputs.kernel_targets(path, stack, overwrite=overwrite)
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f'there is no folder "{path.absolute().parent}": make it first')
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or use --overwrite")
-    return [path]
 
 
 def write(found: Kernel, targets: Sequence[Path]) -> Sequence[Path]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from napari_deblur import registry
+from napari_deblur import optics, registry
 from napari_deblur.protocols import Facts, Kernel
 from napari_deblur.stack import complete_size
 
@@ -23,6 +23,8 @@ Size = tuple[float, float, float]
 # A name, a name with parameters, a class or an object of the catalogue of PSFs.
 Psf = str | tuple[str, Mapping[str, Any]] | type | Any
 OPTICS = ("na", "wavelength", "n_immersion", "n_sample")
+# Of oil, which models take where nothing is known.
+IMMERSION = 1.515
 # Light that microscopes use, in µm: what is far off was given in another unit.
 WAVELENGTHS = (0.1, 20.0)
 
@@ -113,7 +115,13 @@ def model_of(psf: Psf, optics: Facts) -> Any:
 
 
 def sampled(
-    stack: Stack, c: int, psf: Psf, given: Facts, shape: Triple | None, other: Triple
+    stack: Stack,
+    c: int,
+    psf: Psf,
+    given: Facts,
+    shape: Triple | None,
+    other: Triple,
+    notes: list[str],
 ) -> Kernel:
     """Sample the model of a channel at the stack's voxel size.
 
@@ -124,8 +132,11 @@ def sampled(
     shape : (z, y, x) or None
         None: "auto" for a model that takes it, which says in the report what it leaves out; else
         `other`. One plane for an image of one plane.
+    notes : list of str
+        What is to be said of the voxels, if the optics want others, is added.
     """
-    model = model_of(psf, optics_of(stack, c, given))
+    known = optics_of(stack, c, given)
+    model = model_of(psf, known)
     flat, size = stack.shape[2] == 1, stack.pixel_size or (None, None, None)
     unknown = [a for a, s in zip("zyx", size, strict=True) if s is None and (a != "z" or not flat)]
     full = complete_size(size)
@@ -137,8 +148,31 @@ def sampled(
     kernel = _made(model, shape, full, stack.shape[2:], other)
     if not np.isfinite(kernel.array).all():
         raise ValueError(f"the psf {_called(type(model))} made no finite kernel: change it")
+    of = f"channel {c}: " if stack.shape[1] > 1 and not stack.rgb else ""
+    said = [of + advice for advice in _advice(model, known, full, flat=flat)]
+    notes += [advice for advice in said if advice not in notes]
     made: Kernel = kernel
     return made
+
+
+def _advice(model: Any, known: Facts, size: Size, *, flat: bool) -> list[str]:
+    """Say whether voxels are too coarse for the optics, or far finer than they need."""
+    name = _called(type(model))
+    kind: Any = name if name in get_args(optics.Kind) else "widefield"
+
+    def value(of: str) -> Any:
+        return getattr(model, of, getattr(known, of, None))
+
+    na, excitation = value("na"), value("excitation")
+    wavelength = value("wavelength") or excitation
+    index = value("n_immersion") or IMMERSION
+    if na is None or wavelength is None or not 0 < na < index:
+        return []
+    depth = None if flat else size[0]
+    said = optics.sampling_advice(na, wavelength, index, (depth, *size[1:]), kind, excitation)
+    # Of other models nobody knows what microscope they stand for: what is too coarse for a
+    # widefield one is for all, but what is finer than it needs may be right.
+    return [one for one in said if hasattr(model, "na") or "finer" not in one]
 
 
 def _made(model: Any, shape: Triple | None, size: Size, image: Triple, other: Triple) -> Any:

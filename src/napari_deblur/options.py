@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from napari_deblur import words
+from napari_deblur import optics, words
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = [
     "AcceptSeam", "Against", "Axes", "Background", "Border", "CameraGain", "CameraNoise",
     "CameraOffset", "CentreKernel", "Channels", "Debug", "Device", "Diameter", "Dtype", "FailFast",
-    "Field", "Figure", "From", "Gain", "Gamma", "Haze", "KernelFile", "KernelPixelSize", "Level",
-    "Memory", "MethodName", "NImmersion", "NSample", "Na", "NoBackground", "Offset", "Overwrite",
-    "Parameters", "Photons", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "ReadNoise",
-    "Regions", "Replay", "Resume", "Saturation", "Scheduler", "Scope", "Seam", "Seed", "Series",
-    "Shape", "TileShape", "Times", "Vary", "Wavelength", "Workers", "asked", "beads_asked",
-    "job_of", "kernel_size", "told",
+    "Field", "Figure", "FluorophoreName", "From", "Gain", "Gamma", "Haze", "KernelFile",
+    "KernelPixelSize", "Level", "Memory", "MethodName", "NImmersion", "NSample", "Na",
+    "NoBackground", "ObjectiveName", "Offset", "Overwrite", "Parameters", "Photons", "PixelSize",
+    "PlanOnly", "Psf", "PsfParameters", "ReadNoise", "Regions", "Replay", "Resume", "Saturation",
+    "Scheduler", "Scope", "Seam", "Seed", "Series", "Shape", "TileShape", "Times", "Vary",
+    "Wavelength", "Workers", "asked", "beads_asked", "job_of", "kernel_size", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
@@ -51,7 +51,7 @@ MethodName = Annotated[
     Text,
     _option(
         "--method",
-        "Default: accelerated-richardson-lucy with a kernel or psf, else blind-richardson-lucy.",
+        "Default: accelerated-richardson-lucy with a kernel or psf, else blind.",
         BLUR,
         "NAME",
     ),
@@ -95,6 +95,13 @@ Wavelength = Annotated[
 ]
 NImmersion = Annotated[
     float | None, _option("--n-immersion", "Refractive index of the immersion.", OPTICS, "NUMBER")
+]
+ObjectiveName = Annotated[
+    Text,
+    _option("--objective", "Gives na and n-immersion, such as 60x/1.40 oil.", OPTICS, "NAME"),
+]
+FluorophoreName = Annotated[
+    Text, _option("--fluorophore", "Gives the wavelength, such as EGFP or DAPI.", OPTICS, "NAME")
 ]
 NSample = Annotated[
     float | None, _option("--n-sample", "Refractive index of the sample.", OPTICS, "NUMBER")
@@ -196,7 +203,7 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in dataclasses.fields(Job)}
     used = {
         name: value
-        for name, value in options.items()
+        for name, value in {**options, **_looked_up(options)}.items()
         if name in names and value is not None and value is not False and value not in ([], ())
     }
     for name, read in READ.items():
@@ -214,6 +221,23 @@ def asked(options: Mapping[str, Any]) -> dict[str, Any]:
         if options.get(option):
             used[name] = _usage(option.strip("_"), words.pairs, options[option])
     return used
+
+
+def _looked_up(options: Mapping[str, Any]) -> dict[str, float]:
+    """Give the optics of the objective and fluorophore that were named, less what was given."""
+    found: dict[str, float] = {}
+    for option, names in (
+        ("objective", {"na": "na", "n_immersion": "n_immersion"}),
+        ("fluorophore", {"emission": "wavelength"}),
+    ):
+        if options.get(option) is None:
+            continue
+        try:
+            thing = getattr(optics, option)(options[option])
+        except KeyError as error:
+            raise typer.BadParameter(error.args[0], param_hint=f"--{option}") from error
+        found |= {to: getattr(thing, of) for of, to in names.items() if options.get(to) is None}
+    return found
 
 
 def job_of(options: Mapping[str, Any]) -> Job:

@@ -190,18 +190,20 @@ def _refuse_place(output: Path) -> None:
 def kernel_targets(path: Path, stack: Stack, *, overwrite: bool) -> list[Path]:
     """Give a file for the kernel of each channel: ``NAME_c0.tif`` and so on, if there are several.
 
+    An OME-Zarr holds those of all channels.
+
     Raises
     ------
     ValueError, FileExistsError
         When the suffix is none of a kernel's, or a file is there already.
     """
-    if path.suffix.lower() not in (".tif", ".tiff", ".npz"):
-        raise ValueError(f'a kernel is saved as .tif or .npz, and "{path.name}" is neither')
+    if path.suffix.lower() not in (".tif", ".tiff", ".npz", ".zarr"):
+        raise ValueError(f'a kernel is saved as .tif, .npz or .zarr, and "{path.name}" is none')
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f'there is no folder "{path.absolute().parent}": make it first')
     count = 1 if stack.rgb else stack.shape[1]
     targets = [path]
-    if count > 1:
+    if count > 1 and path.suffix.lower() != ".zarr":
         targets = [path.with_name(f"{path.stem}_c{c}{path.suffix}") for c in range(count)]
     for target in targets:
         if target.exists() and not overwrite:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from napari_deblur import words
-from napari_deblur.protocols import Facts
+from napari_deblur.kernel_sets import of_each
+from napari_deblur.protocols import Facts, Kernel
 from napari_deblur.registry import methods, psfs
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
-    from napari_deblur.protocols import Kernel
+    from napari_deblur.protocols import KernelField
     from napari_deblur.stack import Stack
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "triple",
 ]
 
+Given: TypeAlias = "Kernel | KernelField"
 # Of a job or a table, what goes into the facts.
 FACTS = (
     "gain", "offset", "read_noise", "background", "na", "wavelength", "n_immersion", "n_sample",
@@ -143,7 +146,7 @@ def methods_of(job: Job, stack: Stack) -> Any:
     return found
 
 
-def psfs_of(job: Job, stack: Stack, kernels: Kernel | Mapping[int, Kernel] | None) -> Any:
+def psfs_of(job: Job, stack: Stack, kernels: Given | Mapping[int, Given] | None) -> Any:
     """Give the psf that a job asks for, or {channel: psf} of channels without a kernel."""
     one = _psf(job)
     tables = {c: found for c, table in tables_of(job, stack).items() if (found := _psf(table))}
@@ -191,15 +194,21 @@ def tables_of(job: Job, stack: Stack) -> dict[int, ChannelTable]:
     return found
 
 
-def kernels_of(job: Job, stack: Stack) -> Kernel | dict[int, Kernel] | None:
-    """Read the kernels of a job: one for all channels of `stack`, or one for each that has one."""
+def kernels_of(job: Job, stack: Stack) -> Given | dict[int, Given] | None:
+    """Read the kernels of a job: one for all channels of `stack`, or one for each that has one.
+
+    One file for all may hold a kernel for each channel, or one that varies over the field.
+    """
     size, tables = job.kernel_pixel_size, tables_of(job, stack)
-    if isinstance(job.kernel, str) and not tables:
-        return _kernel(job.kernel, size)
-    found: dict[int, Kernel] = {}
+    found: dict[int, Given] = {}
     if isinstance(job.kernel, str):
         whole = _kernel(job.kernel, size)
-        found = dict.fromkeys(range(stack.shape[1]), whole)
+        if not tables:
+            return whole
+        every = range(stack.shape[1])
+        found = dict.fromkeys(every, whole)
+        if isinstance(whole, Kernel):
+            found |= of_each(stack, whole)
     for key, file in job.kernel.items() if isinstance(job.kernel, Mapping) else ():
         c = _channel_named(stack, key, f"kernel {file}")
         found[c] = _kernel(file, size)
@@ -211,13 +220,23 @@ def kernels_of(job: Job, stack: Stack) -> Kernel | dict[int, Kernel] | None:
     return found or None
 
 
-def _kernel(file: str, size: Any) -> Kernel:
-    """Read a kernel; `size` (z, y, x or y, x) overrides what the file says, if given."""
+def _kernel(file: str, size: Any) -> Given:
+    """Read kernels or a field; `size` (z, y, x or y, x) overrides what the file says, if given."""
     from napari_deblur.kernels import load_kernel
+    from napari_deblur.results import is_field, load_field, open_result
 
     if size is not None and len(size) == 2:
         size = (1.0, *size)  # a kernel of y, x has one plane, however thick
-    return load_kernel(file, pixel_size=size)
+    if is_field(file):
+        own = len(open_result(file).plan.fields) if Path(file).is_dir() else 1
+        if own > 1:
+            raise ValueError(
+                f"{file} has a field for each of {own} channels: save those that are meant with "
+                "save_field, and give each as CHANNEL=FILE"
+            )
+        field = load_field(file)
+        return field if size is None else dataclasses.replace(field, pixel_size=size)
+    return load_kernel(file, pixel_size=size, several=True)
 
 
 def _channel_named(stack: Stack, key: int | str | None, what: str) -> int:

@@ -24,7 +24,7 @@ from napari_deblur.estimating import (
     start_of,
     views_of,
 )
-from napari_deblur.kernel_sets import Kernels, off_centre, together
+from napari_deblur.kernel_sets import Kernels, believed, off_centre, together
 from napari_deblur.opening import open_stack
 from napari_deblur.plans import ChannelPlan, Layout, Plan
 from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Method
@@ -52,7 +52,7 @@ def plan(stack: object, method: object = None, **asked: Any) -> Plan:
     stack : Stack, or anything that `open_stack` takes
     method : str or object of the catalogue, or {channel: method}, or None
         A restoring method, which then needs `kernel` or `psf`, or one that finds kernels. None:
-        ``accelerated-richardson-lucy`` for channels with a kernel, ``blind-richardson-lucy`` for
+        ``accelerated-richardson-lucy`` for channels with a kernel, ``blind`` for
         those without.
     **asked
         The parameters of `planning`, by name.
@@ -162,7 +162,7 @@ def planning(
         notes=notes,
     )
     shapes = {
-        c: shape_of(stack, shape, wish.kernel, wish.facts, c)
+        c: shape_of(stack, shape, wish.kernel, wish.facts, c, wish.method)
         for c, wish in wishes.items()
         if wish.finds
     }
@@ -184,9 +184,9 @@ def planning(
             fields[c] = estimated_field(views, wishes[c].method, shapes[c], start, device)
             kernels[c] = fields[c].typical()
         else:
-            kernels[c] = _kernel(views, wishes[c], shapes.get(c), scope, device)
+            kernels[c] = _kernel(views, wishes[c], shapes.get(c), scope, device, crop=shape is None)
     whole = together(kernels)
-    notes += off_centre(whole)
+    notes += off_centre(whole) + believed(kernels)
 
     yield "deciding the method's numbers"
     decided: dict[int, Method] = {}
@@ -297,13 +297,15 @@ def _about(stack: Stack) -> list[str]:
     return []
 
 
-def _kernel(views: Views, wish: Wish, shape: Triple | None, scope: str, device: str) -> Kernel:
+def _kernel(
+    views: Views, wish: Wish, shape: Triple | None, scope: str, device: str, *, crop: bool
+) -> Kernel:
     """Give a channel's kernel: found, given, what each tile starts from, or none at all."""
     if shape is None:
         return wish.kernel if wish.kernel is not None else Kernel(np.ones((1, 1)))
     if scope == "tile":
         return start_of(wish.kernel, shape, views, views.stack)
-    return estimated(views, wish.method, shape, wish.kernel, scope, device)
+    return estimated(views, wish.method, shape, wish.kernel, scope, device, crop=crop)
 
 
 def _worst_halo(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -122,7 +122,7 @@ class Plan:
     def summary(self) -> str:
         """Say in a few lines what will be done, with which kernel, and what it costs."""
         notes = (("note", note) for note in self.notes)
-        return lines([*of_plan(self), *_of_fields(self), *notes])
+        return lines([*of_plan(self), *notes])
 
     def field(self, c: int) -> KernelField | None:
         """Give the kernels that vary over a channel; None where one kernel holds for all of it."""
@@ -254,16 +254,6 @@ class Plan:
         fields = data.get("fields", ())
         values["fields"] = tuple(None if one is None else _field(one) for one in fields)
         return cls(**values)
-
-
-def _of_fields(plan: Plan) -> Iterator[tuple[str, str]]:
-    for c, one in enumerate(plan.fields):
-        if one is None:
-            continue
-        grid = " × ".join(map(str, one.grid))
-        said = [f"{one.rank} kernels mixed by weights at {grid} nodes (z, y, x)"]
-        said += [f"{name} {v.min():.4g} to {v.max():.4g}" for name, v in one.maps.items()]
-        yield "field" if len(plan.fields) == 1 else f"field, channel {c}", ", ".join(said)
 
 
 def _words(array: NDArray[Any]) -> str:

@@ -207,6 +207,9 @@ def _third(page: Page, result: Result, seen: Seen, left: int, bottom: int) -> No
 def _kernel_at(result: Result, seen: Seen) -> NDArray[np.float32]:
     """Give the kernel of the middle of what is seen, (z, y, x)."""
     plan = result.plan
+    if (varying := plan.field(0)) is not None:
+        middle = [(start + stop - 1) / 2 for start, stop in seen.region]
+        return np.asarray(varying.kernel_at(middle), np.float32)
     if not plan.finds_kernels:
         return plan.kernel.at(0, 0)
     nodes = [

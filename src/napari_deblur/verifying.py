@@ -184,6 +184,6 @@ def _failures(store: Store, known: Known) -> str:
 
 def _kernels(result: Result) -> Iterator[Finding]:
     """Compare the stored kernels with those of the plan."""
-    stored, planned = digest(np.asarray(result.kernels[:])), digest(result.plan.kernel.array)
+    stored, planned = digest(np.asarray(result.kernels[:])), digest(result.plan.stored_kernels)
     if not stored == planned == result.attributes["hashes"]["kernel"]:
         yield Finding("changed", KERNELS, "the kernels are not those of the plan")

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur.checking import FINDS, RESTORES, check_wish, finds_kernels, the_method
-from napari_deblur.estimating import default_shape
+import numpy as np
+
+from napari_deblur.checking import check_wish, default_method, finds_kernels, the_method
+from napari_deblur.estimating import default_shape, fields_given
 from napari_deblur.kernel_sets import fitted, same_as
 from napari_deblur.modelled import Psf, check_optics, sampled
-from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.protocols import Facts, Kernel, KernelField
 
 if TYPE_CHECKING:
     from napari_deblur.kernel_sets import Kernels
@@ -86,13 +88,13 @@ def wishes_of(
         if c not in kernels:
             given = known.get(c, Facts())
             other = default_shape(stack, given, c)
-            kernels[c] = sampled(stack, c, model, given, shape, other)
+            kernels[c] = sampled(stack, c, model, given, shape, other, notes)
     methods = each(stack, method, "method")
     wishes = {}
     for c in range(stack.shape[1]):
         chosen = methods.get(c)
         if chosen is None or (isinstance(chosen, str) and chosen == "auto"):
-            chosen = RESTORES if c in kernels and scope == "channel" else FINDS
+            chosen = default_method(scope, known=c in kernels)
         wish = Wish(the_method(chosen), kernels.get(c), known.get(c, Facts()))
         check_wish(stack, wish.method, wish.kernel, scope, c)
         wishes[c] = wish
@@ -128,9 +130,21 @@ def same_kernels(plan: Plan, stack: Stack, asked: Mapping[str, Any]) -> bool:
     """
     if asked["kernel"] is None:
         return True
-    kernels = fitted(stack, asked["kernel"], [], centre=asked["centre_kernel"])
+    fields, plain = fields_given(stack, asked["kernel"])
+    if not all(_same_field(plan.field(c), one) for c, one in fields.items()):
+        return False
+    kernels = fitted(stack, plain, [], centre=asked["centre_kernel"])
     methods = each(stack, asked["method"], "method")
-    default = RESTORES if asked["scope"] == "channel" else FINDS
+    default = default_method(asked["scope"], known=True)
     if any(finds_kernels(the_method(methods.get(c) or default)) for c in kernels):
         return False
     return same_as(plan.kernel, kernels)
+
+
+def _same_field(planned: KernelField | None, asked: KernelField) -> bool:
+    return (
+        planned is not None
+        and planned.nodes == asked.nodes
+        and np.array_equal(planned.basis, asked.basis)
+        and np.array_equal(planned.weights, asked.weights)
+    )

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
 import napari_deblur as nd
 from napari_deblur._napari.placing import own_kwargs
+from napari_deblur._napari.reader import get_reader
+from napari_deblur._napari.runs import Run
 from napari_deblur._napari.showing import kernels_layer, map_layers
 from napari_deblur.ops.fields import field_of
 from napari_deblur.psfs.gaussian import Gaussian
@@ -46,3 +49,28 @@ def test_the_map_has_a_voxel_on_each_node(result):
     assert kwargs["name"] == "a sigma"
     assert place_of(kwargs, (1, 2)) == pytest.approx([20.0, 22.5])
     assert values[1, 2] == pytest.approx(1.6)
+
+
+def test_the_reader_gives_the_map_too(result):
+    layers = get_reader(str(result.path))(str(result.path))
+    assert [kwargs["name"].partition(" [")[0] for _, kwargs, _ in layers] == [
+        "stack restored",
+        "stack kernels",
+        "stack sigma",
+    ]
+    assert layers[2][1]["visible"] is False
+
+
+def test_a_run_that_goes_on_finds_each_of_its_layers_again(result):
+    viewer = ViewerModel()
+    spatial = own_kwargs(result.plan.layout)
+    for _ in range(2):
+        run = Run.__new__(Run)  # without the process that restores
+        run.viewer, run.spatial, run.name, run.looks = viewer, spatial, "a", {}
+        run._axes, run._layers = "yx", {}
+        run._waiting = list(run._open(str(result.path)).items())
+        while run._waiting:
+            run._show()
+        names = [layer.name.partition(" [")[0] for layer in viewer.layers]
+        assert names == ["a restored", "a kernels", "a sigma"]
+        assert [layer.data.shape for layer in viewer.layers] == [(41, 51), (14, 21), (2, 3)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Ask", "deciding", "finds_kernels", "free_path"]
 
 # What finds the kernel for a method that needs one and is given none.
-FINDER = "blind-richardson-lucy"
+FINDER = "blind"
 
 
 def finds_kernels(method: object) -> bool:

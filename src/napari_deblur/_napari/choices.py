@@ -41,7 +41,7 @@ __all__ = ["Choices"]
 
 # The proof of the geometry; it deblurs nothing.
 HIDDEN = {"identity"}
-FIRST = "blind-richardson-lucy"
+FIRST = "blind"
 # A layer of so much fewer voxels than the image is not the next image but its kernel.
 SMALL = 4
 

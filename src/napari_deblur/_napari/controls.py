@@ -31,6 +31,7 @@ KERNELS = {"find": "found in the image", "layer": "from a layer", "file": "from 
 SCOPES = {
     "channel": "one for each channel",
     "channel-time": "one for each channel and frame",
+    "field": "kernels that vary over the field",
     "tile": "one for each tile",
 }
 

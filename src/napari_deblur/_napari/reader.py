@@ -26,7 +26,12 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | 
 def read(path: PathOrPaths) -> list[LayerData]:
     """Read results, finished or not, lazily."""
     from napari_deblur._napari.placing import own_kwargs
-    from napari_deblur._napari.showing import image_layer, kernels_layer, method_name
+    from napari_deblur._napari.showing import (
+        image_layer,
+        kernels_layer,
+        map_layers,
+        method_name,
+    )
     from napari_deblur.results import open_result
 
     layers: list[LayerData] = []
@@ -37,4 +42,5 @@ def read(path: PathOrPaths) -> list[LayerData]:
         name, method = layout.name, method_name(result)
         layers.append(image_layer(result, spatial, name=f"{name} restored [{method}]"))
         layers.append(kernels_layer(result, spatial, name=f"{name} kernels [{method}]"))
+        layers += map_layers(result, spatial, name=name)
     return layers

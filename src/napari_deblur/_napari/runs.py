@@ -16,8 +16,10 @@ from napari_deblur._napari.showing import (
     LayerData,
     image_layer,
     kernels_layer,
+    map_layers,
     method_name,
     restored_levels,
+    role,
 )
 from napari_deblur._napari.window import cut_of
 
@@ -117,7 +119,12 @@ class Run:
             image[1].update(self.looks)
         for view in (levels[0], kernels[0]):
             view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
-        return {"restored": image, "kernels": kernels}
+        maps = map_layers(result, self.spatial, name=self.name)
+        return {
+            "restored": image,
+            "kernels": kernels,
+            **{role(one[1]["metadata"]): one for one in maps},
+        }
 
     def _reload(self, message: dict[str, Any]) -> None:
         index = message["progress"]["index"]
@@ -182,7 +189,7 @@ class Run:
             layer
             for layer in self.viewer.layers
             if layer.metadata.get("deblur", {}).get("store") == store
-            and ("kernel_pixel_size" in layer.metadata) == (which == "kernels")
+            and role(layer.metadata) == which
         ]
         self._layers[which] = put(self.viewer, data, kwargs, known[0] if known else None)
         self.viewer.layers.selection.active = self._layers["restored"]

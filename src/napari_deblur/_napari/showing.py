@@ -25,6 +25,7 @@ __all__ = [
     "map_layers",
     "method_name",
     "restored_levels",
+    "role",
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -131,6 +132,11 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     return (view, kwargs, "image")
 
 
+def role(metadata: Mapping[str, Any]) -> str:
+    """Tell what a layer of ours shows: "restored", "kernels", or one of the maps, by its name."""
+    return "kernels" if "kernel_pixel_size" in metadata else metadata.get("map", "restored")
+
+
 def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list[LayerData]:
     """Give what varies over each channel's field as an image of its own: one voxel for each node.
 
@@ -166,7 +172,10 @@ def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list
                 "blending": "additive",
                 "opacity": 0.5,
                 "visible": False,
-                "metadata": {"deblur": blank(plan) | {"store": str(result.path)}},
+                "metadata": {
+                    "deblur": blank(plan) | {"store": str(result.path)},
+                    "map": f"{parameter} {c}",
+                },
             }
             layers.append((values.reshape(shape), kwargs, "image"))
     return layers

@@ -1,4 +1,4 @@
-"""``napari-deblur bench speed | quality | memory``."""
+"""``napari-deblur bench speed | quality | memory | blind``."""
 
 from __future__ import annotations
 
@@ -108,8 +108,35 @@ def memory(
     _written(measured, "memory", Asked(out, quick, _split(only), rounds, _threads(threads)))
 
 
-def _written(measure: Measure, name: str, asked: Asked) -> None:
-    """Measure, say what is being done, and write the three files."""
+@app.command()
+@told
+def blind(
+    out: Out = HERE,
+    quick: Quick = False,
+    only: Only = None,
+    threads: Threads = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder with levin09, set12 or dublid_bsds_linear.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the stacks grid_confocal and dapi_widefield_deconwolf."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Compare kernels that are found with true ones, and what restoring with them gains.
+
+    Parts for --only: planes, volumes, confocal, widefield, varying, motion, trust. Parts that were
+    measured before into the same folder stay in the table. No picture is drawn.
+    """
+    from napari_deblur.bench.blind import measured
+
+    asked = Asked(out, quick, _split(only), 1, _threads(threads))
+    _written(measured, "blind", _with_folders(asked, photos, data), picture=False)
+
+
+def _written(measure: Measure, name: str, asked: Asked, *, picture: bool = True) -> None:
+    """Measure, say what is being done, and write the files."""
     if find_spec("matplotlib") is None:
         raise RuntimeError(
             'matplotlib is not installed, and bench needs it: pip install "napari-deblur[bench]"'
@@ -128,7 +155,8 @@ def _written(measure: Measure, name: str, asked: Asked) -> None:
     text = markdown(result)
     (asked.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     (asked.out / f"{name}.md").write_text(text, "utf-8")
-    drawn(result, asked.out / f"{name}.png")
+    if picture:
+        drawn(result, asked.out / f"{name}.png")
     printing.say(text)
     printing.note(f"measured in {printing.lasting(monotonic() - begun)}: {asked.out / name}.*")
 

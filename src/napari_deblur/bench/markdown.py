@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from napari_deblur.bench.blind_tables import blind
 from napari_deblur.bench.quality_tables import quality
 from napari_deblur.bench.tables import table
 
@@ -18,7 +19,8 @@ MEGABYTES = ("allowed", "planned", "planning", "running")
 
 def markdown(result: Result) -> str:
     """Write a result of any of the benchmarks as Markdown."""
-    write = {"speed": _speed, "memory": _memory, "quality": quality}[result["benchmark"]]
+    writers = {"speed": _speed, "memory": _memory, "quality": quality, "blind": blind}
+    write = writers[result["benchmark"]]
     return "\n".join([*_head(result), *write(result)]) + "\n"
 
 

@@ -57,9 +57,20 @@ MOST_VOXELS, MOST_VOXELS_DEEP = 70_000, 130_000
 class Varying(Protocol):
     """A family of kernels, as far as the fit needs it."""
 
-    name: str
-    parameters: tuple[str, ...]
-    bounds: Any
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of its free numbers."""
+        ...
+
+    @property
+    def bounds(self) -> Any:
+        """Least and largest value of each."""
+        ...
 
     def kernel(self, values: Tensor) -> Tensor:
         """Give the kernel ([z,] y, x) of parameter values (k,)."""

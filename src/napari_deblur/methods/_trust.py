@@ -25,7 +25,7 @@ FREED, LOOSE = 12, 0.5
 
 
 def trusted(
-    search: Search, fits: Sequence[Fit], second: tuple[Search, Fit], refine: bool
+    search: Search, fits: Sequence[Fit], second: tuple[Search, Fit], *, refine: bool
 ) -> tuple[Tensor, dict[str, Any]]:
     """Judge the best of some fits: give its kernel, or none at all, and a report.
 

@@ -19,6 +19,8 @@ __all__ = ["Blind"]
 FAMILIES = ("gaussian", "disc", "pupil", "gibson-lanni")
 # Samples that a search looks at: two planes, or one volume.
 PLANES, VOLUMES = 2, 1
+# Pixels of a kernel that is looked for.
+WIDE, WIDE_SOLID, PLANES_DEEP = 41, 47, 39
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class Blind:
                     f'families has "{name}" and must be of {", ".join(FAMILIES)}; () tries all'
                 )
 
+    @staticmethod
+    def widest(image: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Choose the odd shape (z, y, x) that is searched in an image of nz, ny, nx voxels.
+
+        41 px for planes, 39 × 47 × 47 for volumes; at most all planes and a third across.
+        """
+        nz, ny, nx = image
+        most = WIDE if nz == 1 else WIDE_SOLID
+        y, x = (min(max(min(most, n // 3), 1) // 2 * 2 + 1, n) for n in (ny, nx))
+        return min(PLANES_DEEP, (nz + 1) // 2 * 2 - 1), y, x
+
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Give itself: the search has nothing to decide beforehand."""
         return self
@@ -93,7 +106,8 @@ class Blind:
 
         search, fits = self._searched(samples, shape, first)
         best = fits[0]
-        array, report = trusted(search, fits, self._second(samples, search, best), self.refine)
+        again = self._second(samples, search, best)
+        array, report = trusted(search, fits, again, refine=self.refine)
         report = {"method": "blind", **report}
         report["samples"] = [[list(span) for span in s.region] for s in self._used(samples, shape)]
         size = samples[0].pixel_size
@@ -160,4 +174,3 @@ class Blind:
         light = Prediction(used, 2 if family.shape[0] == 1 else 3, seed=self.seed + 1)
         again = Search(light, search.prior)
         return again, again.best([family], starts=[list(best.values)])[0]
-
