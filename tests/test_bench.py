@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from napari_deblur.bench.kernels import KERNELS
 from napari_deblur.bench.rivals import RIVALS
 from napari_deblur.bench.scenes import OBJECTS, Case
 from napari_deblur.bench.tracing import curve_of, restored, skimage_trace, trace_of
+from napari_deblur.methods.blind import Blind
 from napari_deblur.registry import methods
 
 TINY = Case("filaments", "gaussian", 300, (40, 44))
@@ -108,11 +110,41 @@ def test_photographs_are_restored(tmp_path):
     assert result["wiener"][0]["mean gain of the best constant"] > 1
 
 
+def test_blind_finds_a_kernel_judges_planted_ones_and_keeps_parts(tmp_path, monkeypatch):
+    from napari_deblur.bench import blind_scenes, finding
+
+    tiny = blind_scenes.Scene("beads", "gaussian", 300.0, (64, 64))
+    for part in ("planes", "trust"):
+        monkeypatch.setitem(blind_scenes.QUICK, part, (tiny,))
+    nothing = blind_scenes.Scene("nothing", "none", 0.0, (48, 48))
+    monkeypatch.setitem(blind_scenes.QUICK, "sharp", (nothing,))
+    # The family of the truth alone: the rest takes its time.
+    monkeypatch.setattr(finding, "Blind", partial(Blind, ("gaussian",), refine=False))
+    call("blind", "--quick", "--only", "planes", "--threads", 1, "--out", tmp_path)
+    call("blind", "--quick", "--only", "trust,motion", "--threads", 1, "--out", tmp_path)
+    result = json.loads((tmp_path / "blind.json").read_text("utf-8"))
+    (row,) = result["planes"]["rows"]
+    assert row["blind"]["ncc"] > 0.97
+    assert row["blind"]["gain"] > row["in focus"]["gain"]
+    judged, noise = result["trust"]["rows"]
+    verdicts = {one["kernel"]: one["verdict"] for one in judged["judgements"]}
+    assert verdicts["true"] == verdicts["found"] == "believe"
+    assert verdicts["other defocus"] == verdicts["too wide"] == "doubtful"
+    assert noise["verdict"] == "nothing to deblur"
+    text = (tmp_path / "blind.md").read_text("utf-8")
+    assert "## Planes" in text
+    assert "wrong kernels" in text
+    assert "## Motion" not in text  # without photographs
+    assert not (tmp_path / "blind.png").exists()
+    _names_no_machine(text, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["speed", "--only", "nobody"], 'no rival "nobody"; there are: floor,'),
         (["quality", "--only", "nothing"], 'no part "nothing"; there are: time, stopping,'),
+        (["blind", "--only", "nothing"], 'no part "nothing"; there are: planes, volumes,'),
         (["quality", "--only", "wiener"], '"wiener" needs a folder: --photos FOLDER'),
         (["quality", "--photos", "no-such-folder"], "no-such-folder is no folder"),
     ],

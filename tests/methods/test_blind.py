@@ -67,9 +67,10 @@ def test_defocus_of_a_known_lens_is_found():
     true = model((1, 27, 27), SIZE).at()[0]
     sample = sample_of(true, "beads", 1000.0, (128, 128), **LENS)
     found = Blind(families=("pupil",), refine=False).estimate([sample], (1, 27, 27), None)
-    assert alike(torch.from_numpy(found.at()[0].copy()), torch.from_numpy(true.copy())) > 0.97
-    flat = model.__class__(**LENS)((1, 27, 27), SIZE).at()[0]
-    assert alike(torch.from_numpy(flat.copy()), torch.from_numpy(true.copy())) < 0.6
+    likeness = alike(torch.from_numpy(found.at()[0].copy()), torch.from_numpy(true.copy()))
+    flat = Pupil(**LENS)((1, 27, 27), SIZE).at()[0]
+    before = alike(torch.from_numpy(flat.copy()), torch.from_numpy(true.copy()))
+    assert likeness > 0.9 > 0.7 > before
 
 
 def test_a_volume_is_searched_in_both_directions():
@@ -148,10 +149,12 @@ def test_the_gradient_is_that_of_the_deviance(prior):
 
 
 def test_normal_noise_holes_and_planes_of_a_volume_are_served():
-    sample = sample_of(gaussian((0.0, 0.2, 0.2))[0], peak=1000.0)
-    tile = sample.tile.clone()
+    sample = sample_of(gaussian((0.0, 0.2, 0.2))[0], "mixed", 1000.0)
+    clear = sample_of(gaussian((0.0, 0.2, 0.2))[0], "mixed", 6e4).tile / 60
+    noise = np.random.default_rng(3).normal(0, 5, clear.shape)
+    tile = clear + torch.from_numpy(noise.astype(np.float32))
     tile[20:24, 30:34] = torch.nan
-    unknown = replace(sample, tile=tile, facts=Facts(background=10.0, noise=4.0))
+    unknown = replace(sample, tile=tile, facts=Facts(background=0.0, noise=5.0))
     found = Blind(families=("gaussian",)).estimate([unknown], (1, 21, 21), None)
     assert found.report["parameters"]["sigma"] == pytest.approx(0.2, rel=0.2)
     planes = replace(sample, tile=sample.tile.expand(3, *sample.tile.shape))
@@ -166,7 +169,7 @@ def test_a_plan_without_kernel_takes_blind_and_says_what_it_found():
     assert any("gaussian" in note and "believe" in note for note in made.notes)
     # What holds next to no light was cut off.
     assert made.kernel.shape[1] < 41
-    assert type(made.methods[0]).__name__ == "AcceleratedRichardsonLucy"
+    assert made.channels[0].method.__class__.__name__ == "AcceleratedRichardsonLucy"
 
 
 def test_a_shape_that_was_asked_for_is_kept():

@@ -5,7 +5,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 
 from napari_deblur._napari.reading import stack_of
-from napari_deblur._napari.samples import embryo, simulated, spots
+from napari_deblur._napari.samples import chromosomes, embryo, simulated, spots
 
 
 def test_simulated_picture_is_always_the_same():
@@ -17,7 +17,7 @@ def test_simulated_picture_is_always_the_same():
 
 def test_samples_have_units_axes_and_limits():
     viewer = ViewerModel()
-    for data in [*embryo(), *spots()]:
+    for data in [*embryo(), *chromosomes(), *spots()]:
         viewer.add_layer(Layer.create(*data))
     for layer in viewer.layers:
         assert {str(u) for u in layer.units} == {"micrometer"}

@@ -11,31 +11,42 @@ if TYPE_CHECKING:
 
     from napari_deblur._napari.showing import LayerData
 
-__all__ = ["embryo", "simulated", "spots"]
+__all__ = ["chromosomes", "embryo", "simulated", "spots"]
 
 PIXEL = 0.1  # µm
 SIGMA = 0.2  # µm
-CREDIT = "CC BY 4.0, J. Moukhtar and others, doi:10.1371/journal.pcbi.1006771"
+CREDITS = {
+    "arabidopsis_embryo": "CC BY 4.0, J. Moukhtar and others, doi:10.1371/journal.pcbi.1006771",
+    "chromosomes": "CC BY 4.0, NEUBIAS training resources",
+}
+
+
+def chromosomes() -> list[LayerData]:
+    """Open the bundled stack of chromosomes: blurred and noisy."""
+    return _bundled("chromosomes", "chromosomes")
 
 
 def embryo() -> list[LayerData]:
-    """Open the bundled confocal stack; where it comes from is in data/README.md."""
+    """Open the bundled embryo; where it comes from is in data/README.md."""
+    return _bundled("arabidopsis_embryo", "embryo")
+
+
+def _bundled(file: str, name: str) -> list[LayerData]:
     import tifffile
 
     from napari_deblur.data import sample_path
     from napari_deblur.opening import open_stack
 
-    stack = open_stack(sample_path())
-    size = [v or 1.0 for v in stack.pixel_size or (1.0, 1.0, 1.0)]
+    size = [v or 1.0 for v in open_stack(sample_path(file)).pixel_size or (1.0, 1.0, 1.0)]
     kwargs = {
-        "name": "embryo",
+        "name": name,
         "scale": tuple(size),
         "units": ("um",) * 3,
         "axis_labels": ("z", "y", "x"),
         "contrast_limits": (0.0, 255.0),
-        "metadata": {"licence": CREDIT},
+        "metadata": {"licence": CREDITS[file]},
     }
-    return [(tifffile.imread(sample_path()), kwargs, "image")]
+    return [(tifffile.imread(sample_path(file)), kwargs, "image")]
 
 
 def spots() -> list[LayerData]:

@@ -7,7 +7,7 @@ parts that it is asked for, and the table has the newest of each.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic

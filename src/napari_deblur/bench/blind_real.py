@@ -6,7 +6,7 @@ MPI-CBG) and ``dapi_widefield_deconwolf`` (image.tif, psf.tif by theory; GPL-3.0
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +66,14 @@ def _measured(name: str, asked: Asked) -> Generator[dict[str, Any] | str, None, 
     seconds = monotonic() - begun
     yield {
         "case": name,
-        "widths": full_widths(found),
-        "known widths": full_widths(known),
+        "widths": _finite(full_widths(found)),
+        "known widths": _finite(full_widths(known)),
         "ncc": aligned_ncc(known, found)[0],
         "seconds": seconds,
         "report": {k: v for k, v in found.report.items() if k not in ("profile", "samples")},
     }
+
+
+def _finite(widths: Sequence[float | None]) -> list[float | None]:
+    """Leave out widths of what doesn't fall to half its peak within the kernel."""
+    return [w if w is not None and np.isfinite(w) else None for w in widths]

@@ -93,12 +93,14 @@ OBJECTS: dict[str, Callable[[tuple[int, ...], Random], NDArray[np.float64]]] = {
 def lens(**aberrations: Any) -> Array:
     """Make the kernel of the planes' lens."""
     model = Pupil(na=NA, wavelength=WAVELENGTH, n_immersion=INDEX, **aberrations)
-    return model((1, SIDE, SIDE), (PIXEL,) * 3).at()[0].copy()
+    made: Array = model((1, SIDE, SIDE), (PIXEL,) * 3).at()[0]
+    return made.copy()
 
 
 def gaussian(sigma: float) -> Array:
     """Make a Gaussian of a standard deviation in pixels."""
-    return Gaussian((0.0, sigma, sigma))((1, SIDE, SIDE), (1.0, 1.0, 1.0)).at()[0].copy()
+    made: Array = Gaussian((0.0, sigma, sigma))((1, SIDE, SIDE), (1.0, 1.0, 1.0)).at()[0]
+    return made.copy()
 
 
 KERNELS: dict[str, Callable[[], Array]] = {
@@ -293,7 +295,7 @@ def planted(scene: Scene) -> Iterator[tuple[str, Tensor]]:
     yield "in focus", scene.in_focus()
 
 
-def _facts(counts: Tensor, background: float, **optics: float) -> Facts:
+def _facts(counts: Tensor, background: float, **optics: Any) -> Facts:
     return Facts(
         gain=1.0,
         offset=0.0,
@@ -323,7 +325,7 @@ def _scaled(kernel: Array, factor: float) -> Tensor:
 
 
 def _spread(kernel: Array) -> float:
-    """Give the standard deviation of a kernel along an axis, both in the mean, without far wings."""
+    """Give the standard deviation of a kernel along an axis, without its far wings."""
     at = np.arange(SIDE) - SIDE // 2
     near = kernel * (np.hypot(at[:, None], at[None]) < SIDE // 2)
     power = float((near * (at[:, None] ** 2 + at[None] ** 2)).sum() / near.sum())

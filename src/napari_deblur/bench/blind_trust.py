@@ -67,18 +67,19 @@ def measured_trust(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
 def rates(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Count how many wrong kernels are doubted, and how many right ones.
 
-    Wrong: planted, or found, and restoring with it loses 1 dB or more against the true kernel.
-    Right: the true one, or one that was found and loses less.
+    Wrong: planted, and restoring with it loses 1 dB or more against the true kernel. Right: the
+    true one, or one that was found and loses less. Found ones that lose more are judged by the
+    search itself, and counted apart.
     """
     every = [(j, row) for row in rows if "judgements" in row for j in row["judgements"]]
-    wrong = [j for j, _ in every if j["kernel"] != "true" and j["lost"] >= WRONG]
+    wrong = [j for j, _ in every if j["kernel"] not in ("true", "found") and j["lost"] >= WRONG]
     right = [
         j
         for j, _ in every
         if j["kernel"] == "true" or (j["kernel"] == "found" and j["lost"] < WRONG)
     ]
     curve = []
-    for limit in (-0.02, 0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3):
+    for limit in (-0.02, 0, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3):
         curve.append(
             {
                 "limit": limit,
@@ -117,7 +118,7 @@ def rates(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _doubted(judgement: dict[str, Any]) -> bool:
-    return judgement["verdict"] != "believe"
+    return bool(judgement["verdict"] != "believe")
 
 
 def _share(some: Sequence[dict[str, Any]], says: Any) -> float | None:

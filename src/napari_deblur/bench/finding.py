@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,6 @@ def samples_of(scene: Scene | Volume) -> list[Sample]:
 
 def found_in(scene: Scene | Volume, asked: Asked, *, again: bool = False) -> tuple[Kernel, float]:
     """Find the kernel blind, or take what was found before unless `again`; and the seconds."""
-    import json
-
     name = re.sub(r"\W+", "-", f"{scene} {scene.background:g} {scene.shape}").strip("-")
     file = asked.out / "blind" / "kernels" / f"{name}.npz"
     if file.is_file() and not again:
@@ -49,7 +48,8 @@ def found_in(scene: Scene | Volume, asked: Asked, *, again: bool = False) -> tup
     begun = monotonic()
     samples = samples_of(scene)
     shape = (*(1,) * (3 - scene.counts.ndim), *scene.counts.shape)
-    kernel = Blind().estimate(samples, Blind.widest((shape[0], shape[1], shape[2])), None)
+    method = Blind()
+    kernel = method.estimate(samples, method.widest((shape[0], shape[1], shape[2])), None)
     seconds = monotonic() - begun
     file.parent.mkdir(parents=True, exist_ok=True)
     said = json.dumps(dict(kernel.report), default=float)

@@ -246,7 +246,7 @@ def _gaussian_solid(shape: Triple, size: Size, handicap: float) -> Family:
     )
     grid = [
         (float(a), float(b))
-        for a in np.geomspace(0.7 * x, 0.6 * across, COARSE)
+        for a in np.geomspace(0.7 * x, 0.8 * across, COARSE)
         for b in np.geomspace(0.5 * z, 0.9 * along, COARSE)
     ]
     return Family(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["PRIORS", "Prediction", "Prior", "prior_called"]
 
 # Steps at least and at most, and how many more than the best kernel's best.
-LEAST, MOST, MORE = 8, 20, 1.75
+LEAST, MOST, MORE = 16, 32, 1.75
+FIRST = 20
 # Aberrations of a volume show late: of a depth of 6 µm, 0.5 was found after 16 steps, 4 after 30.
 MOST_SOLID = 36
 # Of the brightest 0.1 %, above the background, in what is kept: more light makes the best number of
@@ -32,7 +33,9 @@ MOST_SOLID = 36
 PHOTONS = 150
 MOST_KEPT = 0.8
 # Voxels along each axis of what is looked at.
-SIDE, SOLID = 144, (28, 72, 72)
+# With a kernel of 41 px planes stay below 2¹⁵ pixels: torch takes one thread for these, and threads
+# that wait for each other on a busy machine made a search a hundred times slower.
+SIDE, SOLID = 140, (28, 72, 72)
 SPLITS = 2
 SEEN = 0.01
 
@@ -79,11 +82,18 @@ class Prediction:
         share = MOST_KEPT
         if facts.gain is not None:
             share = min(share, PHOTONS / max((white - background) / facts.gain, 1.0))
+        elif facts.noise:
+            # As much noise, over the brightest light, as so many photons have.
+            share = min(share, PHOTONS / max(((white - background) / facts.noise) ** 2, 1.0))
         parts = hold_out(
             tiles, share=share, seed=seed, times=SPLITS if ndim == 2 and len(tiles) == 1 else 1
         )
         first = parts[0]
-        low = first.shift if self.photons else float(lowest_of(tiles, background))
+        low = first.shift
+        if not self.photons:
+            # Noise of both signs: without room below the background it would become light.
+            noise = first.sample.facts.noise or (first.noise or 0.0) * (1 - share) ** 0.5
+            low = min(float(lowest_of(tiles, background)), background - 4 * noise)
         unit = share / facts.gain if facts.gain is not None else 1 / max(white - background, 1e-6)
         kept = torch.stack([_flat(part.sample.tile, ndim) for part in parts])
         held = torch.stack([_flat(part.held, ndim) for part in parts])
@@ -99,7 +109,7 @@ class Prediction:
         # One sample counts once, however often it is split.
         self.nats = self.pixels / (2 * len(parts) / len(tiles))
         self.shape, self.most = shape, MOST if ndim == 2 else MOST_SOLID
-        self.steps = self.most
+        self.steps = FIRST if ndim == 2 else self.most
 
     def deviance(self, kernel: Tensor, prior: Prior = PRIORS[0]) -> Tensor:
         """Give the deviance per pixel that the kernel ([z,] y, x) leaves; around 1 at best."""
@@ -132,23 +142,21 @@ class Prediction:
         if self.mask is not None:
             left = left * self.mask
         left = left - left.mean()
-        power = float(left.square().mean())
-        ndim = left.ndim - 1
-        return max(
-            float((_cut(left, a, last=True) * _cut(left, a, last=False)).mean()) / power
-            for a in range(-ndim, 0)
-            if left.shape[a] > 1
-        )
+        power = max(float(left.square().mean()), 1e-12)
+        axes = [a for a in range(1 - left.ndim, 0) if left.shape[a] > 1]
+        near = [(_cut(left, a, last=True) * _cut(left, a, last=False)).mean() for a in axes]
+        return max((float(one) / power for one in near), default=0.0)
 
     def settle(self, kernels: Iterable[Tensor]) -> None:
         """Choose the number of steps: by how many the best of some kernels takes to its best."""
-        best, steps = float("inf"), self.most
+        best, steps = float("inf"), self.steps
         for kernel in kernels:
             seen = [float(self.compared(light)) for light in self._predictions(kernel, PRIORS[0])]
             least = min(seen)
             if least < best:
                 best, steps = least, seen.index(least) + 1
-        self.steps = int(min(max(round(MORE * steps), LEAST), self.most))
+        least = LEAST if self.kept.ndim == 3 else self.most  # volumes take all of them
+        self.steps = int(min(max(round(MORE * steps), least), self.most))
 
     def predicted(self, kernel: Tensor, prior: Prior = PRIORS[0]) -> Tensor:
         """Restore what was kept and blur it again, in the unit of what was held out."""
@@ -178,19 +186,26 @@ class Prediction:
         def spread(light: Tensor) -> Tensor:
             return ops.backward(ops.forward(light, lengths) * otf.conj(), lengths)[wide]
 
-        seen = spread(torch.ones_like(self.kept[:1]) if self.mask is None else self.mask)
-        weight = torch.where(seen > SEEN, 1 / seen.clamp(min=SEEN), 0)
-        last = torch.full_like(weight, self.start).expand(len(self.kept), *weight.shape[1:])
-        beyond = last
-        for step in range(only or self.most):
-            ops.checkpoint()
-            light = self.kept / (blurred(beyond).clamp(min=0) + self.dark)
-            factor = weight * spread(light if self.mask is None else light * self.mask)
-            thing = beyond * _with(prior, factor, beyond, weight).clamp(min=0)
-            ahead = thing + step / (step + 3) * (thing - last)
-            beyond, last = torch.maximum(ahead, 0.05 * thing), thing
-            if only is None or step + 1 == only:
-                yield (blurred(last).clamp(min=0) + self.dark) * self.scale + self.shift
+        def steps(kept: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
+            seen = spread(torch.ones_like(kept) if mask is None else mask)
+            weight = torch.where(seen > SEEN, 1 / seen.clamp(min=SEEN), 0)
+            beyond = last = torch.full_like(weight, self.start)
+            for step in range(only or self.most):
+                ops.checkpoint()
+                light = kept / (blurred(beyond).clamp(min=0) + self.dark)
+                factor = weight * spread(light if mask is None else light * mask)
+                thing = beyond * _with(prior, factor, beyond, weight).clamp(min=0)
+                ahead = thing + step / (step + 3) * (thing - last)
+                beyond, last = torch.maximum(ahead, 0.05 * thing), thing
+                if only is None or step + 1 == only:
+                    yield (blurred(last).clamp(min=0) + self.dark) * self.scale + self.shift
+
+        runs = [
+            steps(kept[None], None if self.mask is None else self.mask[i : i + 1])
+            for i, kept in enumerate(self.kept)
+        ]
+        for parts in zip(*runs, strict=True):
+            yield torch.cat(parts)
 
 
 def _with(prior: Prior, factor: Tensor, thing: Tensor, weight: Tensor) -> Tensor:

@@ -101,13 +101,14 @@ class Blind:
         """
         import torch
 
+        from napari_deblur import ops
         from napari_deblur.methods._trust import trusted
         from napari_deblur.protocols import Kernel
 
-        search, fits = self._searched(samples, shape, first)
-        best = fits[0]
-        again = self._second(samples, search, best)
-        array, report = trusted(search, fits, again, refine=self.refine)
+        with ops.one_thread(when=shape[0] == 1):
+            search, fits = self._searched(samples, shape, first)
+            again = self._second(samples, search, fits[0])
+            array, report = trusted(search, fits, again, refine=self.refine)
         report = {"method": "blind", **report}
         report["samples"] = [[list(span) for span in s.region] for s in self._used(samples, shape)]
         size = samples[0].pixel_size
@@ -129,9 +130,11 @@ class Blind:
         shape, first : as for `estimate`
         size : (z, y, x) of the stack
         """
+        from napari_deblur import ops
         from napari_deblur.methods._field_fit import fit_field
 
-        _, fits = self._searched(samples, shape, first)
+        with ops.one_thread(when=shape[0] == 1):
+            _, fits = self._searched(samples, shape, first)
         best = fits[0]
         field = fit_field(
             samples, best.family, list(best.values), size, pixel_size=samples[0].pixel_size

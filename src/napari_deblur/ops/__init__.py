@@ -17,6 +17,7 @@ from napari_deblur.ops.fourier import (
 from napari_deblur.ops.kernels import centroid, delta, normalised, reshaped, shifted
 from napari_deblur.ops.masks import filled, mean_square, split
 from napari_deblur.ops.projectors import wiener_butterworth
+from napari_deblur.ops.threads import one_thread
 from napari_deblur.ops.transforms import backward, forward
 from napari_deblur.ops.variation import curvature, curvatures
 
@@ -39,6 +40,7 @@ __all__ = [
     "mean_square",
     "normalised",
     "object_shape",
+    "one_thread",
     "reshaped",
     "shifted",
     "split",
