@@ -316,6 +316,8 @@ def estimated(
     crop = crop and hasattr(estimator, "widest")
     if scope != "channel-time":
         found = find(views.samples(solid=solid, blurs=None, most=most), start)
+        if crop and hasattr(estimator, "widened"):
+            found = estimator.widened(found, views.stack.shape[2:], views.facts)
         return cropped(found, energy=HELD) if crop else found
     kernels = []
     for t in range(frames):

@@ -176,3 +176,19 @@ def test_a_shape_that_was_asked_for_is_kept():
     tile = sample_of(gaussian((0.0, 0.2, 0.2))[0]).tile.numpy()
     found = estimate_kernel(tile, Blind(families=("gaussian",)), (1, 25, 25))
     assert found.shape == (1, 25, 25)
+
+
+def test_a_lens_is_sampled_as_far_as_its_light_reaches():
+    optics = Facts(na=1.2, wavelength=0.52, n_immersion=1.33)
+    report = {
+        "family": "gibson-lanni",
+        "verdict": "believe",
+        "parameters": {"depth": 3.0, "blur": 0.05},
+    }
+    searched = Kernel(gaussian((0.45, 0.15, 0.15), (15, 21, 21)), SIZE, report)
+    wide = Blind().widened(searched, (40, 80, 80), optics)
+    assert all(n > before for n, before in zip(wide.shape, searched.shape, strict=True))
+    assert all(n <= most for n, most in zip(wide.shape, (79, 95, 95), strict=True))
+    assert wide.report == report
+    confocal = replace(searched, report={**report, "family": "gaussian"})
+    assert Blind().widened(confocal, (40, 80, 80), optics) is confocal

@@ -46,10 +46,13 @@ def found_in(scene: Scene | Volume, asked: Asked, *, again: bool = False) -> tup
             report = json.loads(str(kept["report"]))
             return Kernel(kept["kernel"], scene.size, report), float(kept["seconds"])
     begun = monotonic()
-    samples = samples_of(scene)
+    samples, solid = samples_of(scene), scene.counts.ndim == 3
     shape = (*(1,) * (3 - scene.counts.ndim), *scene.counts.shape)
     method = Blind()
-    kernel = method.estimate(samples, method.widest((shape[0], shape[1], shape[2])), None)
+    image = (shape[0], shape[1], shape[2])
+    kernel = method.estimate(samples, method.widest(image), None)
+    if solid:
+        kernel = method.widened(kernel, image, samples[0].facts)
     seconds = monotonic() - begun
     file.parent.mkdir(parents=True, exist_ok=True)
     said = json.dumps(dict(kernel.report), default=float)
