@@ -20,6 +20,8 @@ CLEARLY = 5.0
 # Kernels as alike as this restore nearly the same.
 ALIKE = 0.97
 BORDER, COLOUR = 0.02, 0.08
+# What a free kernel must gain more, over what the kernel of the family gained.
+PAYS = 0.02
 # Of the free refinement: steps, and how far the logarithm of a pixel goes, root mean square.
 FREED, LOOSE = 12, 0.5
 
@@ -59,7 +61,8 @@ def trusted(
     misfit = other.of(kernel)
     if refine and kernel.ndim == 2:
         free = _freed(search, kernel)
-        if other.of(free) < misfit - CLEARLY:
+        gained = other.of(nothing) - misfit
+        if other.of(free) < misfit - max(CLEARLY, PAYS * gained):
             kernel, refined = free, True
     report: dict[str, Any] = {
         "family": best.family.name,
