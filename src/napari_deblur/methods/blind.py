@@ -101,8 +101,6 @@ class Blind:
             Of an earlier search (of the frame before, say): its family is tried from its values.
             Any other kernel is tried as it is and with an extra blur.
         """
-        import torch
-
         from napari_deblur import ops
         from napari_deblur.methods._trust import trusted
         from napari_deblur.protocols import Kernel
@@ -114,8 +112,11 @@ class Blind:
         report = {"method": "blind", **report}
         report["samples"] = [[list(span) for span in s.region] for s in self._used(samples, shape)]
         size = samples[0].pixel_size
-        with torch.no_grad():
-            return Kernel(array.cpu().reshape(shape).numpy(), size, report)
+        made = array.detach().cpu().reshape(shape).numpy().copy()
+        for axis, n in enumerate(shape):
+            if n % 2 == 0:  # what has no counterpart on the other side would move the image
+                made.swapaxes(0, axis)[0] = 0
+        return Kernel(made, size, report)
 
     def widened(self, kernel: Kernel, image: tuple[int, int, int], facts: Facts) -> Kernel:
         """Sample the lens that was found as far as its light reaches, for an image (z, y, x).
