@@ -6,8 +6,9 @@ of accelerated Richardson-Lucy steps, and what it predicts is compared with the 
 The number of steps is the same for all kernels, on purpose. Where each may stop at its own best,
 narrow ones win: an object that is still blurred needs few steps and is predicted well. σ of 2 px
 was found as 1.5 to 1.9 px on sharp objects; after 20 steps for all as 1.94 to 2.0, since narrow
-kernels then fit noise. On smooth objects 20 steps favour wide kernels (2.4 instead of 2). These
-need few steps themselves, and so say how many: some more than the best kernel takes to its best.
+kernels then fit noise. In the end some more than the best kernel takes to its own best: that
+brought the share of the true kernel's gain on filaments from 0.53–0.87 to 0.83–1.05. On smooth
+objects many steps favour wide kernels (2.4 to 2.7 instead of 2), and nothing found yet tells.
 """
 
 from __future__ import annotations

@@ -122,8 +122,7 @@ class Blind:
         """Sample the lens that was found as far as its light reaches, for an image (z, y, x).
 
         The search looks at less than that, for time. A widefield kernel that is cut off leaves the
-        light of its cone to the object: at 39 × 47 × 47 instead of 47 × 63 × 63 voxels more than
-        half of what the kernel gained was lost.
+        light of its cone to the object.
         """
         report = dict(kernel.report)
         if report["family"] != "gibson-lanni" or report["verdict"] == "nothing to deblur":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,21 +20,21 @@ Shape = tuple[int, int, int]
 Size = tuple[float, float, float]
 
 
-class Compact:
+class Compact(ABC):
     """A model that says which share of its energy falls into each pixel."""
 
     continuous: ClassVar[tuple[str, ...]] = ()
 
+    @abstractmethod
     def share(self, shape: Shape, pixel_size: Size, values: Mapping[str, Tensor]) -> Tensor:
         """Give the share of the energy in each pixel, float64, centre at ``n // 2``.
 
         Of a kernel of one plane it is the share of that plane.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def reach(self, pixel_size: Size) -> Shape:
         """Give an odd shape (z, y, x) that holds 99.9 % of the energy."""
-        raise NotImplementedError
 
     def default_shape(self, pixel_size: Size, image: Shape | None = None) -> Shape:
         """Choose an odd shape (z, y, x) that holds 99.9 % of the energy.
