@@ -16,16 +16,18 @@ from napari_deblur import optics, words
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
+    from napari_deblur.protocols import Facts
 
 __all__ = [
     "AcceptSeam", "Against", "Axes", "Background", "Border", "CameraGain", "CameraNoise",
     "CameraOffset", "CentreKernel", "Channels", "Debug", "Device", "Diameter", "Dtype", "FailFast",
-    "Field", "Figure", "FluorophoreName", "From", "Gain", "Gamma", "Haze", "KernelFile",
+    "Field", "Figure", "FluorophoreName", "From", "Gain", "Gamma", "Haze", "Input", "KernelFile",
     "KernelPixelSize", "Level", "Memory", "MethodName", "NImmersion", "NSample", "Na",
     "NoBackground", "ObjectiveName", "Offset", "Overwrite", "Parameters", "Photons", "PixelSize",
     "PlanOnly", "Psf", "PsfParameters", "ReadNoise", "Regions", "Replay", "Resume", "Saturation",
     "Scheduler", "Scope", "Seam", "Seed", "Series", "Shape", "TileShape", "Times", "Vary",
-    "Wavelength", "Workers", "asked", "beads_asked", "job_of", "kernel_size", "told",
+    "Wavelength", "Workers", "asked", "beads_asked", "job_of", "kernel_size", "optics_asked",
+    "psf_asked", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
@@ -47,6 +49,7 @@ Text = str | None
 Texts = list[str] | None
 Yes = bool
 
+Input = Annotated[str, typer.Argument(help="OME-Zarr, zarr, TIFF or a picture; path or URL.")]
 MethodName = Annotated[
     Text,
     _option(
@@ -266,6 +269,37 @@ def job_of(options: Mapping[str, Any]) -> Job:
         parameters={**kept, **typed},
         psf_parameters={**kept_of_psf, **typed_of_psf} if job.psf else {},
     )
+
+
+def optics_asked(options: Mapping[str, Any]) -> Facts:
+    """Give the optics that were asked for, by number or by name."""
+    from napari_deblur.protocols import Facts
+
+    used = {**options, **_looked_up(options)}
+    names = ("na", "wavelength", "n_immersion", "n_sample")
+    return Facts(**{name: used[name] for name in names if used.get(name) is not None})
+
+
+def psf_asked(options: Mapping[str, Any]) -> tuple[str, dict[str, Any], Facts, Any, Any]:
+    """Give the model that is to be sampled: name, parameters, optics, voxel size, shape or None.
+
+    Raises
+    ------
+    typer.BadParameter
+        When an option cannot be read, or there is no voxel size.
+    """
+    from napari_deblur.registry import psfs
+
+    name, size, shape = options["psf"], options["pixel_size"], options["shape"]
+    if size is None:
+        raise typer.BadParameter(
+            "a psf is in µm: give the voxels' size, z,y,x, or y,x for one plane",
+            param_hint="--pixel-size",
+        )
+    given = _usage("psf_set", words.pairs, options["psf_set"] or [])
+    values = words.typed(psfs[name], given) if given else {}
+    wanted = None if shape is None else _usage("shape", words.integers, shape)
+    return name, values, optics_asked(options), _usage("pixel_size", words.floats, size), wanted
 
 
 def beads_asked(

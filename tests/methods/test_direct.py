@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from napari_deblur import ops
-from napari_deblur.methods._filters import penalty, spectra_of
+from napari_deblur.methods._filters import penalty
+from napari_deblur.methods._spectra import spectra_of
 from napari_deblur.methods.tikhonov import Tikhonov
 from napari_deblur.methods.wiener import Wiener
 from napari_deblur.protocols import Blur, Facts, Sample

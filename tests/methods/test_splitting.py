@@ -8,8 +8,8 @@ import scipy.optimize
 import torch
 
 from napari_deblur import ops
+from napari_deblur.methods import _cells as cells
 from napari_deblur.methods import _proximal as proximal
-from napari_deblur.methods import _splitting as splitting
 from napari_deblur.methods.hyper_laplacian import HyperLaplacian
 from napari_deblur.methods.total_variation import TotalVariation
 from napari_deblur.protocols import Blur, Facts, Sample
@@ -79,8 +79,8 @@ def test_a_cells_parts_hold_its_gradient(shape):
     spacing = (2.0, 1.0, 1.5)[:ndim]
     random = torch.Generator().manual_seed(1)
     x = torch.rand(shape, generator=random, dtype=torch.float64)
-    scales = splitting._scales(spacing)
-    parts = splitting._parts(x, 0, shape[0], ndim)
+    scales = cells.scales(spacing)
+    parts = cells.parts(x, 0, shape[0], ndim)
     found = sum(float((s * p).square().sum()) for s, p in zip(scales, parts, strict=True))
     wanted = sum(
         float(((x.roll(-1, axis) - x) / step).square().sum()) for axis, step in enumerate(spacing)
@@ -91,7 +91,7 @@ def test_a_cells_parts_hold_its_gradient(shape):
     one = sum(float((a * b).sum()) for a, b in zip(others, parts, strict=True))
     right = torch.zeros_like(x)
     for a, b in ((0, 2), (2, shape[0])):  # two slabs
-        splitting._spread(right, [other[a:b].clone() for other in others], a, b, ndim)
+        cells.spread(right, [other[a:b].clone() for other in others], a, b, ndim)
     assert float((right * x).sum()) == pytest.approx(one, rel=1e-9)
 
 
@@ -99,7 +99,7 @@ def test_slabs_make_no_difference(monkeypatch):
     made = scene((20, 22, 24), (5, 4, 5), beads=4)
     fixed = TotalVariation(0.1, 8).resolved([made.sample()])
     whole = fixed(made.seen, made.blur).image
-    monkeypatch.setattr(splitting, "SLAB", 3000)
+    monkeypatch.setattr(cells, "SLAB", 3000)
     torch.testing.assert_close(fixed(made.seen, made.blur).image, whole, rtol=1e-4, atol=1e-2)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_deblur.methods import _cells as cells
 from napari_deblur.methods._proximal import Gaussian, Poisson, shrunk
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Problem"]
 
-# Voxels of a slab: a few of its temporaries fit a core's cache. Of small grids it is half of that:
-# torch gives such pieces to one thread, and on a busy machine threads wait for each other.
-SLAB = 1 << 16
 # Slightly more than a whole step: the dual variables move this much further.
 RELAXED = 1.6
 # Of the penalties, see `Problem.penalties`.
@@ -220,8 +218,8 @@ def _splitting(
         right = real_view(spare, lengths)
         _meet_prior(x, right, of_gradient, of_sign, shrink, penalties, step, spacing)
         spare, of_x = of_x, ops.forward(right, lengths, out=spare)
-        for a, b in _slabs(of_x, ndim):
-            where = _cut(a, b, ndim)
+        for a, b in cells.slabs(of_x, ndim):
+            where = cells.cut(a, b, ndim)
             part = of_x[where].add_(of_seen[where].mul_(otf[a:b].conj()), alpha=penalties.data)
             part.mul_(inverse[a:b])
             torch.mul(part, otf[a:b], out=of_seen[where])
@@ -246,17 +244,17 @@ def _meet_data(
 
     ndim = len(size)
     rest: tuple[Any, ...] = (..., *(slice(n) for n in size[1:]))
-    for a, b in _slabs(seen, ndim):
-        where = _cut(a, b, ndim)
+    for a, b in cells.slabs(seen, ndim):
+        where = cells.cut(a, b, ndim)
         state = kept[where].add_(seen[where], alpha=step)
         near = state.clone()
         inside = min(b, size[0]) - a
         if inside > 0:
             tile = near.narrow(-ndim, 0, inside)[rest]
-            values = data[_cut(a, a + inside, ndim)]
+            values = data[cells.cut(a, a + inside, ndim)]
             met = term.prox(tile.clone(), values, penalty)
             if mask is not None:
-                known = mask[_cut(a, a + inside, ndim)]
+                known = mask[cells.cut(a, a + inside, ndim)]
                 met = torch.where(known > 0, met, tile)
             tile.copy_(met)
         torch.sub(near, state, out=seen[where]).add_(near)
@@ -277,10 +275,10 @@ def _meet_prior(
     import torch
 
     ndim = len(spacing)
-    scales = _scales(spacing)
-    slabs = list(_slabs(x, ndim))
+    scales = cells.scales(spacing)
+    slabs = list(cells.slabs(x, ndim))
     for a, b in slabs:
-        where = _cut(a, b, ndim)
+        where = cells.cut(a, b, ndim)
         if of_sign is None:
             right[where] = 0
         else:
@@ -288,10 +286,10 @@ def _meet_prior(
             torch.abs(state, out=right[where]).mul_(penalties.sign)
             state.sub_(state.clamp(min=0), alpha=step)
     for a, b in slabs:
-        where = _cut(a, b, ndim)
+        where = cells.cut(a, b, ndim)
         states = [kept[where] for kept in of_gradient]
         squared: Tensor | None = None
-        for state, scale, part in zip(states, scales, _parts(x, a, b, ndim), strict=True):
+        for state, scale, part in zip(states, scales, cells.parts(x, a, b, ndim), strict=True):
             state.add_(part, alpha=step * scale)
             squared = state * state if squared is None else squared.addcmul_(state, state)
         assert squared is not None
@@ -302,85 +300,7 @@ def _meet_prior(
         for state, scale in zip(states, scales, strict=True):
             reflected.append((state * twice).mul_(scale * penalties.gradient))
             state.mul_(factor)
-        _spread(right, reflected, a, b, ndim)
-
-
-def _scales(spacing: tuple[float, ...]) -> list[float]:
-    """Give what turns the parts of a cell into shares of its gradient, in the order of `_parts`."""
-    ndim = len(spacing)
-    return [
-        2 ** (1 - ndim) * sum(s**-2 for axis, s in enumerate(spacing) if number >> axis & 1) ** 0.5
-        for number in range(1, 2**ndim)
-    ]
-
-
-def _parts(x: Tensor, a: int, b: int, ndim: int) -> list[Tensor]:
-    """Split cells of 2 voxels along each axis into sums and differences, for one slab.
-
-    The number of a part has a bit for each axis along which it is a difference; the sum of all,
-    number 0, is left out. The squares of the parts, scaled, add up to the mean of the squared
-    differences along the cell's edges. (Forward differences at each voxel would be fewer, but a
-    mirrored image then gave another result, by a tenth of the peak.)
-    """
-    import torch
-
-    n = x.shape[-ndim]
-    after = x[_cut(a + 1, b + 1, ndim)]
-    if b == n:
-        after = torch.cat((after, x[_cut(0, 1, ndim)]), dim=-ndim)
-    here = x[_cut(a, b, ndim)]
-    parts = [after + here, after - here]
-    for axis in range(1 - ndim, 0):
-        parts = [_neighbours(part, axis, sign) for sign in (1, -1) for part in parts]
-    return parts[1:]
-
-
-def _neighbours(part: Tensor, axis: int, sign: int) -> Tensor:
-    """Give the next voxel plus or less this one along an axis, wrapping around."""
-    import torch
-
-    m = part.shape[axis]
-    out = torch.empty_like(part)
-    combine = torch.add if sign > 0 else torch.sub
-    first, last = part.narrow(axis, 0, 1), part.narrow(axis, m - 1, 1)
-    combine(
-        part.narrow(axis, 1, m - 1), part.narrow(axis, 0, m - 1), out=out.narrow(axis, 0, m - 1)
-    )
-    combine(first, last, out=out.narrow(axis, m - 1, 1))
-    return out
-
-
-def _spread(right: Tensor, parts: list[Tensor], a: int, b: int, ndim: int) -> None:
-    """Add the adjoint of `_parts`, whose memory it uses up."""
-    whole: list[Tensor | None] = [None, *parts]
-    for axis in range(-1, -ndim, -1):
-        half = len(whole) // 2
-        whole = [
-            _gathered(low, high, axis) for low, high in zip(whole[:half], whole[half:], strict=True)
-        ]
-    after, here = _both(*whole)
-    right[_cut(a, b, ndim)].add_(here)
-    n = right.shape[-ndim]
-    if b < n:
-        right[_cut(a + 1, b + 1, ndim)].add_(after)
-    else:
-        right[_cut(a + 1, b, ndim)].add_(after.narrow(-ndim, 0, b - a - 1))
-        right[_cut(0, 1, ndim)].add_(after.narrow(-ndim, b - a - 1, 1))
-
-
-def _both(low: Tensor | None, high: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Give what sum and difference send to the next voxel and to this one."""
-    assert high is not None
-    return (high, -high) if low is None else (low + high, low.sub_(high))
-
-
-def _gathered(low: Tensor | None, high: Tensor | None, axis: int) -> Tensor:
-    """Apply the adjoint of `_neighbours` to a sum and a difference, and add."""
-    after, here = _both(low, high)
-    m = here.shape[axis]
-    here.narrow(axis, 1, m - 1).add_(after.narrow(axis, 0, m - 1))
-    here.narrow(axis, 0, 1).add_(after.narrow(axis, m - 1, 1))
-    return here
+        cells.spread(right, reflected, a, b, ndim)
 
 
 def _inverse(
@@ -401,16 +321,3 @@ def _inverse(
 def _inner(data: Tensor, blur: Blur) -> tuple[Any, ...]:
     """Index the tile in the periodic grid."""
     return (..., *(slice(n) for n in data.shape[-blur.ndim :]))
-
-
-def _slabs(thing: Tensor, ndim: int) -> Iterator[tuple[int, int]]:
-    """Cut the first of the last `ndim` axes into pieces that fit a processor's cache."""
-    n = thing.shape[-ndim]
-    voxels = SLAB if thing.numel() > 4 * SLAB else SLAB // 2
-    rows = max(1, voxels * n // thing.numel()) if thing.is_cpu else n
-    for a in range(0, n, rows):
-        yield a, min(a + rows, n)
-
-
-def _cut(a: int, b: int, ndim: int) -> tuple[Any, ...]:
-    return (..., slice(a, b), *(slice(None),) * (ndim - 1))

@@ -70,7 +70,8 @@ class Tikhonov:
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Decide the weight on samples whose blur is known."""
-        from napari_deblur.methods._filters import spacing_of, spectra_of
+        from napari_deblur.methods._filters import spacing_of
+        from napari_deblur.methods._spectra import spectra_of
         from napari_deblur.ops.statistics import background_of
 
         background = background_of(samples) if self.background == "auto" else self.background

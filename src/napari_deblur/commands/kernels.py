@@ -1,0 +1,145 @@
+"""``napari-deblur estimate`` and ``kernel``: find kernels, and measure them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_deblur import options as o
+from napari_deblur import printing
+from napari_deblur.options import told
+
+__all__ = ["estimate", "kernel_"]
+
+
+@told
+def estimate(
+    context: typer.Context,
+    input: o.Input,
+    kernel: Annotated[Path, typer.Argument(help="Where the kernel goes: .tif, .npz or .zarr.")],
+    from_: o.From = None,
+    diameter: o.Diameter = None,
+    saturation: o.Saturation = None,
+    method: o.MethodName = None,
+    set_: o.Parameters = None,
+    shape: o.Shape = None,
+    axes: o.Axes = None,
+    pixel_size: o.PixelSize = None,
+    channels: o.Channels = None,
+    times: o.Times = None,
+    region: o.Regions = None,
+    level: o.Level = None,
+    series: o.Series = None,
+    field: o.Field = None,
+    gain: o.Gain = None,
+    offset: o.Offset = None,
+    read_noise: o.ReadNoise = None,
+    background: o.Background = None,
+    na: o.Na = None,
+    wavelength: o.Wavelength = None,
+    n_immersion: o.NImmersion = None,
+    n_sample: o.NSample = None,
+    objective: o.ObjectiveName = None,
+    fluorophore: o.FluorophoreName = None,
+    device: o.Device = None,
+    overwrite: o.Overwrite = False,
+    debug: o.Debug = False,
+) -> None:
+    """Find the blur kernel of each channel and write it to a file."""
+    from napari_deblur import describing, measuring, outputs
+
+    beads = o.beads_asked(from_, method, diameter, saturation)
+    job = o.job_of({**context.params, "kernel": None})
+    stack = job.open()
+    targets = outputs.kernel_targets(kernel, stack, overwrite=overwrite)
+    if beads is not None:
+        found, reports = measuring.from_beads(stack, job.shape, **beads)
+        for c, report in enumerate(reports):
+            printing.table(describing.of_beads(report, c if len(reports) > 1 else None))
+    else:
+        printing.note(f"finding the kernel with {job.method_name} …")
+        found = job.estimate()
+        printing.table(describing.of_kernel(found))
+        printing.table(describing.of_search(found))
+    for target in measuring.write(found, targets):
+        printing.say(f"wrote {target}")
+
+
+@told
+def kernel_(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(help="A kernel: .tif, .npz, .npy or .zarr; or a field: .npz, .zarr.")
+    ],
+    figure: o.Figure = None,
+    against: o.Against = None,
+    psf: Annotated[
+        str | None,
+        typer.Option(help="Write the kernel of this model to FILE first.", metavar="NAME"),
+    ] = None,
+    psf_set: o.PsfParameters = None,
+    shape: o.Shape = None,
+    pixel_size: Annotated[
+        str | None,
+        typer.Option(
+            "--pixel-size",
+            "--kernel-pixel-size",
+            help="In µm: of the psf, or if the file does not say.",
+            metavar="Z,Y,X",
+        ),
+    ] = None,
+    channel: Annotated[int, typer.Option(help="Which channel's, of several.", min=0)] = 0,
+    time: Annotated[int, typer.Option(help="Which frame's, of several.", min=0)] = 0,
+    na: o.Na = None,
+    wavelength: o.Wavelength = None,
+    n_immersion: o.NImmersion = None,
+    n_sample: o.NSample = None,
+    objective: o.ObjectiveName = None,
+    fluorophore: o.FluorophoreName = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace FILE, of --psf.")] = False,
+    debug: o.Debug = False,
+) -> None:
+    """Measure a kernel: widths, symmetry, transfer function; and compare it with another.
+
+    With --psf the kernel of an optical model is made first, and written to the file.
+    """
+    from napari_deblur import describing, measuring, outputs
+    from napari_deblur.kernel_figure import check_picture, write_figure
+    from napari_deblur.kernel_measures import measured
+    from napari_deblur.modelled import check_optics
+
+    size = o.kernel_size(pixel_size)
+    optics = o.optics_asked(context.params)
+    check_optics(optics)
+    if figure is not None:
+        check_picture(figure)
+    if psf is not None:
+        model = o.psf_asked(context.params)
+        outputs.refuse_kernel(file, overwrite=overwrite)
+        made, notes = measuring.of_model(*model)
+        for note in notes:
+            printing.note(f"note: {note}")
+        measuring.write(made, [file])
+        printing.say(f"wrote {file}")
+    elif psf_set or shape:
+        raise typer.BadParameter("name the psf too: --psf gaussian", param_hint="--psf")
+    if (optics.na is None) != (optics.wavelength is None):
+        printing.note("note: the optical limit is known from --na and --wavelength: give both")
+    nodes = measuring.nodes_of(file, size, channel)
+    if nodes is not None:
+        printing.table(describing.of_nodes(nodes.kernels, nodes.grid, nodes.maps))
+        printing.say()
+    one = measuring.opened(file, size, time, channel) if nodes is None else nodes.typical()
+    for said in one.report.get("cleaned", []):
+        printing.note(f"note: the kernel was cleaned: {said}")
+    rows = [*describing.of_measures(measured(one, optics), one.pixel_size)]
+    printing.table([*rows, *describing.of_report(one)])
+    if against is not None:
+        other = measuring.opened(against, size, time, channel)
+        printing.say()
+        printing.table({"against": str(against)} | measuring.compared(one, other))
+    if figure is not None:
+        write_figure(one, figure, optics, title=file.name)
+        printing.say(f"wrote {figure}")

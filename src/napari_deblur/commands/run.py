@@ -1,0 +1,145 @@
+"""``napari-deblur run``: plan and restore, go on, replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_deblur import options as o
+from napari_deblur import printing
+from napari_deblur.options import told
+
+if TYPE_CHECKING:
+    from napari_deblur.batch import Progress
+    from napari_deblur.job import Job
+
+__all__ = ["restored", "run"]
+
+
+@told
+def run(
+    context: typer.Context,
+    input: Annotated[str | None, typer.Argument(help="A stack, or a job.toml.")] = None,
+    output: Annotated[
+        str | None, typer.Argument(help=".deblur.zarr or .tif; default: NAME.deblur.zarr.")
+    ] = None,
+    method: o.MethodName = None,
+    set_: o.Parameters = None,
+    scope: o.Scope = None,
+    kernel: o.KernelFile = None,
+    kernel_pixel_size: o.KernelPixelSize = None,
+    psf: o.Psf = None,
+    psf_set: o.PsfParameters = None,
+    centre_kernel: o.CentreKernel = False,
+    shape: o.Shape = None,
+    axes: o.Axes = None,
+    pixel_size: o.PixelSize = None,
+    channels: o.Channels = None,
+    times: o.Times = None,
+    region: o.Regions = None,
+    level: o.Level = None,
+    series: o.Series = None,
+    field: o.Field = None,
+    gamma: o.Gamma = None,
+    gain: o.Gain = None,
+    offset: o.Offset = None,
+    read_noise: o.ReadNoise = None,
+    background: o.Background = None,
+    na: o.Na = None,
+    wavelength: o.Wavelength = None,
+    n_immersion: o.NImmersion = None,
+    n_sample: o.NSample = None,
+    objective: o.ObjectiveName = None,
+    fluorophore: o.FluorophoreName = None,
+    tile: o.TileShape = None,
+    seam: o.Seam = None,
+    accept_seam: o.AcceptSeam = False,
+    memory: o.Memory = None,
+    dtype: o.Dtype = None,
+    no_background: o.NoBackground = False,
+    device: o.Device = None,
+    workers: o.Workers = 0,
+    scheduler: o.Scheduler = None,
+    plan: o.PlanOnly = False,
+    replay: o.Replay = None,
+    resume: o.Resume = True,
+    overwrite: o.Overwrite = False,
+    fail_fast: o.FailFast = False,
+    debug: o.Debug = False,
+) -> None:
+    """Deblur a stack: find the kernel, or take the one that is given, and restore.
+
+    A job.toml holds the same options; those given here go before it.
+    """
+    how = {"workers": workers, "scheduler": scheduler, "fail_fast": fail_fast}
+    how |= {"resume": resume, "overwrite": overwrite}
+    if replay is not None:
+        last = _replay(replay, input, o.asked(context.params), how, plan_only=plan)
+    elif input is None:
+        raise typer.BadParameter(
+            "say what to deblur: a stack, a job.toml, or --replay STORE", param_hint="INPUT"
+        )
+    else:
+        last = restored(o.job_of(context.params), how, plan_only=plan)
+    if last is not None and last.failed:
+        raise typer.Exit(3)
+
+
+def restored(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progress | None:
+    """Plan a job and do it; give the last progress, or None for a plan alone."""
+    from napari_deblur import describing, outputs
+
+    begun, fresh = monotonic(), how.get("overwrite", False)
+    if not plan_only:
+        outputs.refuse_input(job.output_path, job.input)
+        outputs.refuse(job.output or job.output_path, **_place(how))
+    plan = printing.decided(job.planning(resume=not fresh))
+    if plan_only:
+        printing.table(describing.of_plan(plan))
+        printing.table({"output": str(job.output_path)})
+        return None
+    return _done(job.run(plan, **how), job.output_path, begun)
+
+
+def _replay(
+    store: str, to: str | None, asked: Mapping[str, Any], how: Mapping[str, Any], *, plan_only: bool
+) -> Progress | None:
+    """Run a stored plan again, to another place."""
+    from napari_deblur import batch, describing, outputs
+    from napari_deblur.results import open_result
+
+    if extra := sorted(set(asked) - {"input"}):
+        raise typer.BadParameter(
+            f"the plan of {store} is fixed and takes no {extra[0]}: leave it out, or run anew",
+            param_hint="--replay",
+        )
+    begun, plan = monotonic(), batch.replay(store)
+    output = Path(to) if to else outputs.suggested_output(store, "replay")
+    if plan_only:
+        printing.table(describing.of_plan(plan))
+        return None
+    outputs.refuse(output, **_place(how))
+    return _done(batch.run(plan, output, job=open_result(store).job, **how), output, begun)
+
+
+def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
+    """Follow a run, and say where its result is."""
+    from napari_deblur import export, system
+
+    with system.stopping_on_signals():
+        last = printing.followed(run)
+    if last.clipped:
+        printing.note(f"{last.clipped} voxels were brighter than the output's type can say")
+    what = "incomplete" if last.failed else "done"
+    printing.say(f"{what} in {printing.lasting(monotonic() - begun)}: {output}")
+    if output.suffix != ".zarr":
+        printing.say(f"kernels: {export.kernels_path(output)}")
+    return last
+
+
+def _place(how: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: how[name] for name in ("workers", "scheduler", "overwrite") if name in how}
