@@ -1,48 +1,91 @@
-"""Make the pictures of the methods' pages: ``python docs/pictures.py`` (needs the extra ``bench``).
+"""Make the pictures of the methods' pages: ``python docs/pictures.py [NAME ...]``.
 
-One scene for all, so that they can be compared: filaments and bodies, out of focus, 300 photons in
-the brightest pixel; every number automatic.
+Needs the extra ``bench``. One scene for all that are given the kernel, so that they can be
+compared: filaments and bodies, out of focus, 300 photons in the brightest pixel; every number
+automatic. `blind` shows what it makes of the bundled chromosomes.
 """
 
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
+import napari_deblur as nd
 from napari_deblur import methods
 from napari_deblur.bench.scenes import Case
+from napari_deblur.data import sample_path
+from napari_deblur.kernels import padded
 
 HERE = Path(__file__).parent / "images" / "methods"
 CASE = Case("mixed", "defocus", 300, (160, 160), seed=3)
-SKIPPED = ("identity", "blind-richardson-lucy")
+SKIPPED = ("identity",)
 CUT = slice(20, 140)
+LARGER = 3
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     HERE.mkdir(parents=True, exist_ok=True)
-    scene = CASE.scene()
-    white = float(scene.truth.quantile(0.998))
-    for name in methods:
-        if name in SKIPPED:
+    for name in names or [*methods, "blind"]:
+        if name == "blind":
+            figure = found()
+        elif name in SKIPPED or hasattr(methods[name], "estimate"):
             continue
-        method = methods[name]().resolved([scene.sample()])
-        restored = method(scene.tile, scene.blur).image
-        figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
-        panels = (
-            ("the object", scene.truth, ""),
-            ("seen", scene.tile, f"{scene.psnr(scene.tile):.1f} dB"),
-            (name, restored, f"{scene.psnr(restored):.1f} dB"),
-        )
-        for axis, (title, image, figures) in zip(axes, panels, strict=True):
-            axis.imshow(image[CUT, CUT], cmap="gray", vmin=0, vmax=white, interpolation="nearest")
-            axis.set_title(f"{title}  {figures}".strip(), fontsize=10)
-            axis.set_axis_off()
-        kernel = axes[1].inset_axes((0.02, 0.72, 0.26, 0.26))
-        kernel.imshow(scene.blur.basis[0], cmap="magma")
-        kernel.set_axis_off()
+        else:
+            figure = compared(name)
         figure.savefig(HERE / f"{name}.png", dpi=90)
         plt.close(figure)
-        print(name, {k: v for k, v in vars(method).items() if k in ("iterations", "weight")})
+
+
+def compared(name: str) -> plt.Figure:
+    """Draw the object, what is seen of it and what the method makes of that."""
+    scene = CASE.scene()
+    white = float(scene.truth.quantile(0.998))
+    method = methods[name]().resolved([scene.sample()])
+    restored = method(scene.tile, scene.blur).image
+    figure, axes = plt.subplots(1, 3, figsize=(9, 3.3), layout="constrained")
+    panels = (
+        ("the object", scene.truth, ""),
+        ("seen", scene.tile, f"{scene.psnr(scene.tile):.1f} dB"),
+        (name, restored, f"{scene.psnr(restored):.1f} dB"),
+    )
+    for axis, (title, image, figures) in zip(axes, panels, strict=True):
+        axis.imshow(image[CUT, CUT], cmap="gray", vmin=0, vmax=white, interpolation="nearest")
+        axis.set_title(f"{title}  {figures}".strip(), fontsize=10)
+        axis.set_axis_off()
+    kernel = axes[1].inset_axes((0.02, 0.72, 0.26, 0.26))
+    kernel.imshow(scene.blur.basis[0], cmap="magma")
+    kernel.set_axis_off()
+    print(name, {k: v for k, v in vars(method).items() if k in ("iterations", "weight")})
+    return figure
+
+
+def found() -> plt.Figure:
+    """Draw the chromosomes, what `blind` makes of them, and the kernel that it found."""
+    stack = nd.open_stack(sample_path("chromosomes"))
+    plan = nd.plan(stack, "blind", shape=(13, 23, 23))
+    before, after = stack.read(0, 0), np.asarray(nd.deconvolve(plan, stack))
+    nz, ny, nx = (n // LARGER // 2 * 2 + 1 for n in before.shape)
+    kernel = padded(plan.kernel.at(), (nz, ny, nx))
+    dark = plan.channels[0].facts.background
+    figure, axes = plt.subplots(2, 3, figsize=(8, 6.9), layout="constrained")
+    for column, title, image, low, colours in (
+        (axes[:, 0], "seen", before, dark, "gray"),
+        (axes[:, 1], "restored", after, dark, "gray"),
+        (axes[:, 2], f"kernel, {LARGER} × larger", kernel, 0, "magma"),
+    ):
+        top = image.max() if image is kernel else np.percentile(image, 99.8)
+        z, y, _ = (n // 2 for n in image.shape)
+        dz, dy, dx = stack.pixel_size
+        for axis, cut, aspect in zip(
+            column, (image[z], image[:, y]), (dy / dx, dz / dx), strict=True
+        ):
+            axis.imshow(cut, cmap=colours, vmin=low, vmax=top, aspect=aspect)
+            axis.set_axis_off()
+        column[0].set_title(title, fontsize=10)
+    print("blind", *plan.notes, sep="\n  ")
+    return figure
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -29,11 +29,11 @@ def main() -> None:
     """Open the sample, preview, run; a picture after each."""
     scratch = Path(tempfile.mkdtemp())
     viewer = napari.Viewer(show=True)
-    viewer.open_sample("napari-deblur", "embryo")
+    viewer.open_sample("napari-deblur", "chromosomes")
     _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
     viewer.window.resize(*SIZE)
     viewer.canvas.overlays.scale_bar.visible = True
-    widget.output.line.setText(str(scratch / "embryo.deblur.zarr"))
+    widget.output.line.setText(str(scratch / "chromosomes.deblur.zarr"))
     wait(1)
     viewer.reset_view()
     shot(viewer, "widget")
@@ -42,11 +42,10 @@ def main() -> None:
     wait_until(lambda: not widget.cancel.isEnabled() and len(viewer.layers) == 3)
     shot(viewer, "preview")
 
-    for name in ("embryo preview", "embryo preview kernel"):
+    for name in ("chromosomes preview", "chromosomes preview kernel"):
         viewer.layers.remove(name)
     widget.run.click()
     wait_until(lambda: not widget.cancel.isEnabled())
-    viewer.scene.camera.zoom *= 2  # so that the kernel is seen over its place
     shot(viewer, "run")
     viewer.close()
     shutil.rmtree(scratch)

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChannelTable",
+    "Given",
     "asked_of",
     "check_psf",
     "facts_of",
+    "given_in",
     "kernels_of",
     "known_of",
     "methods_of",
@@ -202,7 +204,7 @@ def kernels_of(job: Job, stack: Stack) -> Given | dict[int, Given] | None:
     size, tables = job.kernel_pixel_size, tables_of(job, stack)
     found: dict[int, Given] = {}
     if isinstance(job.kernel, str):
-        whole = _kernel(job.kernel, size)
+        whole = given_in(job.kernel, size)
         if not tables:
             return whole
         every = range(stack.shape[1])
@@ -211,17 +213,20 @@ def kernels_of(job: Job, stack: Stack) -> Given | dict[int, Given] | None:
             found |= of_each(stack, whole)
     for key, file in job.kernel.items() if isinstance(job.kernel, Mapping) else ():
         c = _channel_named(stack, key, f"kernel {file}")
-        found[c] = _kernel(file, size)
+        found[c] = given_in(file, size)
     for c, table in tables.items():
         if table.psf is not None:
             found.pop(c, None)
         if table.kernel is not None:
-            found[c] = _kernel(table.kernel, size)
+            found[c] = given_in(table.kernel, size)
     return found or None
 
 
-def _kernel(file: str, size: Any) -> Given:
-    """Read kernels or a field; `size` (z, y, x or y, x) overrides what the file says, if given."""
+def given_in(file: str, size: Any = None) -> Given:
+    """Read kernels or a field; `size` (z, y, x or y, x) overrides what the file says, if given.
+
+    A file may hold a kernel for each frame and channel, but the field of one channel only.
+    """
     from napari_deblur.kernels import load_kernel
     from napari_deblur.results import is_field, load_field, open_result
 

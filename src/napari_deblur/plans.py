@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_deblur import kernel_json
 from napari_deblur.describing import lines, of_plan
 from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.registry import parameters_of, with_parameters
@@ -212,15 +212,9 @@ class Plan:
             }
             for channel in self.channels
         ]
-        raw = self.kernel.array.astype("<f4").tobytes()
-        data["kernel"] = {
-            "shape": list(self.kernel.array.shape),
-            "pixel_size": self.kernel.pixel_size,
-            "report": dict(self.kernel.report),
-            "float32": base64.b64encode(raw).decode(),
-        }
+        data["kernel"] = kernel_json.plain(self.kernel)
         data["notes"] = list(self.notes)
-        data["fields"] = [None if one is None else _of_field(one) for one in self.fields]
+        data["fields"] = [None if one is None else kernel_json.plain(one) for one in self.fields]
         if not self.fields:  # plans of one kernel for all keep the key they always had
             del data["fields"]
         # Tuples become lists here, once and for all.
@@ -249,52 +243,10 @@ class Plan:
             )
             for channel in data["channels"]
         )
-        values["kernel"] = _kernel(data["kernel"])
+        values["kernel"] = kernel_json.kernel_of(data["kernel"])
         values["notes"] = tuple(data["notes"])
         fields = data.get("fields", ())
-        values["fields"] = tuple(None if one is None else _field(one) for one in fields)
+        values["fields"] = tuple(
+            None if one is None else kernel_json.field_of(one) for one in fields
+        )
         return cls(**values)
-
-
-def _words(array: NDArray[Any]) -> str:
-    return base64.b64encode(array.astype("<f4").tobytes()).decode()
-
-
-def _numbers(words: str, shape: Sequence[int]) -> NDArray[np.float32]:
-    return np.frombuffer(base64.b64decode(words), "<f4").reshape(shape).astype(np.float32)
-
-
-def _of_field(field: KernelField) -> dict[str, Any]:
-    return {
-        "shape": list(field.basis.shape),
-        "nodes": [list(line) for line in field.nodes],
-        "basis": _words(field.basis),
-        "weights": _words(field.weights),
-        "maps": {name: _words(values) for name, values in field.maps.items()},
-        "pixel_size": field.pixel_size,
-        "report": dict(field.report),
-    }
-
-
-def _field(data: Mapping[str, Any]) -> KernelField:
-    z, y, x = (tuple(line) for line in data["nodes"])
-    grid = (len(z), len(y), len(x))
-    return KernelField(
-        _numbers(data["basis"], data["shape"]),
-        (z, y, x),
-        _numbers(data["weights"], (data["shape"][0], *grid)),
-        {name: _numbers(words, grid) for name, words in data["maps"].items()},
-        tuple(data["pixel_size"]) if data["pixel_size"] else None,
-        data["report"],
-    )
-
-
-def _kernel(data: Mapping[str, Any]) -> Kernel:
-    array = np.frombuffer(base64.b64decode(data["float32"]), "<f4").reshape(data["shape"])
-    size = tuple(data["pixel_size"]) if data["pixel_size"] else None
-    kernel = Kernel(array, size, data["report"])
-    # Dividing by the sum again would move the last bit.
-    exact = array.astype(np.float32)
-    exact.flags.writeable = False
-    object.__setattr__(kernel, "array", exact)
-    return kernel

@@ -1,12 +1,13 @@
 """Dataclasses as forms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 import pytest
 
 import napari_deblur as nd
-from napari_deblur._napari.form import fill, form_of, summary_of, value_of
+from napari_deblur._napari.form import _tips, fill, form_of, summary_of, value_of
+from napari_deblur.psfs._stratified import Layers
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Sharpen:
     low, high : float or "auto"
         The ends.
     mode : str
+    sigma, both
+        Of the noise.
     """
 
     strength: Annotated[float, {"min": 0, "max": 3, "label": "how much"}] = 1.5
@@ -28,6 +31,7 @@ class Sharpen:
     mode: Literal["fast", "good"] = "good"
     sigma: tuple[float, float, float] = (0.3, 0.1, 0.1)
     both: bool = True
+    words: tuple[str, ...] = ()
     odd: complex | None = None
 
     def __post_init__(self):
@@ -42,7 +46,7 @@ def test_fresh_form_gives_the_defaults(qapp, cls):
 
 
 def test_form_is_filled_and_read(qapp):
-    thing = Sharpen(2.5, 1.0, "auto", "fast", (1.0, 2.0, 3.0), False)
+    thing = Sharpen(2.5, 1.0, "auto", "fast", (1.0, 2.0, 3.0), False, ("here", "there"))
     form = form_of(Sharpen)
     fill(form, thing)
     assert value_of(form, Sharpen) == thing
@@ -54,6 +58,14 @@ def test_labels_limits_and_tips_come_from_the_class(qapp):
     assert form["strength"].max == 3
     assert form["strength"].tooltip == "How much."
     assert form["low"].tooltip == form["high"].tooltip == "The ends."
+    assert form["sigma"].tooltip == form["both"].tooltip == "Of the noise."
+
+
+def test_models_with_layers_say_the_same_of_what_they_share():
+    models = [nd.psfs[name] for name in nd.psfs if issubclass(nd.psfs[name], Layers)]
+    assert len(models) == 5
+    for field in fields(Layers):
+        assert len({_tips(model)[field.name] for model in models}) == 1
 
 
 def test_auto_is_auto_and_a_number_is_a_number(qapp):
@@ -63,6 +75,13 @@ def test_auto_is_auto_and_a_number_is_a_number(qapp):
         got = value_of(form, Sharpen).low
         assert got == value
         assert type(got) is type(value)
+
+
+def test_words_are_typed_with_commas(qapp):
+    form = form_of(Sharpen)
+    assert form["words"].value == ""
+    form["words"].value = "here,  there ,"
+    assert value_of(form, Sharpen).words == ("here", "there")
 
 
 def test_nonsense_is_named(qapp):

@@ -62,6 +62,15 @@ def test_result_comes_back_with_its_kernels(tmp_path, array):
     assert viewer.dims.ndim == 4
 
 
+def test_contrast_reaches_the_light_that_was_restored(tmp_path, picture, kernel_layer):
+    path = tmp_path / "a.deblur.zarr"
+    plan = _result(path, picture, "yx", kernel=nd.Kernel(kernel_layer.data))
+    (image, _) = _read(path).layers
+    bright = np.percentile(np.asarray(image.data), 99.8)
+    assert image.contrast_limits[1] == pytest.approx(bright)
+    assert bright > plan.channels[0].facts.white
+
+
 def test_kernels_of_tiles_lie_over_their_tiles(tmp_path, array):
     path = tmp_path / "b.deblur.zarr"
     method = nd.methods["blind-richardson-lucy"](iterations=2, rounds=1, steps=1)

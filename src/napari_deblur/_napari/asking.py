@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from napari_deblur.protocols import Kernel
+from napari_deblur import kernel_json
 from napari_deblur.registry import parameters_of, with_parameters
 
 if TYPE_CHECKING:
+    from napari_deblur.per_channel import Given
     from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
 
@@ -37,7 +35,7 @@ class Ask:
     """
 
     method: Any
-    kernel: Kernel | None = None
+    kernel: Given | None = None
     shape: tuple[int, int, int] | None = None
     scope: str = "channel"
     device: str = "auto"
@@ -45,18 +43,9 @@ class Ask:
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data, for JSON."""
-        kernel = None
-        if self.kernel is not None:
-            raw = self.kernel.array.astype("<f4").tobytes()
-            kernel = {
-                "shape": list(self.kernel.array.shape),
-                "pixel_size": self.kernel.pixel_size,
-                "report": dict(self.kernel.report),
-                "float32": base64.b64encode(raw).decode(),
-            }
         return {
             "method": parameters_of(self.method),
-            "kernel": kernel,
+            "kernel": None if self.kernel is None else kernel_json.plain(self.kernel),
             "shape": self.shape,
             "scope": self.scope,
             "device": self.device,
@@ -71,9 +60,8 @@ class Ask:
         values["shape"] = tuple(data["shape"]) if data["shape"] else None
         kernel = data["kernel"]
         if kernel is not None:
-            array = np.frombuffer(base64.b64decode(kernel["float32"]), "<f4")
-            size = tuple(kernel["pixel_size"]) if kernel["pixel_size"] else None
-            values["kernel"] = Kernel(array.reshape(kernel["shape"]), size, kernel["report"])
+            read = kernel_json.field_of if "nodes" in kernel else kernel_json.kernel_of
+            values["kernel"] = read(kernel)
         return cls(**values)
 
     @property

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import napari.layers
     import napari.viewer
 
-    from napari_deblur.protocols import Kernel
+    from napari_deblur.per_channel import Given
     from napari_deblur.stack import Stack
 
     Asking = Generator[str, None, Ask]
@@ -117,7 +117,7 @@ class Choices(Controls):
         wishes = preferences()
         way, image = self.kernel.currentData(), self.chosen()
         flat = image.name if "z" not in self.letters() else ""
-        load: Callable[[], Kernel] | None = None
+        load: Callable[[], Given] | None = None
         if way == "layer":
             layer = self.kernel_layer.currentData()
             if layer is None or layer is image:
@@ -195,6 +195,7 @@ class Choices(Controls):
             sizes = self._stated if bare else known
             for line, size in zip(self.sizes.values(), sizes, strict=True):
                 line.setText(_shown(size))
+                line.setCursorPosition(0)  # a number is cut off at its end, if at all
             self.output.put(str(_output_for(layer)))
         self._say_how_read()
 
@@ -248,7 +249,7 @@ class Choices(Controls):
         return z, y, x
 
 
-def _asking(ask: Ask, load: Callable[[], Kernel] | None, flat: str) -> Asking:
+def _asking(ask: Ask, load: Callable[[], Given] | None, flat: str) -> Asking:
     if load is None:
         return ask
     yield "reading the kernel"
@@ -266,11 +267,12 @@ def _must_be_flat(planes: int, flat: str) -> None:
         )
 
 
-def _loaded(path: Path) -> Kernel:
-    from napari_deblur.kernels import load_kernel
+def _loaded(path: Path) -> Given:
+    """Read what a file holds: a kernel, one for each frame and channel, or a field."""
+    from napari_deblur.per_channel import given_in
 
     try:
-        return load_kernel(path)
+        return given_in(str(path))
     except ValueError as error:
         if "allow_pickle" not in str(error):  # numpy's own words
             raise

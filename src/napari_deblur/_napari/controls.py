@@ -123,6 +123,7 @@ class Controls(QWidget):  # type: ignore[misc]
         self.size_row = _side_by_side(
             *(w for axis, line in self.sizes.items() for w in (QLabel(axis), line))
         )
+        self.size_row.layout().setSpacing(3)  # room for four digits behind the point
         _add(rows, "voxel (µm)", self.size_row)
         rows.addRow(self.reads)
         rows.addRow(_line())
@@ -219,5 +220,6 @@ def rows_of(pairs: Iterable[tuple[str, Any]]) -> Any:
 def _add(rows: Any, text: str, widget: Any) -> None:
     label = QLabel(text)
     label.setFixedWidth(LABELS)
+    label.setWordWrap(True)
     label.setToolTip(widget.toolTip())
     rows.addRow(label, widget)

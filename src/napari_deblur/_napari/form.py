@@ -1,7 +1,8 @@
 """A frozen dataclass as a form, and back.
 
 The form is made of the fields: their types, their `Annotated` options (magicgui's own), and
-the text of the docstring as tooltips. A field that may be "auto" is a line with "auto" in it.
+the text of the docstring as tooltips. A field that may be "auto" is a line with "auto" in it, one
+of several words a line with commas between them.
 """
 
 from __future__ import annotations
@@ -74,12 +75,14 @@ def _row(name: str, hint: Any, default: Any, tip: str) -> Any:
 
     bare, options = _split(hint)
     label = options.get("label", name.replace("_", " "))
-    if _accepts_auto(bare):
+    if _accepts_auto(bare) or _is_words(bare):
         return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
     try:
         row = create_widget(
             value=default, annotation=hint, name=name, label=label, options={"tooltip": tip}
         )
+        if isinstance(default, bool):
+            row.text = ""  # the label says it
         if row.value == default:  # a box of a few decimals would round 2 / 3
             return row
     except (ValueError, TypeError):  # a type that magicgui has no widget for
@@ -92,6 +95,8 @@ def _value(row: Any, hint: Any) -> Any:
     if not _is_text(row) or bare is str:
         return row.value
     text = str(row.value).strip()
+    if _is_words(bare):
+        return tuple(word.strip() for word in text.split(",") if word.strip())
     if _accepts_auto(bare) and text.lower() in ("", "auto"):
         return "auto"
     allowed = [v for a in _members(bare) if get_origin(a) is Literal for v in get_args(a)]
@@ -130,11 +135,17 @@ def _accepts_auto(bare: Any) -> bool:
     )
 
 
+def _is_words(bare: Any) -> bool:
+    return get_origin(bare) is tuple and get_args(bare) == (str, ...)
+
+
 def _is_text(row: Any) -> bool:
     return type(row).__name__ == "LineEdit"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple) and all(isinstance(word, str) for word in value):
+        return ", ".join(value)
     return value if isinstance(value, str) else repr(value)
 
 
@@ -144,7 +155,7 @@ def _tips(cls: type) -> dict[str, str]:
     section = re.search(r"^Parameters\n-+\n(.*?)(?=^\w[^\n]*\n-+\n|\Z)", doc, re.S | re.M)
     tips = {}
     for names, text in re.findall(
-        r"^([\w, ]+?) *:[^\n]*\n((?:[ \t]+[^\n]*\n?|\n)+)", section[1] if section else "", re.M
+        r"^([\w, ]+?) *(?::[^\n]*)?\n((?:[ \t]+[^\n]*\n?|\n)+)", section[1] if section else "", re.M
     ):
         for name in names.split(","):
             tips[name.strip()] = " ".join(text.split())

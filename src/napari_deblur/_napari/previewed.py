@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur._napari.placing import kernel_kwargs, part_of, spatial_kwargs
-from napari_deblur._napari.showing import KERNEL_GAMMA, blank
+from napari_deblur._napari.showing import KERNEL_GAMMA, blank, brightest
 
 if TYPE_CHECKING:
     from napari_deblur._napari.preview import Preview
@@ -37,11 +37,10 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
     placed = part_of(spatial, [first[axis] for axis in shown])
     facts = plan.channels[window.channels[0]].facts
     low = float(facts.background or 0.0)
-    high = float(facts.white) if facts.white is not None else None
     looks: dict[str, Any] = {"rgb": True} if stack.rgb else {"colormap": layer.colormap}
     if not stack.rgb:
-        high = high if high is not None and high > low else float(np.nanmax(image))
-        looks["contrast_limits"] = (low, max(high, low + 1e-6))
+        high = max(float(facts.white or 0.0), brightest(image), low + 1e-6)
+        looks["contrast_limits"] = (low, high)
     known = {"deblur": {**blank(plan), "preview": True}}
     size, own = plan.kernel.pixel_size, plan.layout.pixel_size
     ratio = {

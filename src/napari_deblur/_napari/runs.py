@@ -16,6 +16,7 @@ from napari_deblur._napari.showing import (
     LayerData,
     image_layer,
     kernels_layer,
+    limits_of,
     map_layers,
     method_name,
     restored_levels,
@@ -63,6 +64,7 @@ class Run:
     error: str = ""
     plan: str = ""
     complete: bool = False
+    notes: str = ""
     _layers: dict[str, Any] = field(default_factory=dict)
     _views: dict[str, Seen] = field(default_factory=dict)
     _cut: dict[str, int] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class Run:
     _stale: bool = False
     _next: float = 0.0
     _peak: float = 0.0
+    _limits: tuple[float, ...] = ()
     _last: str = ""
 
     def __post_init__(self) -> None:
@@ -101,6 +104,10 @@ class Run:
             message["layers"] = self._open(message["output"])
         elif "progress" in message and message["progress"]["phase"] == "tiles":
             self._reload(message)
+        elif "done" in message and self._limits:
+            from napari_deblur.results import open_result
+
+            message["limits"] = limits_of(open_result(message["done"]["output"]))
         return message
 
     def _open(self, path: str) -> dict[str, LayerData]:
@@ -117,6 +124,7 @@ class Run:
             self._views["kernels"] = kernels[0]
         if not result.plan.layout.rgb:
             image[1].update(self.looks)
+            self._limits = image[1]["contrast_limits"]
         for view in (levels[0], kernels[0]):
             view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
         maps = map_layers(result, self.spatial, name=self.name)
@@ -156,6 +164,8 @@ class Run:
             self.tell(_sentence(message["say"]), 0, 0)
         if "plan" in message:
             self.plan = message["plan"]
+        if "notes" in message:
+            self.notes = "; ".join(message["notes"])
         if "layers" in message:
             self._waiting = list(message["layers"].items())
         if "progress" in message:
@@ -169,7 +179,12 @@ class Run:
             self.complete = message["done"]["phase"] == "complete"
             note = message["done"]["note"]
             self._last = f"{_sentence(note) if note else 'Done'}: {message['done']['output']}"
+            if self.notes and not note:
+                self._last += f". Note: {self.notes}."
             self._stale = True
+            restored = self._layers.get("restored")
+            if restored is not None and tuple(restored.contrast_limits) == self._limits:
+                restored.contrast_limits = message["limits"]  # unless the user chose others
         if "ended" not in message:
             return True
         self.error = self.error or message["ended"]

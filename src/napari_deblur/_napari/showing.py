@@ -20,8 +20,10 @@ __all__ = [
     "KERNEL_GAMMA",
     "LayerData",
     "blank",
+    "brightest",
     "image_layer",
     "kernels_layer",
+    "limits_of",
     "map_layers",
     "method_name",
     "restored_levels",
@@ -34,6 +36,8 @@ LayerData = tuple[Any, dict[str, Any], str]
 LARGE_PLANE = 2**24
 # A kernel's faint skirt matters, and is not seen beside its peak otherwise.
 KERNEL_GAMMA = 0.5
+# Percent of a plane's pixels that are shown without clipping.
+BRIGHT = 99.8
 
 
 def method_name(result: Result) -> str:
@@ -91,7 +95,7 @@ def image_layer(
         **spatial,
     }
     if not rgb:
-        kwargs["contrast_limits"] = _limits(result)
+        kwargs["contrast_limits"] = limits_of(result)
     return (views if multiscale else views[0], kwargs, "image")
 
 
@@ -215,9 +219,25 @@ def _moved(spatial: Mapping[str, Any], shifts: Sequence[float]) -> dict[str, Any
     return part_of({**spatial, "scale": tuple(float(v) for v in shifts)}, (1,) * len(shifts))
 
 
-def _limits(result: Result) -> tuple[float, float]:
-    """Give the contrast from the darkest background to the brightest white of all channels."""
+def limits_of(result: Result) -> tuple[float, float]:
+    """Give the contrast: from the darkest background to the brightest white of all channels.
+
+    Restored light is brighter than what was seen; what is complete says how bright.
+    """
     windows = [channel["window"] for channel in result.ome["omero"]["channels"]]
     low = min(float(window["start"]) for window in windows)
     high = max(float(window["end"]) for window in windows)
+    if result.complete:
+        level = result.levels[-1]
+        sizes = zip(result.axes, level.shape, strict=True)
+        high = max(
+            high, brightest(level[tuple(slice(None) if a in "cyx" else n // 2 for a, n in sizes)])
+        )
     return (low, high) if np.isfinite(high - low) and high > low else (0.0, 1.0)
+
+
+def brightest(image: Any) -> float:
+    """Give the counts that few pixels exceed."""
+    known = np.asarray(image, np.float32)
+    known = known[np.isfinite(known)]
+    return float(np.percentile(known, BRIGHT)) if known.size else 0.0
