@@ -32,6 +32,7 @@ __all__ = [
     "piece",
     "sample",
     "spread",
+    "wide",
 ]
 
 # To find the places to look at: in all, whatever the number of frames, channels and planes. As
@@ -41,6 +42,9 @@ MOST_PLANES = 64
 MOST_SAMPLES = 8
 SIDE = 144
 DEPTH, SOLID_SIDE = 48, 128
+# A sample is four kernels wide at least. A kernel wider than this is found in whole planes, where
+# what lies within the kernel's reach counts; of larger planes only so much is taken.
+ROOM, HUGE, MOST_SIDE = 4, 64, 2048
 # For a blur that varies: a plane up to this side is looked at whole, a larger one in so many parts
 # along y and x; of volumes so many columns (along y and x) of these planes and sides.
 WHOLE, PARTS = 512, 5
@@ -88,6 +92,40 @@ def sample(
     t, (z, y, x) = place
     depth = min(DEPTH, stack.shape[2]) if solid else 1
     return piece(stack, c, (t, (enlarged(z, depth, stack.shape[2]), y, x)), facts, blurs)
+
+
+def wide(
+    stack: Stack,
+    seen: Look,
+    shape: tuple[int, int, int],
+    *,
+    times: Sequence[int] | None = None,
+    most: int,
+) -> list[tuple[int, Box]]:
+    """Take the best places, as `best` does, but wide enough for a kernel of this shape.
+
+    Planes of at most 144² are grown to four kernels along y and x, as far as the stack allows. For
+    a kernel wider than 64 px one plane is taken whole, up to 2048² px around the best place.
+    Volumes, for kernels of several planes, stay as they are.
+    """
+    if shape[0] > 1:
+        return best(seen, times=times, most=most)
+    ny, nx = stack.shape[3:]
+    taken: list[tuple[int, Box]] = []
+    huge = max(shape[1:]) > HUGE
+    for t, (z, y, x) in seen.places:
+        if times is not None and t not in times:
+            continue
+        sides = [
+            MOST_SIDE if huge else max(ROOM * n, span[1] - span[0])
+            for n, span in zip(shape[1:], (y, x), strict=True)
+        ]
+        box = (z, enlarged(y, sides[0], ny), enlarged(x, sides[1], nx))
+        if not any(t == other and _overlap(box, place) for other, place in taken):
+            taken.append((t, box))
+        if len(taken) == (1 if huge else most):
+            break
+    return taken
 
 
 def piece(

@@ -13,6 +13,7 @@ from napari_deblur import ops
 from napari_deblur.methods import _sparse_grids as grids
 from napari_deblur.methods import _sparse_kernel as kernels
 from napari_deblur.methods import _sparse_trust as trust
+from napari_deblur.methods._sparse_large import FINEST, levels_of
 from napari_deblur.methods.blind_sparse import BlindSparse
 from napari_deblur.methods.hyper_laplacian import HyperLaplacian
 from napari_deblur.protocols import Blur, Facts, Kernel, Sample
@@ -40,10 +41,22 @@ def cartoon(shape, seed=0):
     return torch.from_numpy(thing.clip(0))
 
 
-def photograph(kernel, noise, shape=(100, 104), seed=0):
+def leaves(shape, seed=0):
+    """Discs of all sizes that lie on each other, as in photographs."""
+    random = np.random.default_rng(seed)
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    thing = np.full(shape, 100.0, np.float32)
+    for _ in range(400):
+        radius = 4 / random.uniform(0.05, 1) ** 0.8
+        middle = random.uniform(0, 1, 2) * shape
+        thing[(y - middle[0]) ** 2 + (x - middle[1]) ** 2 < radius**2] = random.uniform(0, 240)
+    return torch.from_numpy(thing)
+
+
+def photograph(kernel, noise, shape=(100, 104), seed=0, of=cartoon):
     """A cartoon under a kernel: the truth and what was seen."""
     blur = Blur(kernel[None])
-    thing = cartoon(ops.object_shape(shape, tuple(kernel.shape)), seed)
+    thing = of(ops.object_shape(shape, tuple(kernel.shape)), seed)
     random = torch.Generator().manual_seed(seed)
     seen = ops.blur(thing, blur).clone() + noise * torch.randn(shape, generator=random)
     facts = Facts(background=0.0, white=240.0, noise=max(noise, 0.1))
@@ -143,6 +156,53 @@ def test_bad_numbers_are_named():
         BlindSparse().estimate(
             [Sample(tile, ((0, 1), (0, 20), (0, 20)), 0, 0, None, Facts())], (1, 5, 5), None
         )
+
+
+def shaken(size=71):
+    """A loop and a tail, three pixels wide, that reach across the whole shape."""
+    time = np.linspace(0, 1, 2000)
+    y = 0.8 * np.sin(5 * time + 0.5) + 0.3 * np.cos(9 * time)
+    x = np.cos(5 * time) - 1.2 * time + 0.2 * np.sin(11 * time)
+    places = [v - v.min() for v in (y, x)]
+    reach = (size - 14) / max(float(v.max()) for v in places)
+    kernel = np.zeros((size, size), np.float32)
+    rows, columns = (
+        np.round(v * reach + (size - reach * v.max()) / 2).astype(int).clip(0, size - 1)
+        for v in places
+    )
+    np.add.at(kernel, (rows, columns), 1.0)
+    kernel = torch.from_numpy(gaussian_filter(kernel, 1.3, mode="constant"))
+    return kernels.centred(ops.normalised(kernel))
+
+
+def test_a_large_kernel_is_found_in_an_image_that_it_mixes_with_its_surroundings():
+    _, sample = photograph(shaken(), 2.0, (240, 244), of=leaves)
+    sample.tile[100:110, 120:140] = torch.nan
+    _, kernel = found(sample, 71, rounds=3)
+    assert likeness(kernel, shaken()) > 0.9
+    assert max(abs(v) for v in kernel.centroid()) < 0.05
+    assert kernel.report["agreement"] > 0.9
+    assert kernel.report["doubt"] is None
+    assert kernel.report["scale"] == 0.5
+    json.dumps(dict(kernel.report), allow_nan=False)
+
+
+def test_a_flat_image_gives_a_large_kernel_that_is_a_point():
+    region = ((0, 1), (0, 140), (0, 142))
+    sample = Sample(torch.full((140, 142), 7.0), region, 0, 0, None, Facts(background=0.0))
+    _, kernel = found(sample, 71)
+    assert kernel.at()[0, 35, 35] == 1
+    json.dumps(dict(kernel.report), allow_nan=False)
+
+
+@pytest.mark.parametrize("shape", [(191, 191), (65, 65), (90, 70), (1, 99), (65, 9, 9)])
+def test_levels_of_large_kernels_end_at_some_50_pixels(shape):
+    levels = levels_of(shape)
+    assert 20 < max(n * levels[-1][0] for n in shape) <= FINEST
+    assert max(levels[0][1]) <= 7
+    for scale, size in levels:
+        assert all(m >= n * scale for n, m in zip(shape, size, strict=True))
+        assert all(m % 2 == 1 for m in size)
 
 
 @pytest.mark.parametrize("shape", [(31, 31), (8, 13), (191, 191), (9, 9, 9), (1, 9)])

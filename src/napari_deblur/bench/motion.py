@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.float32]
 
-__all__ = ["aligned_error", "likeness", "measured_large", "measured_motion"]
+__all__ = ["aligned_error", "large_kernels", "likeness", "measured_large", "measured_motion"]
 
 WHITE = 255.0
 # 1 % of white, as in the literature.
@@ -31,11 +31,14 @@ NOISE = 2.55
 SHAPE = (1, 31, 31)
 # Kernels of the real set that each photograph of the other set is blurred with.
 EACH = 2
+FWHM = 2 * (2 * np.log(2)) ** 0.5
 # The border that no score sees, and how far images may be moved against each other.
 BORDER, REACH = 25, 7
 LARGE = 191
-# Of the crop of a large image on which the kernel is found: four kernels wide.
-CROP = 4 * LARGE
+# Widths at half maximum of large paths, in pixels; 0 for a line that is as broad as a pixel. Of the
+# real kernels' strands it is a tenth of the kernel.
+WIDTHS = (5.0, 0.0)
+PATHS = range(4)
 
 
 def measured_motion(folder: Path, *, quick: bool = False) -> Iterator[dict[str, Any]]:
@@ -63,33 +66,86 @@ def measured_motion(folder: Path, *, quick: bool = False) -> Iterator[dict[str, 
             yield {"case": name, **_measured(seen, sharp, kernel)}
 
 
-def measured_large(sharp: Image, *, seed: int = 0, side: int = CROP) -> dict[str, Any]:
-    """Find a hand-shake path of 191 × 191 px in a large image with 1 % of noise.
+def large_kernels(folder: Path | None = None) -> Iterator[tuple[str, Image]]:
+    """Yield names and kernels of 191 × 191 px: random paths of two widths, and enlarged real ones.
+
+    Parameters
+    ----------
+    folder : Path or None
+        As for `measured_motion`; without it there are paths alone.
+    """
+    for width in WIDTHS:
+        for seed in PATHS:
+            yield f"path {seed}, {width:g} px", _path(LARGE, seed, width)
+    if folder is not None:
+        for file in sorted((folder / "levin09" / "kernels").glob("*.npy")):
+            yield f"{file.stem}, enlarged", _enlarged(_kernel(file), LARGE)
+
+
+def measured_large(
+    sharp: Image, kernel: Image | None = None, *, seed: int = 0, restore: bool = True
+) -> dict[str, Any]:
+    """Find a kernel of 191 × 191 px in a large image with 1 % of noise.
 
     Parameters
     ----------
     sharp : array (y, x), 0 to 255
+    kernel : array (y, x) or None
+        None: the first of `large_kernels`.
     seed : int
-        Of the path and the noise.
-    side : int
-        Of the crop of the blurred image, around its middle, that is looked at.
+        Of the noise.
+    restore : bool
+        Restore as well, which takes longer than the search.
+
+    Returns
+    -------
+    dict
+        Likeness of the found kernel, and of what a quarter of the resolution leaves of the true
+        one; seconds, memory and report of the search; PSNR in dB as for `measured_motion`.
     """
-    kernel = _path(LARGE, seed)
+    if kernel is None:
+        _, kernel = next(large_kernels())
     seen = _blurred(sharp, kernel, seed)
-    spans = [slice(max(n - side, 0) // 2, max(n - side, 0) // 2 + side) for n in seen.shape]
-    sample = _sample(np.ascontiguousarray(seen[tuple(spans)]))
+    sample = _sample(seen)
     wall, own = perf_counter(), process_time()
-    found = BlindSparse().resolved([sample]).estimate([sample], (1, LARGE, LARGE), None)
-    return {
+    found = BlindSparse().resolved([sample]).estimate([sample], (1, *kernel.shape), None)
+    row = {
         "image": list(seen.shape),
-        "looked at": list(sample.tile.shape),
         "likeness": likeness(found.at()[0], kernel),
+        "at most": likeness(_coarse(kernel, 4), kernel),
         "seconds": perf_counter() - wall,
         "processor seconds": process_time() - own,
-        # In KiB on Linux; of the whole process.
+        # In KiB on Linux; of the whole process until now.
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "report": dict(found.report),
+        "report": {k: v for k, v in found.report.items() if k != "samples"},
     }
+    if restore:
+        inner = tuple(
+            slice((n - 1) // 2, m - n // 2) for n, m in zip(kernel.shape, sharp.shape, strict=True)
+        )
+        images = [_restored(sample, one, HyperLaplacian())[0] for one in (kernel, found.at()[0])]
+        names = ("blurred", "true kernel", "blind")
+        decibels = [_decibels(aligned_error(one, sharp[inner])) for one in (seen, *images)]
+        row["decibels"] = dict(zip(names, decibels, strict=True))
+    return row
+
+
+def _coarse(kernel: Image, times: int) -> Image:
+    """Smooth a kernel as a coarser copy of so many pixels per pixel does, and linear steps."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth: Image = gaussian_filter(kernel, 0.65 * times, mode="constant")
+    return smooth
+
+
+def _enlarged(kernel: Image, size: int) -> Image:
+    """Draw a small kernel so large that it fills a size, with linear steps."""
+    from scipy.ndimage import zoom
+
+    large = zoom(kernel, (size - 6) / max(kernel.shape), order=1)
+    room = [((size - n) // 2, size - n - (size - n) // 2) for n in large.shape]
+    drawn: Image = np.pad(large / large.sum(), room)
+    return drawn
 
 
 def likeness(one: Image, other: Image) -> float:
@@ -217,9 +273,9 @@ def _blurred(sharp: Image, kernel: Image, seed: int) -> Image:
     return seen.round().clip(0, WHITE).astype(np.float32)
 
 
-def _path(size: int, seed: int) -> Image:
+def _path(size: int, seed: int, width: float = 0.0) -> Image:
     """Draw a smooth random path across a kernel, as a hand shakes."""
-    from scipy.ndimage import gaussian_filter1d
+    from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
     random = np.random.default_rng(seed)
     speed = gaussian_filter1d(random.standard_normal((2, 4000)), 400, axis=1)
@@ -231,7 +287,7 @@ def _path(size: int, seed: int) -> Image:
         for dx in (0, 1):
             row, column = np.floor(y).astype(int) + dy, np.floor(x).astype(int) + dx
             np.add.at(kernel, (row, column), (1 - np.abs(y - row)) * (1 - np.abs(x - column)))
-    drawn: Image = kernel / kernel.sum()
+    drawn: Image = gaussian_filter(kernel / kernel.sum(), width / FWHM, mode="constant")
     return drawn
 
 

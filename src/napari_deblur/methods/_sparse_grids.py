@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["View", "coarser", "differences", "fitted", "response", "shapes_of", "view_of"]
+__all__ = [
+    "View",
+    "coarser",
+    "differences",
+    "fitted",
+    "noise_left",
+    "response",
+    "shapes_of",
+    "view_of",
+]
 
 # Kernels grow from this width; below it there is nothing to find.
 SMALLEST = 3
@@ -73,6 +82,13 @@ def coarser(
     above, below = _along(values * mask, scale, ndim), _along(mask, scale, ndim)
     known = (below > ENOUGH).to(values.dtype)
     return above / below.clamp(min=1e-6) * known, known
+
+
+def noise_left(scale: float) -> float:
+    """Give the share that a coarser copy keeps of the deviation of white noise, for each axis."""
+    from math import pi
+
+    return 1.0 if scale == 1 else min(1.0, (scale / (2 * pi**0.5 * SMOOTH)) ** 0.5)
 
 
 def _along(values: Tensor, scale: float, ndim: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,16 @@ from napari_deblur.methods._sparse_grids import View, differences
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Equations", "centred", "cleaned", "divided", "equations", "on_simplex"]
+__all__ = [
+    "Equations",
+    "centred",
+    "cleaned",
+    "descended",
+    "divided",
+    "equations",
+    "lags",
+    "on_simplex",
+]
 
 # Values below this share of the largest are noise, and so are islands of less of the mass. With
 # 5 % and 10 % thin strands of hand-shake paths were lost for good (Levin's kernels 6 and 7).
@@ -93,8 +102,8 @@ def equations(
             axes = tuple(range(ours.ndim - ndim))
             cross = cross + (theirs * ours.conj()).sum(dim=axes)
             power = power + torch.view_as_real(ours).square().sum(dim=(*axes, -1))
-        one = _lags(ops.backward(cross, lengths), near)
-        two = _lags(ops.backward(power.to(cross.dtype), lengths), far)
+        one = lags(ops.backward(cross, lengths), near)
+        two = lags(ops.backward(power.to(cross.dtype), lengths), far)
         if even:
             known = torch.ones_like(view.values) if view.mask is None else view.mask
             known = known[inner].reshape(-1, *(max(n - 1, 1) for n in size)).mean(dim=0)
@@ -113,16 +122,16 @@ def equations(
 
 
 def _evened(
-    spectrum: Tensor, lengths: tuple[int, ...], lags: list[tuple[int, int]], most: int
+    spectrum: Tensor, lengths: tuple[int, ...], spans: list[tuple[int, int]], most: int
 ) -> Tensor:
     """Give how many pixels there are for each that has a say in a lag."""
     from napari_deblur import ops
 
-    counts = _lags(ops.backward(spectrum, lengths), lags)
+    counts = lags(ops.backward(spectrum, lengths), spans)
     return most / counts.clamp(min=RARE * most)
 
 
-def _lags(values: Tensor, spans: list[tuple[int, int]]) -> Tensor:
+def lags(values: Tensor, spans: list[tuple[int, int]]) -> Tensor:
     """Take (first, count) lags along each axis of a periodic correlation."""
     import torch
 
@@ -160,13 +169,23 @@ def on_simplex(of: Equations, ridge: float, kernel: Tensor) -> Tensor:
     By accelerated projected gradients (FISTA: Beck and Teboulle, SIAM J. Imaging Sci. 2, 183
     (2009), doi:10.1137/080716542).
     """
-    steep = of.steepest() + ridge
+    return descended(
+        kernel,
+        lambda k: of.times(k) + ridge * k - of.right,
+        of.steepest() + ridge,
+        PROJECTING,
+    )
+
+
+def descended(
+    kernel: Tensor, slope: Callable[[Tensor], Tensor], steep: float, steps: int
+) -> Tensor:
+    """Follow a slope, which is nowhere steeper than `steep` times a step, on the simplex."""
     k, before, moment = kernel, kernel, 1.0
-    for _ in range(PROJECTING):
+    for _ in range(steps):
         after = (1 + (1 + 4 * moment**2) ** 0.5) / 2
         ahead = k + (moment - 1) / after * (k - before)
-        slope = of.times(ahead) + ridge * ahead - of.right
-        before, k, moment = k, _projected(ahead - slope / steep), after
+        before, k, moment = k, _projected(ahead - slope(ahead) / steep), after
     return k
 
 

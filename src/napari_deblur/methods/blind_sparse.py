@@ -24,6 +24,8 @@ REFINEMENTS = 3
 LEAST = 1e-4
 # Where a tile's start is below this share of its largest value, the kernel stays 0.
 SUPPORT = 1e-6
+# The second search for a large kernel starts from so many times the weight of an edge.
+HEAVIER = 3.0
 # A start is kept for a tile that it explains with residuals of so many times the noise, or of this
 # share of the signal; else another kernel must have residuals (squared) of less than this share.
 EXPLAINED, SMALL, BETTER = 1.5, 3e-3, 0.9
@@ -39,6 +41,9 @@ class BlindSparse:
     blur has a model, fitting that model is better.
     The final image is the one of ``hyper-laplacian``.
 
+    A kernel wider than 64 px is searched for where it is 48 px wide at most, and then enlarged:
+    what is finer is lost. Give large kernels the whole image, not crops of it.
+
     Parameters
     ----------
     edges : float
@@ -53,7 +58,8 @@ class BlindSparse:
         (noisy). "auto" decides by the noise.
     twice : bool
         Search in both ways, to take the other kernel where the first has collapsed, and to say
-        whether they agree. Costs twice the time.
+        whether they agree. Costs twice the time. Large kernels, for which `data` and `refinements`
+        have no meaning, are searched for with two weights of an edge instead.
     weight, iterations, noise, background, scale, spacing
         Of the final image: see ``hyper-laplacian``. With a kernel for each tile, "auto" is decided
         with the kernel that they start from.
@@ -212,6 +218,7 @@ class BlindSparse:
         The other one is taken where the first has collapsed, and says how far to trust.
         """
         from napari_deblur import ops
+        from napari_deblur.methods import _sparse_large as large
         from napari_deblur.methods import _sparse_search as search
         from napari_deblur.methods import _sparse_trust as trust
 
@@ -225,7 +232,10 @@ class BlindSparse:
             size = (-1, *tile.shape[-ndim:])
             counts = counts.sub_(dark).div_(reach).reshape(size)
             views.append((counts, None if mask is None else mask.reshape(size)))
-        problem = search.problem_of(max(float(self.noise) / reach, LEAST), ndim)
+        noise = max(float(self.noise) / reach, LEAST)
+        if max(shape) > large.LARGE:
+            return self._found_large(views, shape, noise)
+        problem = search.problem_of(noise, ndim)
         noisy = self.data == "noisy"
         kernels, signs = [], []
         for simplex in (noisy, not noisy)[: 2 if self.twice else 1]:
@@ -247,6 +257,43 @@ class BlindSparse:
             "doubt": sentence,
         }
         return kernels[chosen], report
+
+    def _found_large(
+        self, views: Sequence[tuple[Tensor, Tensor | None]], shape: tuple[int, ...], noise: float
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Search for a large kernel from two weights of an edge; take the one of less cost.
+
+        What speaks for it is looked at where the search ended: on a coarser copy.
+        """
+        from napari_deblur import ops
+        from napari_deblur.methods import _sparse_grids as grids
+        from napari_deblur.methods import _sparse_large as large
+        from napari_deblur.methods import _sparse_search as search
+        from napari_deblur.methods import _sparse_trust as trust
+
+        weights = (self.edges, HEAVIER * self.edges)[: 2 if self.twice else 1]
+        tried = [large.searched(views, shape, weight, self.rounds) for weight in weights]
+        found = [one for one in tried if one is not None]
+        report: dict[str, Any] = {"run": "projection", "agreement": None, "signs": None}
+        if not found:
+            return ops.delta(shape).to(views[0][0]), {**report, "doubt_number": 0.0, "doubt": None}
+        best = min(found, key=lambda one: one.cost)
+        agreed = trust.agreement(*(one.kernel for one in found)) if len(found) == 2 else None
+        axes = sum(n > 1 for n in shape)
+        left = grids.noise_left(best.scale) ** axes
+        problem = search.problem_of(noise * left, len(shape))
+        small = [grids.coarser(*view, best.scale, len(shape)) for view in views]
+        # Neighbours on a coarser copy share noise: colour says nothing there.
+        signs = replace(trust.signs_of(small, best.small, problem), colour=0.0)
+        number, sentence = trust.doubt(signs, agreed, problem.unit, refined=False)
+        report.update(
+            agreement=agreed,
+            signs=vars(signs),
+            scale=best.scale,
+            doubt_number=number,
+            doubt=sentence,
+        )
+        return best.kernel, report
 
 
 def _white_of(samples: Sequence[Sample], background: float) -> float:
