@@ -154,6 +154,51 @@ def test_beads_too_large_for_their_purpose_are_said():
     assert "wider than their image" in report.notes[0]
 
 
+def test_a_diameter_that_no_bead_can_have_is_refused():
+    shape, sigmas = FLAT
+    image = seen(shown(shape, sigmas, scattered(shape, sigmas, 5), [2000] * 5))
+    with pytest.raises(ValueError, match=r"said to be 100 µm wide, but their image is 0\.3"):
+        beads_to_kernel(image, SIZE, diameter=100)
+
+
+def test_a_kernel_smaller_than_its_beads_is_said():
+    shape, sigmas = FLAT
+    image = seen(shown(shape, sigmas, scattered(shape, sigmas, 5), [2000] * 5))
+    _, report = beads_to_kernel(image, SIZE, shape=(1, 3, 3))
+    assert any("take a larger shape" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("apart", [(0, 4, 4), (0, 5, 0), (0, 3, 4), (0, 0, 8), (0, 5, 5)])
+def test_two_beads_in_one_place_make_no_kernel(apart):
+    shape, sigmas = (1, 96, 96), (0.0, 1.6, 1.6)
+    pair = [(0, 40.0, 40.0), tuple(np.add((0, 40.0, 40.0), apart))]
+    image = seen(shown(shape, sigmas, pair, [4000, 4000]))
+    with pytest.raises(ValueError, match="close; image fewer beads"):
+        beads_to_kernel(image, SIZE)
+    good = scattered(shape, sigmas, 3, seed=3)
+    far = [p for p in good if np.abs(p - pair[0])[1:].max() > 25]
+    assert far
+    image = seen(shown(shape, sigmas, pair + far, [4000] * (2 + len(far))))
+    _, report = beads_to_kernel(image, SIZE)
+    assert len(report.used) == len(far)
+    assert report.rejected.get("close", 0) in (1, 2)
+
+
+def test_two_beads_above_each_other_are_two():
+    shape, sigmas = SOLID
+    pair = [(10.0, 40.0, 40.0), (17.0, 40.0, 40.0)]
+    with pytest.raises(ValueError, match="close"):
+        beads_to_kernel(seen(shown(shape, sigmas, pair, [3000, 3000])), SIZE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_makes_no_second_bead(seed):
+    shape, sigmas = (1, 120, 120), (0.0, 2.0, 2.0)
+    places = scattered(shape, sigmas, 6, seed, apart=20)
+    _, report = beads_to_kernel(seen(shown(shape, sigmas, places, [60] * 6), seed=seed), SIZE)
+    assert report.rejected.get("close", 0) == 0
+
+
 def test_a_shape_that_is_asked_for_is_kept():
     shape, sigmas = SOLID
     image = seen(shown(shape, sigmas, scattered(shape, sigmas, 3), [2000] * 3))

@@ -4,7 +4,9 @@ import tifffile
 
 from napari_deblur.kernels import centred, load_kernel, padded, resampled, save_kernel
 from napari_deblur.protocols import Kernel
+from napari_deblur.psfs.disc import Disc
 from napari_deblur.psfs.gaussian import Gaussian
+from napari_deblur.words import typed
 
 SIZE = (0.4, 0.1, 0.12)
 
@@ -80,6 +82,39 @@ def test_resampling_keeps_centre_and_width(factor):
 def test_resampling_needs_a_voxel_size():
     with pytest.raises(ValueError, match="no voxel size"):
         resampled(Kernel(np.ones((3, 3))), SIZE)
+
+
+@pytest.mark.parametrize("size", [(0.3, 0, 0.07), (0.1, 0.1), 0.1, (0.1, 0.1, float("nan"))])
+def test_resampling_to_no_voxel_size_is_refused(size):
+    with pytest.raises(ValueError, match=r"pixel_size is \(z, y, x\) in µm, each above 0, got"):
+        resampled(model(), size)
+
+
+def test_one_width_is_that_of_a_gaussian_along_all_axes():
+    assert Gaussian(0.2) == Gaussian((0.2, 0.2, 0.2))
+    assert typed(Gaussian, {"sigma": "0.2"}) == {"sigma": (0.2, 0.2, 0.2)}
+    assert typed(Gaussian, {"sigma": "0.2,0.1,0.3"}) == {"sigma": (0.2, 0.1, 0.3)}
+    with pytest.raises(ValueError, match="must be float, float, float"):
+        typed(Gaussian, {"sigma": "0.2,0.1"})
+
+
+@pytest.mark.parametrize("sigma", [-1.0, None, "a", (0.1, None, 0.1), (0.1, 0.1)])
+def test_a_gaussian_of_no_width_is_refused(sigma):
+    with pytest.raises(ValueError, match=r"sigma is \(z, y, x\) in µm, each 0 or more, got"):
+        Gaussian(sigma)
+
+
+@pytest.mark.parametrize("size", [None, (None,) * 3, (0.1, 0.1), 0.1, (0.1, 0, 0.1), "abc"])
+def test_a_model_without_a_voxel_size_says_what_it_wants(size):
+    for kernel in (Gaussian(), Disc()):
+        with pytest.raises(ValueError, match=r"pixel_size is \(z, y, x\) in µm, each above 0, got"):
+            kernel("auto", size)
+    with pytest.raises(
+        ValueError, match=r"shape of a kernel is \(z, y, x\), each 1 or more, got 5"
+    ):
+        Disc()(5, SIZE)
+    with pytest.raises(ValueError, match="radius of disc is None: give a number"):
+        Disc(None)
 
 
 def test_centring_moves_the_centre_of_mass_to_the_middle():

@@ -1,15 +1,17 @@
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from typer.testing import CliRunner
 
-from napari_deblur import cli
+from napari_deblur import cli, describing
 from napari_deblur.kernel_figure import write_figure
-from napari_deblur.kernels import save_kernel
+from napari_deblur.kernels import load_kernel, save_kernel
 from napari_deblur.opening import open_stack
 from napari_deblur.outputs import kernel_targets
-from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.psfs.gaussian import Gaussian
+from napari_deblur.results import save_field
 
 
 def call(*arguments, status=0):
@@ -31,6 +33,91 @@ def test_the_kernel_command_says_what_it_measures(kernel):
     assert "full width at half 0.9498 × 0.3598 × 0.3598 µm (z, y, x)" in said
     assert "of the optical limit 3.08" in said
     assert "power beyond the limit" in said
+
+
+LENS = ("--na", "1.2", "--wavelength", "0.52", "--n-immersion", "1.33")
+
+
+def test_optics_of_no_microscope_are_refused_and_half_of_them_said(kernel):
+    said = call("kernel", kernel, "--na", "1.2", "--wavelength", "520", status=1)
+    assert "give it in µm, such as 0.52 for 520 nm" in said
+    assert "give both" in call("kernel", kernel, "--na", "0.8")
+    assert "give both" not in call("kernel", kernel)
+    named = ("--objective", "60x/1.40", "--fluorophore", "EGFP")
+    assert "of the optical limit 5.52" in call("kernel", kernel, *named)  # 2 · 1.4 / 0.507
+
+
+def test_a_kernel_that_had_to_be_cleaned_says_so(tmp_path):
+    array = np.random.default_rng(0).normal(0, 1, (9, 9))
+    array[4, 4], array[0, 0] = 50, np.nan
+    np.save(tmp_path / "k.npy", array)
+    said = call("kernel", tmp_path / "k.npy")
+    assert "the kernel was cleaned: 1 values that were NaN or infinite were set to 0" in said
+    assert "were set to 0 note: the kernel was cleaned: negative values" in said
+
+
+def test_the_kernel_of_a_model_is_written_and_measured(tmp_path):
+    said = call("kernel", tmp_path / "k.tif", "--psf", "gibson-lanni", *LENS,
+                "--pixel-size", "0.3,0.1,0.1", "--shape", "9,31,31")  # fmt: skip
+    assert "wrote" in said
+    assert "kernel 9 × 31 × 31 voxels" in said
+    assert "psf gibson-lanni: na 1.2" in said
+    again = load_kernel(tmp_path / "k.tif")
+    assert again.report["psf"] == "gibson-lanni"
+    assert again.pixel_size == pytest.approx((0.3, 0.1, 0.1))
+    # A short stack of planes cuts light that goes on and on.
+    said = call("kernel", tmp_path / "k.tif", *LENS)
+    assert "of the optical limit 1.45; beyond it for the kernel is cut along z" in said
+    again = ("kernel", tmp_path / "k.tif", "--psf", "gaussian", "--pixel-size", "0.1,0.1")
+    assert "exists: choose another name, or use --overwrite" in call(*again, status=1)
+    assert "voxels" in call(*again, "--psf-set", "sigma=0.2", "--overwrite")
+    assert load_kernel(tmp_path / "k.tif").shape[0] == 1
+    coarse = (*LENS, "--pixel-size", "1,1", "--overwrite")
+    assert "too coarse" in call("kernel", tmp_path / "k.tif", "--psf", "gibson-lanni", *coarse)
+
+
+def test_a_model_wants_a_voxel_size_and_a_shape_a_model(tmp_path, kernel):
+    assert "voxels' size" in call("kernel", tmp_path / "k.tif", "--psf", "disc", status=2)
+    assert "name the psf too" in call("kernel", kernel, "--shape", "5,5", status=2)
+
+
+def test_a_field_is_looked_at_as_one_kernel_and_a_range(tmp_path):
+    sizes = (2.0, 3.0, 4.0)
+    basis = np.stack([Gaussian((0, s, s))((1, 31, 31), (1.0, 1.0, 1.0)).at() for s in sizes])
+    lines = ((0.0,), (0.0,), (0.0, 50.0, 99.0))
+    weights = np.eye(3)[:, None, None]
+    maps = {"sigma": np.array(sizes)[None, None]}
+    field = KernelField(basis, lines, weights, maps, (1.0, 0.5, 0.5), {"psf": "gaussian"})
+    save_field(field, tmp_path / "f.npz")
+    said = call("kernel", tmp_path / "f.npz", "--figure", tmp_path / "f.png")
+    assert "kernels at 1 × 1 × 3 nodes" in said
+    assert "full widths along x 2.379 to 4.722 µm, over the nodes" in said
+    assert "sigma 2 to 4, over the nodes" in said
+    assert "kernel 1 × 31 × 31 voxels" in said
+    assert "one channel" in call("kernel", tmp_path / "f.npz", "--channel", "1", status=1)
+    sharp, out = tmp_path / "s.tif", tmp_path / "sim"
+    tifffile.imwrite(sharp, np.random.default_rng(0).random((64, 64)).astype("f4"))
+    call("simulate", sharp, out, "--psf", "disc", "--psf-set", "radius=3", "--field", "tilt=0.5",
+         "--pixel-size", "1,1")  # fmt: skip
+    for name in ("field_c0.npz", "kernels.ome.zarr"):
+        said = call("kernel", out / name, "--against", out / "field_c0.npz")
+        assert "kernels at 1 × 1 × 9 nodes" in said
+        assert "correlation 1.0000 as they lie" in said
+
+
+def test_figures_are_pngs(kernel, tmp_path):
+    said = call("kernel", kernel, "--figure", tmp_path / "k.txt", status=1)
+    assert 'a figure is drawn as .png, and "k.txt" is none' in said
+    assert not (tmp_path / "k.txt").exists()
+
+
+def test_widths_that_are_printed_are_those_at_half_of_the_peak():
+    tails = Gaussian((0, 0.1, 0.1))((1, 61, 61), (1.0, 0.1, 0.1)).at() + 1e-4
+    said = dict(describing.of_kernel(Kernel(tails, (1.0, 0.1, 0.1))))
+    assert said["  full width at half"] == "0.2455 × 0.2455 µm (y, x)"
+    flat = dict(describing.of_kernel(Kernel(np.ones((5, 5)))))
+    wider = "wider than the kernel"
+    assert flat["  full width at half"] == f"{wider} × {wider} px (y, x)"
 
 
 def test_two_kernels_are_compared_at_one_voxel_size(kernel, tmp_path):

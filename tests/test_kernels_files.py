@@ -3,6 +3,7 @@ import pytest
 import zarr
 from yaozarrs import validate_zarr_store
 
+from napari_deblur.kernel_files import is_mosaic, load_mosaic
 from napari_deblur.kernels import cropped, load_kernel, save_kernel
 from napari_deblur.opening import open_stack
 from napari_deblur.protocols import Kernel
@@ -49,6 +50,80 @@ def test_without_a_voxel_size_pixels_have_no_unit(tmp_path):
     again = load_kernel(tmp_path / "k.zarr")
     assert again.pixel_size is None
     assert again.shape == (1, 3, 5)
+
+
+REPORT = {
+    "psf": "disc",
+    "method": "blind",
+    "family": "disc",
+    "parameters": {"radius": 1.25},
+    "verdict": "doubtful",
+    "why": "it reaches the border, of 3 µm",
+    "samples": [[[0, 1], [0, 64], [8, 72]]],
+    "uncertainty": [float("inf"), 0.5],
+}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npz", ".zarr"])
+def test_what_is_known_of_a_kernel_comes_back_with_it(tmp_path, suffix):
+    array = model().at()
+    old = Kernel(array, SIZE, {**REPORT, "file": "old", "cleaned": ["x"]})
+    save_kernel(old, tmp_path / f"k{suffix}")
+    again = load_kernel(tmp_path / f"k{suffix}")
+    assert dict(again.report) == {**REPORT, "uncertainty": [None, 0.5], "file": f"k{suffix}"}
+    np.testing.assert_allclose(again.array, model().array, rtol=1e-6)
+    assert again.pixel_size == pytest.approx(SIZE)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npz", ".zarr"])
+def test_a_report_too_long_for_a_file_loses_what_is_longest(tmp_path, suffix):
+    long = {**REPORT, "places": [[0.123] * 3] * 20_000, "odd": object()}
+    save_kernel(Kernel(model().at(), SIZE, long), tmp_path / f"k{suffix}")
+    again = load_kernel(tmp_path / f"k{suffix}")
+    assert "places" not in again.report
+    assert "odd" not in again.report
+    assert again.report["why"] == REPORT["why"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["no json", "[1, 2]", "{" * 50_000, "[" * 60_000, '{"verdict": 3}', '{"verdict": "believe"}',
+     '{"samples": [3], "channels": 5, "judged": {"verdict": 1}, "parameters": [], "why": "so"}',
+     '{"verdict": "believe", "why": "", "family": "disc", "parameters": {"radius": "x"}}',
+     '{"x": "' + "a" * 70_000 + '"}'],
+)  # fmt: skip
+def test_a_report_that_somebody_made_up_does_no_harm(text, tmp_path):
+    np.savez(tmp_path / "k.npz", kernel=model().at(), report=np.array(text))
+    report = load_kernel(tmp_path / "k.npz").report
+    assert not {"verdict", "samples", "channels", "judged"} & report.keys()
+    assert report["file"] == "k.npz"
+
+
+def test_a_doubtful_kernel_from_a_file_is_doubted_in_the_plan(tmp_path):
+    from napari_deblur.kernel_sets import believed, fitted
+
+    save_kernel(Kernel(model().at(), SIZE, REPORT), tmp_path / "k.tif")
+    stack = open_stack(np.ones((5, 20, 20), "f4"), "zyx", pixel_size=SIZE)
+    notes = believed(fitted(stack, load_kernel(tmp_path / "k.tif"), []))
+    assert "doubtful: it reaches the border, of 3 µm" in notes[0]
+
+
+def test_kernels_side_by_side_are_read_one_by_one(tmp_path):
+    every = np.random.default_rng(0).random((2, 3, 1, 5, 7)).astype("f4")
+    mosaic = every[:, :, 0].transpose(0, 2, 1, 3).reshape(10, 21)
+    save_kernel(Kernel(mosaic, SIZE), tmp_path / "k.zarr")
+    assert not is_mosaic(tmp_path / "k.zarr")
+    with pytest.raises(ValueError, match="holds no kernels side by side"):
+        load_mosaic(tmp_path / "k.zarr")
+    group = zarr.open_group(tmp_path / "k.zarr")
+    group.attrs["napari_deblur"] = {"shape": [1, 5, 7], "report": {"psf": "disc"}}
+    assert is_mosaic(tmp_path / "k.zarr")
+    kernels, grid = load_mosaic(tmp_path / "k.zarr")
+    assert grid == (1, 2, 3)
+    assert kernels.array.shape == (6, 1, 1, 5, 7)
+    assert kernels.report["psf"] == "disc"
+    want = every[1, 2, 0] / every[1, 2].sum()
+    np.testing.assert_allclose(kernels.at(5)[0], want, rtol=1e-5)
 
 
 def test_only_kernels_are_written_over(tmp_path):

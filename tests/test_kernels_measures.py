@@ -1,4 +1,5 @@
 import math
+from time import process_time
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from scipy.optimize import curve_fit
 from scipy.special import erf, j1
 
 from napari_deblur.kernel_measures import (
+    _moved,
     aligned_ncc,
     asymmetry,
     best_shift,
@@ -19,6 +21,7 @@ from napari_deblur.kernel_measures import (
     signal_to_noise,
     transfer,
 )
+from napari_deblur.kernel_transfer import trimmed
 from napari_deblur.protocols import Facts, Kernel
 
 SIZE = (0.3, 0.1, 0.1)
@@ -191,6 +194,47 @@ def test_signal_to_noise_is_that_of_the_formula():
     expected = 10 * np.log10((whole**2).sum() / (((whole - inner) ** 2).sum() + outside))
     assert signal_to_noise(true, wrong) == pytest.approx(expected, abs=1e-6)
     assert signal_to_noise(true, true) == math.inf
+
+
+def test_a_shift_along_one_axis_is_that_of_scipy():
+    from scipy.ndimage import shift
+
+    one = gaussian((25, 27, 31), (1.5, 2, 2))  # dark at its border
+    for axis, by in ((0, 0.3), (1, -1.6), (2, 2.25)):
+        along = [by if a == axis else 0.0 for a in range(3)]
+        np.testing.assert_allclose(
+            _moved(one, by, axis),
+            shift(one, along, order=3, mode="constant"),
+            atol=1e-4 * one.max(),
+        )
+
+
+def test_a_large_kernel_is_measured_in_seconds():
+    kernel = Kernel(gaussian((63, 255, 255), (5, 10, 10)), SIZE)
+    start = process_time()
+    found = measured(kernel, Facts(na=1.2, wavelength=0.52, n_immersion=1.33))
+    assert process_time() - start < 3  # 20 s and more, when each transform was of all of it
+    # exp(-2 π² σ² f²) is 1 % at 0.483 / σ.
+    assert found.cutoff == (pytest.approx(0.483 / 1.5, rel=0.02), pytest.approx(0.483, rel=0.02))
+    assert found.beyond < 1e-6
+    assert max(found.asymmetry) < 1e-6
+
+
+def test_a_cut_along_z_is_seen_at_its_ends():
+    whole = gaussian((31, 15, 15), (2, 2, 2))
+    assert measured(Kernel(whole, SIZE)).ends < 1e-6
+    assert measured(Kernel(whole[13:18], SIZE)).ends > 0.5
+    assert measured(Kernel(whole[15], SIZE)).ends is None
+
+
+def test_what_trimming_takes_away_is_a_ten_thousandth():
+    one = gaussian((21, 41, 61), (1, 2, 3))
+    small = trimmed(one)
+    assert small.sum() > (1 - 1e-4) * one.sum()
+    assert small.size < one.size / 4
+    point = np.zeros((3, 5, 7))
+    point[2, 4, 6] = 1
+    assert trimmed(point).shape == (2, 2, 2)
 
 
 def test_kernels_of_other_voxels_are_not_compared():

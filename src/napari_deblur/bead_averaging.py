@@ -28,6 +28,8 @@ Size = tuple[float, float, float]
 # Alignment ends when no bead moves by more, in pixels.
 STILL = 0.002
 ROUNDS = 20
+# Beads so many times wider than their image have another diameter.
+TOO_LARGE = 2.0
 
 
 def aligned_windows(beads: list[Candidate], width: Array) -> list[Array]:
@@ -163,6 +165,11 @@ def corrected_for_size(
 
     wide = [w for w in full_widths(Kernel(np.maximum(average, 0), size)) if w is not None]
     note = None
+    if wide and diameter > TOO_LARGE * min(wide):
+        raise ValueError(
+            f"the beads are said to be {diameter:g} µm wide, but their image is {min(wide):.3g} µm "
+            "across: no kernel is left when that is taken out; check the diameter, which is in µm"
+        )
     if diameter > min(wide):
         note = (
             f"the beads of {diameter:g} µm are wider than their image across ({min(wide):.3g} µm): "

@@ -31,6 +31,9 @@ CLEAR = 5.0
 REACHES = (2.0, 3.0, 4.0, 6.0, 9.0)
 # A neighbour with less than this share of a bead's own light does no harm.
 FAINT = 0.03
+# A second peak of this share of the first is another bead, if the light between them falls to less
+# than this share of the lower one.
+SECOND, DIP = 0.5, 0.9
 # Of the median bead: two beads in one place are twice as bright, or wider.
 BRIGHT, WIDE, DIM = 1.6, 1.3, 0.1
 # Pixels beyond the window that are read too, for shifts by parts of a pixel.
@@ -293,7 +296,7 @@ def judge(seen: Seen, beads: list[Candidate]) -> None:
         elif bead.snr < CLEAR:
             bead.rejected = "dim"
     for bead, close in zip(beads, _crowded(beads, seen.half, seen.width), strict=True):
-        if not bead.rejected and close:
+        if not bead.rejected and (close or _is_double(seen, bead)):
             bead.rejected = "close"
     good = [b for b in beads if not b.rejected]
     if not good:
@@ -314,6 +317,34 @@ def judge(seen: Seen, beads: list[Candidate]) -> None:
             bead.rejected = "too wide"
         elif bead.light < DIM:
             bead.rejected = "dim"
+
+
+def _is_double(seen: Seen, bead: Candidate) -> bool:
+    """Tell whether a bead has a second peak in its window, with less light between the two.
+
+    Two beads nearer to each other than the filter is wide, which is as wide as both where the image
+    has no other bead, are one peak of the filtered image. In the image itself they are two.
+    """
+    from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
+
+    sigma = np.minimum(seen.width / FULL_WIDTH / 2, 0.8)
+    reach = np.minimum(np.ceil(1.5 * seen.width), seen.half).astype(int)
+    margin = np.where(reach > 0, MARGIN, 0)
+    window = seen.image[_around(bead.place, reach + margin, seen.image.shape)]
+    smooth = gaussian_filter(window, sigma)
+    left = float(np.prod([1 / np.sqrt(max(2 * s * np.sqrt(np.pi), 1.0)) for s in sigma]))
+    peaks = smooth == maximum_filter(smooth, [3 if n > 1 else 1 for n in smooth.shape])
+    top = np.array(np.unravel_index(int(smooth.argmax()), smooth.shape))
+    height = float(smooth.max())
+    for place in np.argwhere(peaks & (smooth >= SECOND * height)):
+        lower = float(smooth[tuple(place)])
+        if np.abs(place - top).max() < 2:
+            continue
+        line = top[:, None] + (place - top)[:, None] * np.linspace(0, 1, 21)
+        between = float(map_coordinates(smooth, line, order=1).min())
+        if between < DIP * lower and lower - between > CLEAR * left * seen.noise:
+            return True
+    return False
 
 
 def _around(place: NDArray[np.intp], half: ArrayLike, shape: tuple[int, ...]) -> tuple[slice, ...]:

@@ -173,6 +173,11 @@ def beads_to_kernel(
             f"{len(good)} bead{'' if one else 's'} only: "
             + ("nothing tells a bead from an aggregate" if one else "more would be less noisy")
         )
+    if any(w == np.inf for w in full_widths(kernel)):
+        notes.append(
+            "the kernel does not fall to half of its peak before its border: take a larger shape"
+            + ("" if shape is not None else ", or an image with more room around the beads")
+        )
     report = _report(kernel, beads, size, notes)
     said = {
         "source": "beads",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["write_figure"]
+__all__ = ["check_picture", "write_figure"]
 
 MARGIN, GAP, SIDE, HEAD, STEP = 36, 30, 430, 128, 52
 LINES, FAINT_LINE = "#2a2f38", "#4a515d"
@@ -49,6 +49,14 @@ class Chart:
     unit: str
     level: float | None = None
     limit: tuple[float, str] | None = None
+
+
+def check_picture(png: Path) -> None:
+    """Raise ValueError if a picture can't go there: it is written as PNG."""
+    if png.suffix.lower() != ".png":
+        raise ValueError(f'a figure is drawn as .png, and "{png.name}" is none: name it so')
+    if not png.absolute().parent.is_dir():
+        raise FileNotFoundError(f'there is no folder "{png.absolute().parent}": make it first')
 
 
 def write_figure(

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur import kernel_reports
 from napari_deblur.protocols import Kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["load_kernel", "save_kernel"]
+__all__ = ["is_mosaic", "load_kernel", "load_mosaic", "save_kernel"]
 
+Triple = tuple[int, int, int]
 Size = tuple[float, float, float]
 AXES = "tczyx"
 KINDS = ("time", "channel", "space", "space", "space")
@@ -39,6 +42,12 @@ def load_kernel(
         Read the kernels of all frames and channels of an NPZ file or zarr store; otherwise more
         than one is refused.
 
+    Returns
+    -------
+    Kernel
+        With the report that it was saved with, the file's name as ``file``, and as ``cleaned`` what
+        had to be repaired.
+
     Raises
     ------
     FileNotFoundError, ValueError
@@ -46,17 +55,18 @@ def load_kernel(
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no kernel at {path}")
-    report: dict[str, Any] = {"file": path.name}
     if path.suffix in (".npy", ".npz"):
-        array, size = _from_numpy(path)
+        array, size, said = _from_numpy(path)
     elif path.suffix.lower() in (".tif", ".tiff"):
-        array, size = _from_tiff(path)
+        array, size, said = _from_tiff(path)
     else:
         from napari_deblur.opening import open_stack
 
         inner = path / "kernels"
-        stack = open_stack(inner if inner.is_dir() else path)
-        _refuse_mosaic(inner if inner.is_dir() else path, stack.shape[2:])
+        inner = inner if inner.is_dir() else path
+        stack = open_stack(inner)
+        ours = _ours(inner)
+        _refuse_mosaic(inner, ours, stack.shape[2:])
         frames, channels = stack.shape[:2]
         if not several:
             _refuse_several(path, frames * channels)
@@ -64,10 +74,61 @@ def load_kernel(
             [np.stack([stack.read(t, c) for c in range(channels)]) for t in range(frames)]
         )
         size = _whole(stack.pixel_size, planes=stack.shape[2])
+        said = kernel_reports.read(json.dumps(ours.get("report")))
     if array.ndim == 5 and not several:
         _refuse_several(path, array.shape[0] * array.shape[1])
     kernel = Kernel.cleaned(array, pixel_size=pixel_size or size)
-    return replace(kernel, report={**report, **kernel.report})
+    return replace(kernel, report={**said, "file": path.name, **kernel.report})
+
+
+def load_mosaic(path: str | Path, *, pixel_size: Size | None = None) -> tuple[Kernel, Triple]:
+    """Read kernels that lie side by side in a zarr store, one for each node of a field or tile.
+
+    Returns
+    -------
+    kernels : Kernel
+        Those of a channel are its frames, in the order of the nodes z, y, x.
+    grid : (z, y, x), how many there are along each axis
+
+    Raises
+    ------
+    ValueError
+        When there is one kernel, or none.
+    """
+    from napari_deblur.opening import open_stack
+
+    path = Path(path)
+    inner = path / "kernels" if (path / "kernels").is_dir() else path
+    stack, ours = open_stack(inner), _ours(inner)
+    one, pairs = ours.get("shape"), []
+    if isinstance(one, list) and len(one) == 3 and all(isinstance(n, int) and n > 0 for n in one):
+        pairs = list(zip(stack.shape[2:], one, strict=True))
+    if not pairs or any(n % m for n, m in pairs) or all(n == m for n, m in pairs):
+        raise ValueError(f"{path} holds no kernels side by side: give those of a field")
+    (gz, gy, gx), (z, y, x) = [n // m for n, m in pairs], [m for _, m in pairs]
+    every = np.stack(
+        [
+            stack.read(0, c).reshape(gz, z, gy, y, gx, x).transpose(0, 2, 4, 1, 3, 5)
+            for c in range(stack.shape[1])
+        ]
+    ).reshape(stack.shape[1], -1, z, y, x)
+    kernel = Kernel.cleaned(
+        every.swapaxes(0, 1), pixel_size=pixel_size or _whole(stack.pixel_size, planes=z)
+    )
+    said = kernel_reports.read(json.dumps(ours.get("report")))
+    return replace(kernel, report={**said, "file": path.name, **kernel.report}), (gz, gy, gx)
+
+
+def is_mosaic(path: str | Path) -> bool:
+    """Tell whether a zarr store holds kernels side by side, one for each node or tile."""
+    path = Path(path)
+    inner = path / "kernels" if (path / "kernels").is_dir() else path
+    one = _ours(inner).get("shape")
+    if not isinstance(one, list):
+        return False
+    from napari_deblur.opening import open_stack
+
+    return tuple(one) != open_stack(inner).shape[2:]
 
 
 def _refuse_several(path: Path, count: int) -> None:
@@ -77,17 +138,22 @@ def _refuse_several(path: Path, count: int) -> None:
         )
 
 
-def _refuse_mosaic(path: Path, shape: tuple[int, ...]) -> None:
-    """Raise ValueError for the kernels of a result in which each tile found its own."""
+def _ours(path: Path) -> dict[str, Any]:
+    """Give what this package wrote into a zarr group, or nothing."""
     try:
         ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["napari_deblur"]
-        one = tuple(ours["shape"])
     except (OSError, ValueError, KeyError, TypeError):
-        return
-    if one != shape:
+        return {}
+    return ours if isinstance(ours, dict) else {}
+
+
+def _refuse_mosaic(path: Path, ours: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    """Raise ValueError for the kernels of a result in which each tile found its own."""
+    one = ours.get("shape")
+    if isinstance(one, list) and tuple(one) != shape:
         raise ValueError(
-            f"{path} holds many kernels, one for each tile: take the kernel of one tile and save "
-            "it by itself"
+            f"{path} holds many kernels, one for each tile or node: give the .npz of the field, or "
+            "save one of them by itself"
         )
 
 
@@ -98,7 +164,7 @@ def _whole(sizes: Any, *, planes: int) -> Size | None:
     return sizes[0] or 1.0, sizes[1], sizes[2]
 
 
-def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None]:
+def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     """Read the first image as y,x or z,y,x, whatever the file calls its axes."""
     import tifffile
 
@@ -119,7 +185,8 @@ def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None]:
                 raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
             sizes = read_facts(file, 0, 1).pixel_size
             planes = shape[0] if len(shape) == 3 else 1
-            return series.asarray().reshape(shape), _whole(sizes, planes=planes)
+            said = kernel_reports.read((file.imagej_metadata or {}).get("Info"))
+            return series.asarray().reshape(shape), _whole(sizes, planes=planes), said
     except (tifffile.TiffFileError, LookupError, TypeError, struct.error) as error:
         raise _unreadable(path) from error
 
@@ -132,14 +199,14 @@ def _unreadable(path: Path) -> ValueError:
     )
 
 
-def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None]:
+def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path) from error
     if isinstance(loaded, np.ndarray):
-        return loaded, None
-    names = [n for n in loaded.files if n != "pixel_size"]
+        return loaded, None, {}
+    names = [n for n in loaded.files if n not in ("pixel_size", "report")]
     name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
     if name is None:
         raise ValueError(
@@ -149,18 +216,22 @@ def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None]:
     if "pixel_size" in loaded.files:
         z, y, x = (float(v) for v in loaded["pixel_size"])
         size = (z, y, x)
-    return loaded[name], size
+    said = {}
+    if "report" in loaded.files and loaded["report"].dtype.kind == "U":
+        said = kernel_reports.read(str(loaded["report"]))
+    return loaded[name], size, said
 
 
 def save_kernel(kernel: Kernel, path: str | Path) -> None:
-    """Write a kernel, with its voxel size, as TIFF, NPZ or OME-Zarr.
+    """Write a kernel, with its voxel size and report, as TIFF, NPZ or OME-Zarr.
 
     Parameters
     ----------
     kernel : Kernel
     path : str or Path
-        ``.tif`` (float32, one kernel, opens in ImageJ), ``.npz`` (arrays ``kernel`` and
-        ``pixel_size``), or ``.zarr``: an image group of OME-Zarr 0.5 with axes t, c, z, y, x.
+        ``.tif`` (float32, one kernel, opens in ImageJ, where the report is the image's info),
+        ``.npz`` (arrays ``kernel``, ``pixel_size`` and ``report``), or ``.zarr``: an image group of
+        OME-Zarr 0.5 with axes t, c, z, y, x. A report longer than 64 kB loses its longest parts.
 
     Raises
     ------
@@ -179,6 +250,7 @@ def save_kernel(kernel: Kernel, path: str | Path) -> None:
     one = kernel.array.shape[:2] == (1, 1)
     if suffix == ".npz":
         extra = {} if kernel.pixel_size is None else {"pixel_size": np.array(kernel.pixel_size)}
+        extra["report"] = np.array(kernel_reports.written(kernel.report))
         array = kernel.at() if one else kernel.array
         np.savez_compressed(path, kernel=array, **extra)  # type: ignore[arg-type]
         return
@@ -189,7 +261,7 @@ def save_kernel(kernel: Kernel, path: str | Path) -> None:
         )
     import tifffile
 
-    metadata: dict[str, Any] = {"axes": "ZYX"}
+    metadata: dict[str, Any] = {"axes": "ZYX", "Info": kernel_reports.written(kernel.report)}
     resolution = None
     if kernel.pixel_size is not None:
         z, y, x = kernel.pixel_size
@@ -221,7 +293,10 @@ def _save_group(kernel: Kernel, path: Path) -> None:
     group.attrs.put(
         {
             "ome": {"version": "0.5", "multiscales": [image]},
-            "napari_deblur": {"shape": list(kernel.shape), "report": dict(kernel.report)},
+            "napari_deblur": {
+                "shape": list(kernel.shape),
+                "report": json.loads(kernel_reports.written(kernel.report)),
+            },
         }
     )
     array = group.create_array(

@@ -7,6 +7,7 @@ the blur as the image has it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,19 @@ from napari_deblur.kernel_comparison import (
     ncc,
     signal_to_noise,
 )
-from napari_deblur.kernel_transfer import Transfer, end_of, limits, power_beyond, transfer
+from napari_deblur.kernel_transfer import (
+    Transfer,
+    end_of,
+    limits,
+    power_beyond,
+    transfer,
+    trimmed,
+)
 from napari_deblur.kernel_widths import full_widths, line_width, profile
 from napari_deblur.protocols import Facts, Kernel
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Measures", "Transfer", "aligned_ncc", "asymmetry", "best_shift", "border_mass",
@@ -33,8 +41,9 @@ __all__ = [
 ]  # fmt: skip
 
 Triple = tuple[float, float, float]
-# Parts of a pixel along each axis when energy is counted within circles.
-FINE = 5
+# Parts of a pixel along each axis when energy is counted within circles; of a plane larger than
+# this many pixels, whole ones do.
+FINE, LARGE = 5, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,9 @@ class Measures:
     limit : the largest frequency that light can carry: along z, and across. None without optics.
     border : share of the light in the outermost voxels of y and x
     beyond : share of the power at frequencies above `limit`; None without optics
+    ends : light of the first and the last plane, as a share of that of the brightest plane, the
+        larger of both; None with one plane. Much of it says that the kernel was cut along z, which
+        makes its transfer function ring along z, beyond any limit.
     """
 
     shape: tuple[int, int, int]
@@ -70,6 +82,7 @@ class Measures:
     limit: tuple[float | None, float] | None
     border: float
     beyond: float | None
+    ends: float | None = None
 
 
 def measured(kernel: Kernel, optics: Facts | None = None, *, t: int = 0, c: int = 0) -> Measures:
@@ -93,7 +106,8 @@ def measured(kernel: Kernel, optics: Facts | None = None, *, t: int = 0, c: int 
         beyond = power_beyond(single, optics.na, optics.wavelength, optics.n_immersion)
     seen = transfer(Kernel(one, kernel.pixel_size))
     cz, cy, cx = (v * s for v, s in zip(kernel.centroid(t, c), size, strict=True))
-    half, most = (encircled_radius(Kernel(one, kernel.pixel_size), share) for share in (0.5, 0.9))
+    half, most = _radii(one, size, (0.5, 0.9))
+    planes = one.sum(axis=(1, 2))
     return Measures(
         shape=kernel.shape,
         unit="px" if kernel.pixel_size is None else "µm",
@@ -106,6 +120,7 @@ def measured(kernel: Kernel, optics: Facts | None = None, *, t: int = 0, c: int 
         limit=limit,
         border=border_mass(one),
         beyond=beyond,
+        ends=None if planes.size == 1 else float(max(planes[0], planes[-1]) / planes.max()),
     )
 
 
@@ -116,10 +131,15 @@ def encircled_radius(kernel: Kernel, share: float) -> float:
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share:g}: give one between 0 and 1, such as 0.5")
-    one, size = kernel.at().astype(np.float64), kernel.pixel_size or (1.0, 1.0, 1.0)
+    size = kernel.pixel_size or (1.0, 1.0, 1.0)
+    return _radii(kernel.at().astype(np.float64), size, (share,))[0]
+
+
+def _radii(one: NDArray[np.float64], size: Triple, shares: Sequence[float]) -> list[float]:
     plane = one[np.unravel_index(int(one.argmax()), one.shape)[0]]
-    places = [np.arange(n * FINE) / FINE + (0.5 / FINE - 0.5) for n in plane.shape]
-    light = np.kron(plane, np.full((FINE, FINE), 1 / FINE**2)) / plane.sum()
+    fine = FINE if plane.size <= LARGE else 1
+    places = [np.arange(n * fine) / fine + (0.5 / fine - 0.5) for n in plane.shape]
+    light = np.kron(plane, np.full((fine, fine), 1 / fine**2)) / plane.sum()
     y, x = (
         (p - (light.sum(axis=1 - a) * p).sum()) * s
         for a, (p, s) in enumerate(zip(places, size[1:], strict=True))
@@ -127,16 +147,14 @@ def encircled_radius(kernel: Kernel, share: float) -> float:
     radius = np.hypot(y[:, None], x[None]).ravel()
     order = np.argsort(radius)
     held = np.cumsum(light.ravel()[order])
-    return float(np.interp(share, held, radius[order]))
+    return [float(np.interp(share, held, radius[order])) for share in shares]
 
 
 def asymmetry(
     kernel: Kernel | ArrayLike,
 ) -> tuple[float | None, float | None, float | None]:
     """Give, for z, y and x, the share of the light that a mirror at the centre of mass moves."""
-    from scipy.ndimage import shift
-
-    one = array_of(kernel)
+    one = trimmed(array_of(kernel))
     found: list[float | None] = []
     for axis, n in enumerate(one.shape):
         if n == 1:
@@ -145,14 +163,33 @@ def asymmetry(
         line = one.sum(axis=tuple(a for a in range(3) if a != axis))
         centre = float((line * np.arange(n)).sum() / line.sum())
         # Mirrored at (n - 1) / 2, and moved to where the centre of mass was.
-        by = [0.0] * 3
-        by[axis] = 2 * centre - (n - 1)
+        by = 2 * centre - (n - 1)
         mirrored = np.flip(one, axis)
-        if abs(by[axis]) > 1e-3:
-            mirrored = np.maximum(shift(mirrored, by, order=3, mode="constant"), 0)
+        if abs(by) > 1e-3:
+            mirrored = np.maximum(_moved(mirrored, by, axis), 0)
         found.append(float(0.5 * np.abs(one - mirrored).sum() / one.sum()))
     z, y, x = found
     return z, y, x
+
+
+def _moved(one: NDArray[np.floating], by: float, axis: int) -> NDArray[np.floating]:
+    """Shift an array along one axis by parts of a pixel, with cubic splines; zeros come in."""
+    from scipy.ndimage import spline_filter1d
+
+    n, whole = one.shape[axis], int(np.floor(by))
+    pad = min(abs(whole), n) + 3
+    wide = [(pad, pad) if a == axis else (0, 0) for a in range(one.ndim)]
+    filtered = spline_filter1d(np.pad(one, wide), 3, axis)
+    u = by - whole
+    weights = ((1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, 1 + 3 * u + 3 * u**2 - 3 * u**3, u**3)
+    moved = np.zeros_like(one)
+    if abs(whole) >= n:
+        return moved
+    for k, weight in enumerate(weights):
+        start = pad - whole + 1 - k
+        part = (slice(None),) * axis + (slice(start, start + n),)
+        moved += weight / 6 * filtered[part]
+    return moved
 
 
 def border_mass(kernel: Kernel | ArrayLike) -> float:

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
     from napari_deblur.stack import Stack
 
-__all__ = ["Kernels", "believed", "fitted", "of_each", "off_centre", "same_as", "together"]
+__all__ = [
+    "Kernels",
+    "believed",
+    "doubtful",
+    "fitted",
+    "is_point",
+    "of_each",
+    "off_centre",
+    "same_as",
+    "together",
+]
 
 # Arrays too; channels by index or name.
 Kernels = Kernel | KernelField | Mapping[Any, Any]
@@ -159,14 +169,30 @@ def together(kernels: Mapping[int, Kernel]) -> Kernel:
     return Kernel(array, every[0].pixel_size, report)
 
 
+def doubtful(kernel: Kernel) -> bool:
+    """Tell whether a kernel that was found is doubted."""
+    return bool(kernel.report.get("verdict") == "doubtful")
+
+
+def is_point(kernel: Kernel) -> bool:
+    """Tell whether a kernel is a single point in its middle, for all frames and channels."""
+    z, y, x = (n // 2 for n in kernel.shape)
+    return bool(
+        (kernel.array[..., z, y, x] == 1).all()
+        and np.count_nonzero(kernel.array) == (kernel.array.shape[0] * kernel.array.shape[1])
+    )
+
+
 def believed(kernels: Mapping[int, Kernel]) -> list[str]:
-    """Say of each kernel that was found what it is and whether to believe it."""
+    """Say of each kernel whether to believe it, and what it is if it was found."""
     said = []
     for c, kernel in kernels.items():
         report = kernel.report
+        of = f" of channel {c}" if len(kernels) > 1 else ""
+        if "judged" in report:
+            said.append(_judgement(report["judged"], of))
         if "verdict" not in report:
             continue
-        of = f" of channel {c}" if len(kernels) > 1 else ""
         numbers = ", ".join(f"{n} {v:.4g}" for n, v in report["parameters"].items())
         unit = "µm" if kernel.pixel_size is not None else "px"
         if report["verdict"] == "nothing to deblur":
@@ -177,6 +203,14 @@ def believed(kernels: Mapping[int, Kernel]) -> list[str]:
                 f"{report['verdict']}: {report['why']}"
             )
     return said
+
+
+def _judgement(judged: Mapping[str, Any], of: str) -> str:
+    verdict, why = judged["verdict"], judged["why"]
+    if verdict == "nothing to deblur":
+        return f"the given kernel{of} is doubtful: {why}, so there may be nothing to deblur"
+    says = {"believe": "is believed", "doubtful": "is doubtful"}.get(verdict, "was not judged")
+    return f"the given kernel{of} {says}: {why}"
 
 
 def off_centre(kernel: Kernel) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["Transfer", "end_of", "limits", "power_beyond", "transfer"]
+__all__ = ["Transfer", "end_of", "limits", "power_beyond", "transfer", "trimmed"]
 
 Triple = tuple[float, float, float]
 # The transfer function has ended where it stays below this share of its value at 0.
 ENDED = 0.01
+# Of the light, what may be cut off before a transform; and how large that becomes for finer steps.
+TRIMMED, LARGEST = 1e-4, 1024
+# Columns of a spectrum that are transformed at once, in numbers.
+BLOCK = 1 << 23
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +43,35 @@ class Transfer:
     along: tuple[Array, Array] | None
 
 
+def trimmed(one: Array) -> Array:
+    """Cut off the margins of an array (z, y, x) that hold no more than 0.01 % of its light."""
+    cut = []
+    for axis in range(one.ndim):
+        line = np.cumsum(one.sum(axis=tuple(a for a in range(one.ndim) if a != axis)))
+        share = TRIMMED / (2 * one.ndim) * line[-1]
+        first, last = np.searchsorted(line, (share, line[-1] - share))
+        # An axis that is there stays one.
+        first = max(min(int(first), line.size - 2), 0)
+        cut.append(slice(first, max(int(last), first + 1) + 1))
+    return one[tuple(cut)]
+
+
 def transfer(kernel: Kernel) -> Transfer:
     """Give the modulus of the transfer function, along the axes and averaged over directions."""
-    size, one = kernel.pixel_size or (1.0, 1.0, 1.0), kernel.at().astype(np.float64)
-    focus = one[[np.unravel_index(int(one.argmax()), one.shape)[0]]]
-    flat = np.abs(_spectrum(focus, least=256))[0]
+    size, one = kernel.pixel_size or (1.0, 1.0, 1.0), trimmed(kernel.at().astype(np.float64))
+    return Transfer(*_in_focus(one, size), along=_along(one, size))
+
+
+def _in_focus(
+    one: Array, size: Triple
+) -> tuple[tuple[Array, Array], tuple[Array, Array], tuple[Array, Array]]:
+    """Transform the plane of the peak: the mean over directions, along y, along x."""
+    from scipy.fft import fft2
+
+    focus = one[np.unravel_index(int(one.argmax()), one.shape)[0]]
+    flat = np.abs(fft2(focus, [_length(n, 4, 256) for n in focus.shape]))
     flat = flat / flat[0, 0]
-    _, fy, fx = _frequencies((1, *flat.shape), size)
+    fy, fx = (np.fft.fftfreq(n, s) for n, s in zip(flat.shape, size[1:], strict=True))
     radius = np.hypot(fy[:, None], fx[None])
     # Circles as wide as the coarser of the two steps, out to the nearer Nyquist frequency.
     step, last = max(fy[1], fx[1]), min(np.abs(fy).max(), np.abs(fx).max())
@@ -53,17 +80,23 @@ def transfer(kernel: Kernel) -> Transfer:
     mean = np.bincount(ring, flat.ravel()) / count
     frequency = np.bincount(ring, radius.ravel()) / count
     keep = frequency <= last * 1.0001
-    along = None
-    if kernel.shape[0] > 1:
-        solid = np.abs(_spectrum(one)).max(axis=(1, 2))
-        half = slice(0, solid.size // 2)
-        along = _frequencies((solid.size, 1, 1), size)[0][half], solid[half] / solid[0]
-    return Transfer(
-        across=(frequency[keep], mean[keep]),
-        y=(fy[: fy.size // 2], flat[: fy.size // 2, 0]),
-        x=(fx[: fx.size // 2], flat[0, : fx.size // 2]),
-        along=along,
+    return (
+        (frequency[keep], mean[keep]),
+        (fy[: fy.size // 2], flat[: fy.size // 2, 0]),
+        (fx[: fx.size // 2], flat[0, : fx.size // 2]),
     )
+
+
+def _along(one: Array, size: Triple) -> tuple[Array, Array] | None:
+    if one.shape[0] == 1:
+        return None
+    largest = 0.0
+    for modulus, _, _ in _columns(one, size, 4):
+        largest = np.maximum(largest, modulus.max(axis=(1, 2)))
+    solid = np.asarray(largest)
+    half = slice(0, solid.size // 2)
+    # The whole light is at frequency 0.
+    return np.fft.fftfreq(solid.size, size[0])[half], solid[half] / float(one.sum())
 
 
 def end_of(frequency: Array, values: Array) -> float:
@@ -123,29 +156,48 @@ def power_beyond(
     if kernel.pixel_size is None:
         raise ValueError("the kernel has no voxel size to compare with the optics: give its own")
     along, across = limits(na, wavelength, n_immersion)
-    power = np.abs(_spectrum(kernel.at().astype(np.float64))) ** 2
-    fz, fy, fx = _frequencies(power.shape, kernel.pixel_size)
-    outside = (np.hypot(fy[:, None], fx[None]) > across)[None]
-    if along is not None and kernel.shape[0] > 1:
-        outside = outside | (np.abs(fz) > along)[:, None, None]
-    return float((power * outside).sum() / power.sum())
+    one = trimmed(kernel.at().astype(np.float64))
+    deep = along is not None and one.shape[0] > 1
+    fz = None
+    within = whole = 0.0
+    for modulus, radius, twice in _columns(one, kernel.pixel_size, 2):
+        power = modulus.astype(np.float64) ** 2 * twice
+        inside = (radius <= across)[None]
+        if deep and along is not None:
+            fz = np.fft.fftfreq(len(power), kernel.pixel_size[0]) if fz is None else fz
+            inside = inside & (np.abs(fz) <= along)[:, None, None]
+        whole += float(power.sum())
+        within += float((power * inside).sum())
+    return max(1 - within / whole, 0.0)
 
 
-def _spectrum(one: Array, least: int = 64) -> NDArray[np.complex128]:
-    """Transform a kernel on a grid at least four times as fine as its own frequencies."""
-    from scipy.fft import fftn, next_fast_len
+def _length(n: int, times: int, least: int) -> int:
+    """Choose an even length for a transform: finer steps, but no monsters for large kernels."""
+    from scipy.fft import next_fast_len
 
-    z, *flat = one.shape
-    lengths = [
-        1 if z == 1 else next_fast_len(max(4 * z, least)),
-        *(next_fast_len(max(4 * n, least)) for n in flat),
-    ]
+    if n == 1 and least == 1:
+        return 1
+    length = next_fast_len(max(n, least, min(times * n, LARGEST)))
     # Even lengths have a Nyquist frequency, at which half the axis ends.
-    lengths = [n + n % 2 if n > 1 else 1 for n in lengths]
-    found: NDArray[np.complex128] = fftn(one, lengths)
-    return found
+    return length + length % 2
 
 
-def _frequencies(shape: tuple[int, ...], size: Triple) -> tuple[Array, Array, Array]:
-    made: list[Array] = [np.fft.fftfreq(n, s) for n, s in zip(shape, size, strict=True)]
-    return made[0], made[1], made[2]
+def _columns(one: Array, size: Triple, times: int) -> Iterator[tuple[Array, Array, Array]]:
+    """Transform a kernel, and give the modulus of some rows of frequencies y after the other.
+
+    With each comes the frequency across, and how often each column counts: of two that are alike,
+    for positive and negative frequencies x, one is computed.
+    """
+    from scipy.fft import fft, rfft2
+
+    deep = 1 if one.shape[0] == 1 else _length(one.shape[0], times, 64)
+    across = [_length(n, 2, 64) for n in one.shape[1:]]
+    # Half the precision in half the time: 1e-7 of the light is far below what is looked for.
+    flat = rfft2(one.astype(np.float32), across)
+    fy, fx = np.fft.fftfreq(across[0], size[1]), np.fft.rfftfreq(across[1], size[2])
+    twice = np.where((fx == 0) | (np.arange(fx.size) == fx.size - 1), 1.0, 2.0)
+    rows = max(1, BLOCK // (deep * fx.size))
+    for start in range(0, fy.size, rows):
+        part = flat[:, start : start + rows]
+        spectrum = part if deep == 1 else fft(part, deep, axis=0)
+        yield np.abs(spectrum), np.hypot(fy[start : start + rows, None], fx[None]), twice

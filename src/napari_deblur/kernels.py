@@ -119,10 +119,12 @@ def resampled(kernel: Kernel, pixel_size: Size) -> Kernel:
     Raises
     ------
     ValueError
-        When the kernel's own voxel size is not known.
+        When the kernel's own voxel size is not known, or the other one is none.
     """
     if kernel.pixel_size is None:
         raise ValueError("the kernel has no voxel size to resample from: give its pixel_size")
+    if np.shape(pixel_size) != (3,) or not all(v > 0 and np.isfinite(v) for v in pixel_size):
+        raise ValueError(f"pixel_size is (z, y, x) in µm, each above 0, got {pixel_size}")
     from scipy.ndimage import affine_transform
 
     ratios = [new / old for new, old in zip(pixel_size, kernel.pixel_size, strict=True)]

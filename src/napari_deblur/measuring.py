@@ -2,37 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_deblur.beads import BeadReport, beads_to_kernel
 from napari_deblur.checking import three
+from napari_deblur.kernel_files import is_mosaic, load_mosaic
 from napari_deblur.kernel_measures import aligned_ncc, full_widths, ncc, signal_to_noise
 from napari_deblur.kernel_sets import together
 from napari_deblur.kernels import load_kernel, resampled, save_kernel
-from napari_deblur.protocols import Kernel
+from napari_deblur.modelled import advice, check_optics, model_of, too_far
+from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.results import is_field, load_field
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_deblur.stack import Stack
 
-__all__ = ["compared", "from_beads", "opened", "write"]
+__all__ = ["Nodes", "compared", "from_beads", "nodes_of", "of_model", "opened", "write"]
 
+Triple = tuple[int, int, int]
 Size = tuple[float, float, float]
 # Voxel sizes in files are rounded.
 SAME_SIZE = 0.01
 
 
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """The kernels of a field, or of a result's tiles.
+
+    Parameters
+    ----------
+    kernels : Kernel
+        One for each node, as its frames, in the order of the nodes z, y, x.
+    grid : (z, y, x), how many there are along each axis
+    maps : mapping
+        What varies, by name, where the file says it.
+    """
+
+    kernels: Kernel
+    grid: Triple
+    maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def typical(self) -> Kernel:
+        """Give the mean of all kernels."""
+        one = self.kernels
+        return Kernel(one.array.mean(axis=(0, 1)), one.pixel_size, one.report)
+
+
+def nodes_of(path: Path, pixel_size: Size | None = None, channel: int = 0) -> Nodes | None:
+    """Read the kernels of a field, of one channel; None where a file holds no field."""
+    if is_field(path):
+        if channel and path.is_file():
+            raise ValueError(f"{path} holds the field of one channel: there is no {channel}")
+        found = load_field(path, channel)
+        every = found.kernels().reshape(-1, 1, *found.shape)
+        size = pixel_size or found.pixel_size
+        return Nodes(Kernel(every, size, found.report), found.grid, found.maps)
+    if not path.is_dir() or not is_mosaic(path):
+        return None
+    kernels, grid = load_mosaic(path, pixel_size=pixel_size)
+    _check("channel", channel, kernels.array.shape[1], path)
+    one = kernels.array[:, channel][:, None]
+    return Nodes(Kernel(one, kernels.pixel_size, kernels.report), grid)
+
+
 def opened(path: Path, pixel_size: Size | None, time: int, channel: int) -> Kernel:
-    """Read one kernel of a file, which may hold those of several frames and channels."""
+    """Read one kernel of a file, which may hold those of several frames and channels.
+
+    Of a field it is the mean of its kernels.
+    """
+    nodes = nodes_of(path, pixel_size, channel)
+    if nodes is not None:
+        return nodes.typical()
     every = load_kernel(path, pixel_size=pixel_size, several=True)
-    for what, index, count in (
-        ("frame", time, every.array.shape[0]),
-        ("channel", channel, every.array.shape[1]),
-    ):
-        if index >= count:
-            raise ValueError(f"{path} has kernels of {count} {what}s, from 0: there is no {index}")
+    _check("frame", time, every.array.shape[0], path)
+    _check("channel", channel, every.array.shape[1], path)
     return Kernel(every.at(time, channel), every.pixel_size, every.report)
+
+
+def _check(what: str, index: int, count: int, path: Path) -> None:
+    if index >= count:
+        raise ValueError(f"{path} has kernels of {count} {what}s, from 0: there is no {index}")
+
+
+def of_model(
+    name: str,
+    parameters: Mapping[str, Any],
+    optics: Facts,
+    pixel_size: Sequence[float],
+    shape: Sequence[int] | None = None,
+) -> tuple[Kernel, list[str]]:
+    """Make the kernel of a PSF model; give notes on its voxels and on the light left out, too.
+
+    Parameters
+    ----------
+    pixel_size : (z, y, x) in µm, or (y, x) for a kernel of one plane
+    shape : (z, y, x) or (y, x), or None for what the model takes by itself
+
+    Raises
+    ------
+    ValueError
+        When the model can't be made of what is known.
+    """
+    check_optics(optics)
+    model = model_of((name, parameters), optics)
+    flat = len(pixel_size) == 2
+    z, y, x = (1.0, *pixel_size) if flat else pixel_size
+    size = (z, y, x)
+    wanted = three(shape, "shape", 1)
+    if wanted is None and flat:
+        _, y_length, x_length = model.default_shape(size)
+        wanted = (1, y_length, x_length)
+    kernel: Kernel = model("auto" if wanted is None else wanted, size)
+    said = [*advice(model, optics, size, flat=kernel.shape[0] == 1), *too_far(kernel)]
+    return kernel, said
 
 
 def compared(one: Kernel, other: Kernel) -> dict[str, str]:

@@ -74,6 +74,8 @@ def fluorophores() -> Mapping[str, Fluorophore]:
 def objective(name: str) -> Objective:
     """Look an objective up; case, spaces and how the numbers are separated don't matter.
 
+    The beginning of a name will do where one alone begins so, such as "60x/1.40".
+
     Raises
     ------
     KeyError
@@ -216,6 +218,10 @@ def _named(name: str, table: Mapping[str, Thing], kind: str, plain: Callable[[st
     known = {plain(there): thing for there, thing in table.items()}
     if plain(name) in known:
         return known[plain(name)]
+    # Whole words of a lens: 60x/1.4 is not the beginning of 60x/1.49.
+    begin = [there for there in known if there.startswith(plain(name) + " ")]
+    if len(begin) == 1:
+        return known[begin[0]]
     near = get_close_matches(plain(name), known, n=4, cutoff=0.5)
     names = [there for there in table if plain(there) in near] or list(table)
     raise KeyError(f'no {kind} "{name}"; there are: {", ".join(names)}')

@@ -25,6 +25,7 @@ __all__ = [
     "refuse",
     "refuse_foreign",
     "refuse_input",
+    "refuse_kernel",
     "store_of",
     "stored_plan",
     "suggested_output",
@@ -197,18 +198,23 @@ def kernel_targets(path: Path, stack: Stack, *, overwrite: bool) -> list[Path]:
     ValueError, FileExistsError
         When the suffix is none of a kernel's, or a file is there already.
     """
-    if path.suffix.lower() not in (".tif", ".tiff", ".npz", ".zarr"):
-        raise ValueError(f'a kernel is saved as .tif, .npz or .zarr, and "{path.name}" is none')
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f'there is no folder "{path.absolute().parent}": make it first')
     count = 1 if stack.rgb else stack.shape[1]
     targets = [path]
     if count > 1 and path.suffix.lower() != ".zarr":
         targets = [path.with_name(f"{path.stem}_c{c}{path.suffix}") for c in range(count)]
     for target in targets:
-        if target.exists() and not overwrite:
-            raise FileExistsError(f"{target} exists: choose another name, or use --overwrite")
+        refuse_kernel(target, overwrite=overwrite)
     return targets
+
+
+def refuse_kernel(path: Path, *, overwrite: bool) -> None:
+    """Raise ValueError or FileExistsError if a kernel can't go to `path`."""
+    if path.suffix.lower() not in (".tif", ".tiff", ".npz", ".zarr"):
+        raise ValueError(f'a kernel is saved as .tif, .npz or .zarr, and "{path.name}" is none')
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f'there is no folder "{path.absolute().parent}": make it first')
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another name, or use --overwrite")
 
 
 def stored_plan(job: Job, stack: Stack) -> Plan | None:

@@ -152,8 +152,10 @@ def typed(cls: type, texts: Mapping[str, str]) -> dict[str, Any]:
             values[name] = adapter.validate_strings(text)
         except ValidationError as error:
             try:
-                # Not as strings: there, pydantic takes no list.
-                values[name] = adapter.validate_python([v.strip() for v in text.split(",")])
+                # Not as strings: there, pydantic takes no list. One number is that of all axes.
+                parts = [v.strip() for v in text.split(",")]
+                alike = get_args(_bare(hints[name])) == (float,) * 3 and len(parts) == 1
+                values[name] = adapter.validate_python(parts * 3 if alike else parts)
             except ValidationError:
                 raise ValueError(_refusal(cls, name, text)) from error
     return values
@@ -269,6 +271,11 @@ def _refusal(cls: type, name: str, value: object) -> str:
     shown = f'"{value}"' if isinstance(value, str) else repr(value)
     example = "" if default == "auto" else f", such as {_shown(default)}"
     return f"{name} of {_called(cls)} is {shown} and must be {kind}{example}"
+
+
+def _bare(hint: Any) -> Any:
+    """Give a type without what is annotated to it."""
+    return hint.__origin__ if hasattr(hint, "__metadata__") else hint
 
 
 def _named(part: object) -> str:

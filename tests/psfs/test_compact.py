@@ -274,3 +274,10 @@ def test_models_of_other_packages_need_not_know_auto():
     assert nd.plan(stack, method, psf=Old()).kernel.shape == (1, 41, 63)
     assert nd.plan(stack, method, psf=Plain()).kernel.shape[0] == 1
     assert nd.plan(stack, method, psf=Plain(), shape=(1, 5, 7)).kernel.shape == (1, 5, 7)
+
+
+@pytest.mark.parametrize("shape", [(1, 25, 25), (1, 24, 31), (3, 9, 40)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_a_path_that_does_not_fit_the_part_inside_is_centred(shape, seed):
+    kernel = Motion(30.0, path="hand-shake", seed=seed)(shape, (1.0, 1.0, 1.0))
+    assert kernel.centroid() == pytest.approx((0, 0, 0), abs=0.1)

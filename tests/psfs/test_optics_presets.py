@@ -33,6 +33,15 @@ def test_an_objective_is_found_however_it_is_written(name):
     assert (objective(name).na, objective(name).n_immersion) == (1.4, 1.515)
 
 
+def test_the_beginning_of_a_name_is_enough_where_one_alone_begins_so():
+    assert objective("60x/1.40") == objective("60x/1.40 oil")
+    assert objective("16x") == objective("16x/0.80 water dipping")
+    with pytest.raises(KeyError, match=r'no objective "60x"; there are'):
+        objective("60x")
+    with pytest.raises(KeyError, match='no objective ""'):
+        objective("")
+
+
 def test_a_name_that_is_not_there_tells_which_come_near():
     assert fluorophore("alexa-fluor 488") == fluorophore("Alexa Fluor 488")
     with pytest.raises(KeyError, match=r"there are: .*Alexa Fluor 488"):

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from napari_deblur.protocols import Kernel
 from napari_deblur.registry import psfs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Compact", "check", "number", "odd", "offsets", "rule"]
+__all__ = ["Compact", "are_three", "check", "number", "odd", "offsets", "rule"]
 
 Shape = tuple[int, int, int]
 Size = tuple[float, float, float]
@@ -126,10 +128,18 @@ def check(shape: Shape, pixel_size: Size) -> None:
     ------
     ValueError
     """
-    if len(shape) != 3 or not all(int(n) == n and n >= 1 for n in shape):
-        raise ValueError(f"the shape of a kernel is (z, y, x), each 1 or more, got {shape}")
-    if len(pixel_size) != 3 or not all(p > 0 and math.isfinite(p) for p in pixel_size):
-        raise ValueError(f"pixel_size is (z, y, x) in µm, each above 0, got {pixel_size}")
+    if not are_three(shape) or not all(int(n) == n and n >= 1 for n in shape):
+        raise ValueError(f"the shape of a kernel is (z, y, x), each 1 or more, got {shape!r}")
+    if not are_three(pixel_size) or not all(p > 0 for p in pixel_size):
+        raise ValueError(f"pixel_size is (z, y, x) in µm, each above 0, got {pixel_size!r}")
+
+
+def are_three(values: Any) -> bool:
+    """Tell whether these are three finite numbers; users may pass anything."""
+    try:
+        return len(values) == 3 and all(math.isfinite(value) for value in values)
+    except (TypeError, ValueError):
+        return False
 
 
 def rule(model: object, name: str, *, least: float = 0.0, above: bool = False) -> None:
@@ -139,7 +149,9 @@ def rule(model: object, name: str, *, least: float = 0.0, above: bool = False) -
     ------
     ValueError
     """
-    value = getattr(model, name)
+    value: Any = getattr(model, name)
+    if not isinstance(value, int | float | np.number):
+        raise ValueError(f"{name} of {psfs.name_of(model)} is {value!r}: give a number")
     if not math.isfinite(value) or value < least or (above and value == least):
         how = f"above {least:g}" if above else f"{least:g} or more"
         raise ValueError(f"{name} of {psfs.name_of(model)} is {value:g}: give a number {how}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
 
-from napari_deblur.psfs._compact import Compact, number, offsets
+from napari_deblur.psfs._compact import Compact, are_three, number, offsets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ class Gaussian(Compact):
     Parameters
     ----------
     sigma : (z, y, x) in µm
-        Standard deviations; 0 for none along an axis.
+        Standard deviations; 0 for none along an axis. One number is that of all three.
 
     References
     ----------
@@ -45,8 +45,10 @@ class Gaussian(Compact):
     continuous: ClassVar[tuple[str, ...]] = ("sigma",)
 
     def __post_init__(self) -> None:
-        if len(self.sigma) != 3 or not all(s >= 0 and np.isfinite(s) for s in self.sigma):
-            raise ValueError(f"sigma is (z, y, x) in µm, each 0 or more, got {self.sigma}")
+        if isinstance(self.sigma, int | float):
+            object.__setattr__(self, "sigma", (float(self.sigma),) * 3)
+        if not are_three(self.sigma) or min(self.sigma) < 0:
+            raise ValueError(f"sigma is (z, y, x) in µm, each 0 or more, got {self.sigma!r}")
 
     @classmethod
     def from_optics(cls, na: float, wavelength: float, n_immersion: float = 1.515) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -26,6 +26,9 @@ FWHM = 2 * np.sqrt(2 * np.log(2))
 THINNEST = 0.02
 # Standard deviations beside the path that "auto" takes along; 4e-4 of the light is beyond.
 BESIDE = 3.5
+# Of a path that is larger than its kernel: how often it is moved at most, and the share of the
+# kernel's side that is no move any more.
+MOVES, STILL = 200, 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Motion(Compact):
     """A point that moves: on a straight line at an even speed, or as a hand shakes.
 
     The path is integrated over each pixel, and lies so that its centre of mass is in the middle of
-    pixel ``n // 2``. It acts plane by plane.
+    pixel ``n // 2``; where it does not fit into the kernel, that of the part that is inside. It
+    acts plane by plane.
 
     Parameters
     ----------
@@ -107,9 +111,11 @@ class Motion(Compact):
         turn = torch.deg2rad(angle)
         y, x = points
         y, x = turn.cos() * y + turn.sin() * x, turn.cos() * x - turn.sin() * y
+        sides = [offsets(n, float(p), length) for n, p in zip(shape[1:], size, strict=True)]
+        moved = _to_the_middle(torch.stack([y, x]).detach() * length.detach(), sides)
         profiles = []
-        for at, n, p in zip((y, x), shape[1:], size, strict=True):
-            edges = offsets(n, float(p), length)[:, None] - length * at
+        for at, side, by in zip((y, x), sides, moved, strict=True):
+            edges = (side + by)[:, None] - length * at
             profiles.append(torch.erf(edges / (np.sqrt(2) * sigma)).diff(dim=0) / 2)
         share = length.new_zeros(shape)
         share[shape[0] // 2] = profiles[0] @ profiles[1].T / count
@@ -121,6 +127,32 @@ class Motion(Compact):
         return np.stack(
             [np.cos(turn) * y + np.sin(turn) * x, np.cos(turn) * x - np.sin(turn) * y], axis=1
         )
+
+
+def _to_the_middle(points: Tensor, sides: Sequence[Tensor]) -> Tensor:
+    """Give by how much (y, x) a kernel must go along a path for its part to be centred.
+
+    Parameters
+    ----------
+    points : Tensor, (2, points)
+        Their mean is 0.
+    sides : edges of the kernel's pixels down and across
+    """
+    import torch
+
+    moved = points.new_zeros(2)
+    low, high = (torch.stack([side[end] for side in sides])[:, None] for end in (0, -1))
+    for _ in range(MOVES):
+        here = points - moved[:, None]
+        inside = ((here >= low) & (here <= high)).all(dim=0)
+        if bool(inside.all()) or not bool(inside.any()):
+            break
+        # The mean of a window that follows it comes to rest (mean shift).
+        off = here[:, inside].mean(dim=1)
+        moved = moved + off
+        if float(off.abs().max()) < STILL * float((high - low).max()):
+            break
+    return moved
 
 
 @lru_cache(maxsize=64)
