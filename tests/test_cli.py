@@ -508,7 +508,7 @@ def test_estimate_writes_one_kernel_for_each_channel(tmp_path, volume):
     options = ("--shape", "5,7", *BLIND_LUCY)
     said = call("estimate", path, tmp_path / "k.tif", *options)
     assert "kernel t 0, c 1 1 × 5 × 7 voxels" in said
-    assert "px (y, x; 2.35 × standard deviation)" in said
+    assert "px (y, x)" in said
     assert "found in channel 1 0:1" in said
     for c in range(2):
         assert load_kernel(tmp_path / f"k_c{c}.tif").shape == (1, 5, 7)

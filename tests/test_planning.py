@@ -277,3 +277,55 @@ def test_a_plan_in_memory_needs_its_stack():
     plan = nd.plan(Stack(Pixels(array, "yx"), "yx"), PLAIN, kernel=kernel)
     with pytest.raises(ValueError, match="lives in memory"):
         restore_tile(plan, None, (0, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("method", [None, "richardson-lucy", "accelerated-richardson-lucy"])
+def test_a_kernel_of_one_point_leaves_the_image_as_it_is(method):
+    counts = np.random.default_rng(3).poisson(100, (64, 64)).astype(np.float32)
+    stack = nd.open_stack(counts, "yx")
+    point = np.zeros((3, 3), np.float32)
+    point[1, 1] = 1
+    done = nd.deconvolve(nd.plan(stack, method, kernel=point), stack)
+    np.testing.assert_array_equal(np.squeeze(done.compute()), counts)
+
+
+def test_a_doubtful_kernel_restores_with_few_iterations():
+    from dataclasses import replace
+
+    from napari_deblur.methods.blind import CAUTIOUS, Blind
+    from napari_deblur.protocols import Facts, Kernel
+    from napari_deblur.wishes import Wish
+
+    kernel = Kernel(np.full((1, 3, 3), 1 / 9, np.float32), None, {"verdict": "doubtful"})
+    wish = Wish(Blind(), None, Facts())
+    assert wish.restorer("channel", kernel).most == CAUTIOUS
+    assert wish.restorer("channel", replace(kernel, report={})) == Blind().restorer()
+
+
+def test_an_array_will_do_where_its_stack_would(tmp_path):
+    array = np.random.default_rng(0).poisson(50.0, (3, 24, 26)).astype(np.float32)
+    plan = nd.plan(nd.open_stack(array, "tyx"), PLAIN, kernel=np.ones((3, 3)))
+    wanted = nd.deconvolve(plan, nd.open_stack(array, "tyx")).compute(scheduler="synchronous")
+    assert (nd.deconvolve(plan, array).compute(scheduler="synchronous") == wanted).all()
+    list(nd.run(plan, tmp_path / "o.zarr", array))
+    assert (nd.open_stack(tmp_path / "o.zarr").read(1, 0)[0] == wanted[1]).all()
+    for call in (nd.deconvolve, lambda plan, other: nd.run(plan, tmp_path / "p.zarr", other)):
+        with pytest.raises(ValueError, match="but the plan was made for"):
+            call(plan, array[:, 1:])
+    with pytest.raises(ValueError, match="lives in memory"):
+        nd.deconvolve(plan)
+
+
+@pytest.mark.parametrize(
+    ("scope", "kernel", "name"),
+    [
+        ("channel", np.ones((3, 3)), "accelerated-richardson-lucy"),
+        ("tile", None, "blind-richardson-lucy"),
+    ],
+)
+def test_a_method_that_nobody_named_is_named(scope, kernel, name):
+    array = np.random.default_rng(0).poisson(50.0, (40, 40)).astype(np.float32)
+    plan = nd.plan(array, kernel=kernel, scope=scope, shape=None if kernel is not None else (5, 5))
+    assert f"no method was named: {name} is taken" in plan.notes
+    named = nd.plan(array, PLAIN, kernel=np.ones((3, 3)))
+    assert not any("no method" in note for note in named.notes)

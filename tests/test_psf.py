@@ -1,6 +1,7 @@
 """Kernels of optical models and wishes of single channels: in Python, jobs, on the command line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -136,7 +137,8 @@ def test_a_psf_needs_the_voxel_size():
     [
         ({"psf": Gaussian(**SIGMA)}, "accelerated-richardson-lucy"),
         ({"kernel": np.ones((3, 3))}, "accelerated-richardson-lucy"),
-        ({"shape": (1, 5, 5)}, "accelerated-richardson-lucy"),
+        # A kernel is looked for, and the pixels are noise: nothing to deblur.
+        ({"shape": (1, 5, 5)}, "identity"),
     ],
 )
 def test_the_method_follows_from_whether_there_is_a_kernel(asked, name):
@@ -161,8 +163,8 @@ def test_each_channel_may_have_its_own_method_kernel_and_camera():
     assert second.method.background == 7.0
     assert plan.kernel.at(0, 0)[3:6, 4:7, 4:7] == pytest.approx(1 / 27)
     text = plan.summary()
-    assert "method, channel 0  wiener" in text
-    assert "method, channel 1  richardson-lucy, iterations 2" in text
+    assert re.search("method, channel 0 +wiener", text)
+    assert re.search("method, channel 1 +richardson-lucy, iterations 2", text)
 
 
 def test_a_kernel_is_found_for_one_channel_and_given_for_the_other():
@@ -172,7 +174,7 @@ def test_a_kernel_is_found_for_one_channel_and_given_for_the_other():
     assert given["psf"] == "gaussian"
     by_itself = nd.plan(two_channels(), kernel={1: np.ones((3, 3, 3))}, shape=(3, 5, 5))
     names = [nd.methods.name_of(channel.method) for channel in by_itself.channels]
-    assert names == ["accelerated-richardson-lucy"] * 2
+    assert names == ["identity", "accelerated-richardson-lucy"]  # noise is left as it is
     with pytest.raises(ValueError, match="can't find a kernel in each tile"):
         nd.plan(two_channels(), {0: QUICK, 1: FEW}, psf={1: Gaussian(**SIGMA)}, scope="tile")
 
@@ -359,7 +361,7 @@ def test_a_job_whose_channels_differ_writes_no_method(tmp_path, file, kernel):
     assert Job(str(file), kernel=str(kernel)).to_dict()["method"] == "accelerated-richardson-lucy"
     assert Job(str(file)).to_dict()["method"] == "blind"
     names = [nd.methods.name_of(channel.method) for channel in job.plan().channels]
-    assert names == ["accelerated-richardson-lucy"] * 2
+    assert names == ["accelerated-richardson-lucy", "identity"]  # noise is left as it is
 
 
 def test_options_go_before_a_job_file(tmp_path, file, kernel):

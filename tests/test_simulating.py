@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import napari_deblur as nd
 from napari_deblur import cli
 from napari_deblur.kernels import load_kernel
-from napari_deblur.protocols import Kernel, KernelField
+from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.psfs.disc import Disc
 from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.psfs.motion import Motion
@@ -20,6 +20,7 @@ from napari_deblur.psfs.turbulence import Turbulence
 from napari_deblur.restoring import linear_light
 from napari_deblur.results import load_field
 from napari_deblur.simulating import simulate
+from napari_deblur.stack import Optics
 from napari_deblur.varying import Variation
 
 SIZE = (0.3, 0.1, 0.1)
@@ -229,7 +230,12 @@ def test_a_parameter_called_depth_grows_in_micrometres():
         ({"field": "tilt=1,radial=2"}, "is none: write"),
         ({"field": "tilt=0.5,axis=z"}, "along .z.: write tilt, radial or depth"),
         ({"field": "tilt=0.5,parameter=sigma"}, 'disc has no number "sigma": say which one varies'),
-        ({"field": "tilt=2"}, "radius of disc is -1: give a number 0 or more"),
+        (
+            {"field": "tilt=2"},
+            "the field tilt=2 goes too far: radius of disc is -1: give a number 0 or more",
+        ),
+        ({"psf": ("pupil", {"na": 0.9, "wavelength": 0.5})}, "voxel size is not known: give"),
+        ({"psf": "gaussian", "optics": Facts(na=0.9, wavelength=0.5)}, "voxel size is not known"),
         ({"field": "depth=1"}, "the image has one plane, so nothing varies with depth"),
     ],
 )
@@ -397,3 +403,72 @@ def test_optics_come_from_the_options(tmp_path, file):
     record = json.loads((tmp_path / "o" / "provenance.json").read_text())
     wanted = Gaussian.from_optics(1.2, 0.52, 1.33).sigma
     assert record["channels"][0]["kernel"]["sigma"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("name", ["sim", "sim.tif"])
+def test_images_say_with_which_optics_they_were_simulated(tmp_path, file, name):
+    lens = ("--psf", "gibson-lanni", "--na", 1.2, "--wavelength", 0.52, "--n-immersion", 1.33)
+    out = tmp_path / name
+    called("simulate", file, out, *lens, "--n-sample", 1.36, "--shape", "5,9,9", "--photons", 100)
+    images = [out / "image.ome.zarr", out / "truth.ome.zarr"]
+    if name.endswith("tif"):
+        images = [out, tmp_path / "sim.truth.tif"]
+    for image in images:
+        stack = nd.open_stack(image)
+        assert stack.optics == Optics(1.2, 1.33, 1.36)
+        assert [channel.emission for channel in stack.channels] == pytest.approx([0.52, 0.52])
+        assert [channel.name for channel in stack.channels] == ["DAPI", "Cy5"]
+        assert (stack.axes, stack.pixel_size) == ("czyx", pytest.approx(SIZE))
+    # The model is complete for those who read the image.
+    plan = nd.plan(images[0], "richardson-lucy", psf="gibson-lanni", shape=(5, 9, 9))
+    assert plan.kernel.at() == pytest.approx(load_kernel(_kernels_beside(out)).at(), abs=1e-6)
+
+
+def _kernels_beside(out):
+    return out.with_name("sim.kernels.tif") if out.suffix else out / "kernels.ome.zarr"
+
+
+def test_optics_that_are_not_known_are_not_stated(tmp_path, file):
+    for out, image in ((tmp_path / "o", "o/image.ome.zarr"), (tmp_path / "o.tif", "o.tif")):
+        called("simulate", file, out, "--psf", "disc", "--psf-set", "radius=0.25", "--na", 0.8)
+        stack = nd.open_stack(tmp_path / image)
+        assert stack.optics == Optics(0.8)
+        assert [channel.emission for channel in stack.channels] == [None, None]
+
+
+@pytest.mark.parametrize("name", ["sim", "sim.tif"])
+def test_the_same_seed_gives_the_same_files(tmp_path, file, name):
+    options = ("--psf", "disc", "--psf-set", "radius=0.25", "--field", "radial=0.5", "--seed", 3)
+    places = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for place in places:
+        place.mkdir()
+        seed = ("--seed", 4) if place.name == "c" else ()
+        called("simulate", file, place / name, *options, *seed)
+    one, two, other = (
+        {p.relative_to(place): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+        for place in places
+    )
+    assert one == two
+    assert one != other
+    if name.endswith("tif"):
+        texts = [tifffile.tiffcomment(place / name) for place in places]
+        assert texts[0] != texts[2]  # another image has another identifier
+
+
+def test_voxels_too_coarse_for_the_optics_are_spoken_of(tmp_path, file):
+    lens = ("--psf", "gibson-lanni", "--na", 1.2, "--wavelength", 0.52, "--n-immersion", 1.33)
+    asked = (file, tmp_path / "o", *lens, "--photons", 100)
+    said = called("simulate", *asked, "--pixel-size", "1,1,1", "--shape", "5,9,9")
+    assert "coarse" in said
+    assert "channel 1" in said
+    made = simulate(np.ones((9, 40, 40)), ("gibson-lanni", {"na": 1.2, "wavelength": 0.52}),
+                    pixel_size=(0.2, 0.08, 0.08), shape=(5, 9, 9))  # fmt: skip
+    assert made.notes == ()
+    assert (made.facts.na, made.facts.wavelength) == (1.2, 0.52)
+
+
+def test_a_path_larger_than_the_image_is_centred_and_spoken_of(sharp):
+    made = simulate(sharp, Motion(600.0, path="hand-shake", seed=1), photons=0)
+    assert made.kernel.shape[1:] == (119, 143)
+    assert made.kernel.centroid() == pytest.approx((0, 0, 0), abs=0.3)
+    assert "falls farther than its kernel reaches" in made.notes[0]

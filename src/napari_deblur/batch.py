@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_deblur import creating, export, outputs, system
 from napari_deblur.ledger import Entry
+from napari_deblur.opening import as_planned, reopen
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import open_result
 from napari_deblur.scratch import copied
@@ -43,7 +44,7 @@ def replay(store: str | Path) -> Plan:
 def run(
     plan: Plan,
     output: str | Path,
-    stack: Stack | None = None,
+    stack: object = None,
     *,
     job: Mapping[str, Any] | None = None,
     workers: int = 0,
@@ -63,7 +64,7 @@ def run(
     output : path
         ``NAME.deblur.zarr`` or another ``.zarr``; or ``.tif`` for an OME-TIFF up to 4 GB, beside
         which ``NAME.kernels.tif`` is written.
-    stack : Stack or None
+    stack : Stack, its array, or None
         None opens the plan's source. A stack that lives in memory must be given.
     job : mapping or None
         What was asked for, to be kept with the result.
@@ -97,9 +98,9 @@ def run(
     outputs.refuse(output, workers=workers, scheduler=scheduler, overwrite=overwrite)
     how = _How(workers, scheduler, resume, overwrite, fail_fast)
     output = Path(output)
-    _check(plan, output, stack)
+    opened = _checked(plan, output, stack)
     to = _run if output.suffix == ".zarr" else _run_to_tiff
-    return to(plan, output, stack, job, how)
+    return to(plan, output, opened, job, how)
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,15 @@ class _How:
     fail_fast: bool
 
 
-def _check(plan: Plan, output: Path, stack: Stack | None) -> None:
-    if stack is None and plan.source is None:
-        raise ValueError("the plan's stack lives in memory: pass it as stack=")
-    if stack is not None and (stack.shape, stack.axes) != (plan.layout.shape, plan.layout.axes):
-        raise ValueError(
-            f"the stack has shape {stack.shape} and axes {stack.axes}, but the plan was made for "
-            f"{plan.layout.shape} and {plan.layout.axes}: plan it again"
-        )
+def _checked(plan: Plan, output: Path, stack: object) -> Stack | None:
+    """Open what is given, if it is what the plan was made for."""
     if output.suffix != ".zarr":
         export.check_size(plan)
+    if stack is None:
+        if plan.source is None:
+            raise ValueError("the plan's stack lives in memory: pass it as stack=")
+        return None
+    return as_planned(stack, plan.layout.shape, plan.layout.axes, rgb=plan.layout.rgb)
 
 
 def _run(
@@ -134,8 +134,6 @@ def _run(
 ) -> Iterator[Progress]:
     tally = Tally()
     if stack is None and plan.source is not None:
-        from napari_deblur.opening import reopen
-
         stack = reopen(plan.source)  # a missing input is said once, not for each tile
     with (
         explained(output),

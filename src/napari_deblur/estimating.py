@@ -38,6 +38,7 @@ __all__ = [
     "estimated",
     "estimated_field",
     "fields_given",
+    "judged_by",
     "shape_of",
     "start_of",
     "views_of",
@@ -58,12 +59,22 @@ class Views:
     facts: Facts
 
     def samples(
-        self, *, solid: bool, blurs: Blurs | None, most: int, times: tuple[int, ...] | None = None
+        self,
+        *,
+        solid: bool,
+        blurs: Blurs | None,
+        most: int,
+        times: tuple[int, ...] | None = None,
+        shape: Triple = (1, 1, 1),
     ) -> list[Sample]:
-        """Read the best samples, of some frames only if wanted, on the blur's device."""
-        places = sampling.best(self.seen, times=times, most=most)
+        """Read the best samples, of some frames only if wanted, on the blur's device.
+
+        They are wide enough for a kernel of `shape` to be found in them.
+        """
+        places = sampling.wide(self.stack, self.seen, shape, times=times, most=most)
         if not places and times is not None:
-            places = [(times[0], box) for _, box in sampling.best(self.seen, most=most)]
+            wide = sampling.wide(self.stack, self.seen, shape, most=most)
+            places = [(times[0], box) for _, box in wide]
         made = [
             sampling.sample(self.stack, self.channel, place, self.facts, blurs, solid=solid)
             for place in places
@@ -315,13 +326,14 @@ def estimated(
         start = _optical(views, shape)
     crop = crop and hasattr(estimator, "widest")
     if scope != "channel-time":
-        found = find(views.samples(solid=solid, blurs=None, most=most), start)
+        found = find(views.samples(solid=solid, blurs=None, most=most, shape=shape), start)
         if crop and hasattr(estimator, "widened"):
             found = estimator.widened(found, views.stack.shape[2:], views.facts)
         return cropped(found, energy=HELD) if crop else found
     kernels = []
     for t in range(frames):
-        start = find(views.samples(solid=solid, blurs=None, most=most, times=(t,)), start)
+        samples = views.samples(solid=solid, blurs=None, most=most, times=(t,), shape=shape)
+        start = find(samples, start)
         kernels.append(start)
     every = Kernel(
         np.concatenate([k.array for k in kernels]),
@@ -355,6 +367,17 @@ def _optical(views: Views, shape: Triple) -> Kernel | None:
     model = Gaussian.from_optics(facts.na, facts.wavelength, facts.n_immersion or 1.515)
     z, y, x = (2 * s for s in model.sigma)
     return Gaussian((z, y, x))(shape, size)
+
+
+def judged_by(views: Views, kernel: Kernel) -> Kernel:
+    """Add to a kernel's report whether the channel's image speaks for it; nothing else changes."""
+    from napari_deblur.methods._judging import judged
+
+    samples = views.samples(solid=False, blurs=None, most=2)
+    frame = samples[0].time if kernel.array.shape[0] > 1 else 0
+    trust = judged(samples, Kernel(kernel.at(frame)[None, None], kernel.pixel_size))
+    said = {"verdict": trust.verdict, "why": trust.why, **trust.signs}
+    return replace(kernel, report={**kernel.report, "judged": said})
 
 
 def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) -> Kernel:

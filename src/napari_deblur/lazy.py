@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur.opening import open_stack
+from napari_deblur.opening import as_planned, open_stack
 from napari_deblur.planning import plan
 from napari_deblur.plans import Plan
 from napari_deblur.restoring import restore_tile
@@ -29,6 +29,7 @@ def deconvolve(
 ) -> da.Array:
     """Give the restored stack as a lazy dask array: ``deconvolve(plan, stack)``.
 
+    The stack is what the plan was made for, or its array; None opens the plan's source.
     ``deconvolve(stack, method, kernel)`` makes the plan first. Each chunk is one tile's core; a
     chunk is computed when it is asked for, by the same function that a run uses.
 
@@ -37,11 +38,14 @@ def deconvolve(
     dask array with the stack's axes, float32, in counts
     """
     if isinstance(what, Plan):
-        made, stack = what, stack_or_method
-    else:
-        stack = open_stack(what)
-        made = plan(stack, stack_or_method, kernel=kernel, **asked)
-    return _lazy(made, cast("Stack | None", stack))
+        layout, stack = what.layout, None
+        if stack_or_method is not None:
+            stack = as_planned(stack_or_method, layout.shape, layout.axes, rgb=layout.rgb)
+        elif what.source is None:
+            raise ValueError("the plan's stack lives in memory: pass it, deconvolve(plan, stack)")
+        return _lazy(what, stack)
+    stack = open_stack(what)
+    return _lazy(plan(stack, stack_or_method, kernel=kernel, **asked), stack)
 
 
 def _lazy(plan: Plan, stack: Stack | None) -> da.Array:

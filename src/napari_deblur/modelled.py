@@ -16,7 +16,7 @@ from napari_deblur.stack import complete_size
 if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
-__all__ = ["Psf", "check_optics", "model_of", "optics_of", "sampled"]
+__all__ = ["Psf", "advice", "check_optics", "model_of", "optics_of", "sampled", "too_far"]
 
 Triple = tuple[int, int, int]
 Size = tuple[float, float, float]
@@ -27,6 +27,8 @@ OPTICS = ("na", "wavelength", "n_immersion", "n_sample")
 IMMERSION = 1.515
 # Light that microscopes use, in µm: what is far off was given in another unit.
 WAVELENGTHS = (0.1, 20.0)
+# Of a kernel's light, what may fall beside it without a word: planes of a widefield lens lose some.
+MUCH = 0.25
 
 
 def check_optics(facts: Facts) -> None:
@@ -149,13 +151,13 @@ def sampled(
     if not np.isfinite(kernel.array).all():
         raise ValueError(f"the psf {_called(type(model))} made no finite kernel: change it")
     of = f"channel {c}: " if stack.shape[1] > 1 and not stack.rgb else ""
-    said = [of + advice for advice in _advice(model, known, full, flat=flat)]
-    notes += [advice for advice in said if advice not in notes]
+    said = [*advice(model, known, full, flat=flat), *too_far(kernel)]
+    notes += [of + one for one in said if of + one not in notes]
     made: Kernel = kernel
     return made
 
 
-def _advice(model: Any, known: Facts, size: Size, *, flat: bool) -> list[str]:
+def advice(model: Any, known: Facts, size: Size, *, flat: bool) -> list[str]:
     """Say whether voxels are too coarse for the optics, or far finer than they need."""
     name = _called(type(model))
     kind: Any = name if name in get_args(optics.Kind) else "widefield"
@@ -173,6 +175,17 @@ def _advice(model: Any, known: Facts, size: Size, *, flat: bool) -> list[str]:
     # Of other models nobody knows what microscope they stand for: what is too coarse for a
     # widefield one is for all, but what is finer than it needs may be right.
     return [one for one in said if hasattr(model, "na") or "finer" not in one]
+
+
+def too_far(kernel: Kernel) -> list[str]:
+    """Say so if much of a kernel's light falls beside it."""
+    share = float(kernel.report.get("left_out", 0.0))
+    if share <= MUCH:
+        return []
+    return [
+        f"{share:.0%} of the light of the {kernel.report.get('psf', 'kernel')} falls farther than "
+        "its kernel reaches, and that is left out: a larger image holds more of it"
+    ]
 
 
 def _made(model: Any, shape: Triple | None, size: Size, image: Triple, other: Triple) -> Any:

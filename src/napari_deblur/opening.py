@@ -17,7 +17,7 @@ from napari_deblur.stack import Region, Source, Stack
 if TYPE_CHECKING:
     from napari_deblur.stack import Reader
 
-__all__ = ["coarsest", "open_stack", "reopen"]
+__all__ = ["as_planned", "coarsest", "open_stack", "reopen"]
 
 Sizes = tuple[float | None, float | None, float | None]
 
@@ -101,6 +101,27 @@ def reopen(source: Source, *, check: bool = True) -> Stack:
     if source.times is None and source.channels is None and source.region is None:
         return stack
     return stack.selected(times=source.times, channels=source.channels, region=source.region)
+
+
+def as_planned(source: object, shape: Sequence[int], axes: str, *, rgb: bool = False) -> Stack:
+    """Open what a plan was made for: it has the shape (t, c, z, y, x) and the axes of the plan.
+
+    Raises
+    ------
+    ValueError
+        When it has others.
+    """
+    bare = not isinstance(source, Stack | str | os.PathLike) and not rgb
+    if bare and len(getattr(source, "shape", ())) == len(axes):
+        stack = open_stack(source, axes)
+    else:
+        stack = open_stack(source)
+    if (stack.shape, stack.axes) != (tuple(shape), axes):
+        raise ValueError(
+            f"the stack has shape {stack.shape} and axes {stack.axes}, but the plan was made for "
+            f"{tuple(shape)} and {axes}: plan it again"
+        )
+    return stack
 
 
 def coarsest(stack: Stack) -> Stack | None:

@@ -13,13 +13,14 @@ import numpy as np
 
 from napari_deblur import gridding, registry, sampling
 from napari_deblur.checking import check_asked, check_field, three
-from napari_deblur.describing import decided_fields, said_of
+from napari_deblur.describing import decided_fields, of_field, said_of
 from napari_deblur.estimating import (
     Views,
     blurs_of,
     estimated,
     estimated_field,
     fields_given,
+    judged_by,
     shape_of,
     start_of,
     views_of,
@@ -96,6 +97,7 @@ def planning(
     gamma: str = "linear",
     keep_background: bool = True,
     facts: Facts | Mapping[Any, Facts] | None = None,
+    judge: bool = True,
 ) -> Generator[str, None, Plan]:
     """Decide a plan step by step, saying what comes next.
 
@@ -133,6 +135,8 @@ def planning(
         Whether the output contains the background, as the input does.
     facts : Facts, or {channel: Facts}
         What is known of camera and optics; the rest is read from metadata or estimated.
+    judge : bool
+        Whether to say of given kernels if the image speaks for them. Nothing else depends on it.
 
     Yields
     ------
@@ -183,8 +187,14 @@ def planning(
             check_field(wishes[c].method)
             fields[c] = estimated_field(views, wishes[c].method, shapes[c], start, device)
             kernels[c] = fields[c].typical()
+            notes.append(of_field(fields[c], c if len(channels) > 1 else None))
         else:
             kernels[c] = _kernel(views, wishes[c], shapes.get(c), scope, device, crop=shape is None)
+    brought = [c for c in channels if _is_brought(wishes[c]) and c not in fields]
+    if judge and brought:
+        yield "judging the kernel that was given"
+        for c in brought:
+            kernels[c] = judged_by(channels[c], kernels[c])
     whole = together(kernels)
     notes += off_centre(whole) + believed(kernels)
 
@@ -194,7 +204,7 @@ def planning(
     for c, views in channels.items():
         blurs = blurs_of(whole, fields.get(c), c, device)
         samples = views.samples(solid=solid, blurs=blurs, most=4)
-        restorer = wishes[c].restorer(scope)
+        restorer = wishes[c].restorer(scope, kernels[c])
         if c in fields:
             _check_varying(restorer, samples[0], fields[c])
         decided[c] = restorer.resolved(samples)
@@ -295,6 +305,11 @@ def _about(stack: Stack) -> list[str]:
     if stack.dtype.kind in "ui" and stack.dtype.itemsize > 2:
         return ["counts above 16,777,216 are rounded: results are 32-bit floating-point numbers"]
     return []
+
+
+def _is_brought(wish: Wish) -> bool:
+    """Tell whether a channel is restored with a kernel that was given, or made by a model."""
+    return wish.kernel is not None and wish.needs_kernel and not wish.finds
 
 
 def _kernel(

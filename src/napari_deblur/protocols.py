@@ -463,6 +463,9 @@ class Estimator(Protocol):
     One that serves scope "field" has, besides,
     ``estimate_field(samples, shape, first, size) -> KernelField``: `samples` are from all over the
     stack, whose (z, y, x) is `size`.
+
+    Whose report has a ``verdict`` may have ``cautious() -> Method`` too: what restores where that
+    is "doubtful".
     """
 
     estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]]

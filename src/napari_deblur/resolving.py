@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import sampling
+from napari_deblur.opening import as_planned, reopen
 from napari_deblur.protocols import Facts, Sample
 from napari_deblur.restoring import as_counts, blur_of, linear_light
 from napari_deblur.stack import complete_size
@@ -105,7 +106,7 @@ class Resolution:
 
 def resolution(
     plan: Plan,
-    stack: Stack | None = None,
+    stack: object = None,
     region: Sequence[Sequence[int]] | None = None,
     *,
     time: int = 0,
@@ -126,7 +127,7 @@ def resolution(
     Parameters
     ----------
     plan : Plan
-    stack : Stack or None
+    stack : Stack, its array, or None
         None opens the plan's source.
     region : ((start, stop), ...) in voxels, for z, y, x; or None
         None takes the place of most detail, at most 512² of a plane, or 48 × 128 × 128 where the
@@ -177,7 +178,7 @@ def resolution(
 
 def uncertainty(
     plan: Plan,
-    stack: Stack | None = None,
+    stack: object = None,
     region: Sequence[Sequence[int]] | None = None,
     *,
     seeds: int = 4,
@@ -247,7 +248,7 @@ def write_map(array: NDArray[np.float32], path: str | Path, plan: Plan) -> None:
 
 def _sample(
     plan: Plan,
-    stack: Stack | None,
+    stack: object,
     region: Sequence[Sequence[int]] | None,
     time: int,
     channel: int,
@@ -256,9 +257,8 @@ def _sample(
     if stack is None:
         if plan.source is None:
             raise ValueError("the plan's stack lives in memory: pass it as stack=")
-        from napari_deblur.opening import reopen
-
         stack = reopen(plan.source)
+    stack = as_planned(stack, plan.layout.shape, plan.layout.axes, rgb=plan.layout.rgb)
     frames = stack.shape[0]
     for what, index, count in (("frame", time, frames), ("channel", channel, len(plan.channels))):
         if not 0 <= index < count:

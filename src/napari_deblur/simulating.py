@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from napari_deblur.kernels import resampled
-from napari_deblur.modelled import Psf, model_of
+from napari_deblur.modelled import OPTICS, Psf, advice, model_of, too_far
 from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.varying import Variation, varying
 
@@ -78,9 +78,11 @@ class Simulated:
         Both with background and offset: a perfect restoration of the image gives the truth.
     kernel : Kernel or KernelField
     facts : Facts
-        Of the camera and of the image.
+        Of the camera, of the image, and of the optics: those of the model, if it has any.
     report : mapping
         All numbers, for JSON.
+    notes : tuple of str
+        What is to be said of voxels that the optics want otherwise, in sentences.
     """
 
     image: NDArray[np.float32]
@@ -88,6 +90,7 @@ class Simulated:
     kernel: Kernel | KernelField
     facts: Facts
     report: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def typical(self) -> Kernel:
@@ -120,7 +123,7 @@ def simulate(
     psf : Kernel, KernelField, array of a kernel, name of a model, (name, parameters) or model
         A kernel of another voxel size is resampled.
     pixel_size : (z, y, x) in µm, or None
-        None: 1 µm, so that a model's lengths are in pixels.
+        None: 1 µm, so that a model's lengths are in pixels; a model with optics has none.
     photons, read_noise, gain, offset, background, seed
         See `Exposure`. The same seed gives the same image.
     field : Variation, its text, or None
@@ -131,7 +134,7 @@ def simulate(
         What lies beyond the border and is blurred into the image: its mirror image; its own outer
         part, which is cropped from both the image and the truth; or nothing. Nothing wraps around.
     optics : Facts or None
-        For models that have parameters of these names.
+        For models that have parameters of these names, and for the facts of the image.
 
     Raises
     ------
@@ -147,9 +150,19 @@ def simulate(
         raise ValueError(f'border is "{border}": take mirror, crop or dark')
     image = (frames.shape[1], frames.shape[2], frames.shape[3])
     known, sized = optics or Facts(), pixel_size is not None
-    kernel = _kernel(psf, image, size, shape, vary, known, border, sized=sized)
+    is_given = isinstance(psf, Kernel | KernelField | np.ndarray)
+    model = None if is_given else _model(psf, known, sized=sized)
+    kernel = (
+        _given(psf, size, shape, vary, sized=sized)
+        if model is None
+        else _kernel(model, image, size, shape, vary, border)
+    )
+    known = _optics(model, known)
+    notes = [] if model is None else advice(model, known, size, flat=image[0] == 1)
+    if isinstance(kernel, Kernel):
+        notes += too_far(kernel)
     blurred, kept = _blurred(frames, kernel, border)
-    made, clean, facts = _exposed(blurred, kept, seen)
+    made, clean, facts = _exposed(blurred, kept, seen, known)
     one: Any = {2: (0, 0), 3: (0,), 4: ()}[sharp.ndim]
     report = {
         **{f.name: getattr(seen, f.name) for f in fields(seen)},
@@ -157,7 +170,7 @@ def simulate(
         "pixel_size": list(size),
         "kernel": dict(kernel.report),
     }
-    return Simulated(made[one], clean[one], kernel, facts, report)
+    return Simulated(made[one], clean[one], kernel, facts, report, tuple(notes))
 
 
 def _sharp(truth: ArrayLike) -> NDArray[np.float32]:
@@ -182,29 +195,48 @@ def _sharp(truth: ArrayLike) -> NDArray[np.float32]:
     return sharp
 
 
-def _kernel(
-    psf: Any,
-    image: Triple,
-    size: Size,
-    shape: Triple | None,
-    vary: Variation | None,
-    optics: Facts,
-    border: str,
-    *,
-    sized: bool,
+def _given(
+    psf: Any, size: Size, shape: Triple | None, vary: Variation | None, *, sized: bool
 ) -> Kernel | KernelField:
-    """Make what blurs, or check what is given."""
+    """Check a kernel, a field or an array."""
     if isinstance(psf, np.ndarray):
         psf = Kernel(psf)
-    if isinstance(psf, Kernel | KernelField):
-        if vary is not None or shape is not None:
-            raise ValueError("a kernel that is given has its shape and doesn't vary: name a model")
-        if isinstance(psf, Kernel) and psf.array.shape[:2] != (1, 1):
-            raise ValueError("give one kernel: those of several frames or channels are too many")
-        if isinstance(psf, KernelField) or psf.pixel_size is None or not sized:
-            return psf
-        return psf if np.allclose(psf.pixel_size, size) else resampled(psf, size)
+    if vary is not None or shape is not None:
+        raise ValueError("a kernel that is given has its shape and doesn't vary: name a model")
+    if isinstance(psf, KernelField):
+        return psf
+    given: Kernel = psf
+    if given.array.shape[:2] != (1, 1):
+        raise ValueError("give one kernel: those of several frames or channels are too many")
+    if given.pixel_size is None or not sized or np.allclose(given.pixel_size, size):
+        return given
+    return resampled(given, size)
+
+
+def _model(psf: Psf, optics: Facts, *, sized: bool) -> Any:
+    """Make the model; one that knows or was made of optics needs voxels of known size."""
     model = model_of(psf, optics)
+    named = isinstance(psf, str | type) or (isinstance(psf, tuple) and not psf[1])
+    matched = named and hasattr(model, "from_optics")
+    if not sized and (matched or hasattr(model, "na") or hasattr(model, "wavelength")):
+        raise ValueError(
+            "the optics are in µm and the image's voxel size is not known: give --pixel-size z,y,x "
+            "(pixel_size)"
+        )
+    return model
+
+
+def _optics(model: Any, known: Facts) -> Facts:
+    """Give the optics that the image was seen with: the model's own before those around it."""
+    own = {n: v for n in OPTICS if isinstance(v := getattr(model, n, None), int | float)}
+    said = {name: getattr(known, name) for name in OPTICS}
+    return Facts().completed("given", **own).completed("given", **said)
+
+
+def _kernel(
+    model: Any, image: Triple, size: Size, shape: Triple | None, vary: Variation | None, border: str
+) -> Kernel | KernelField:
+    """Sample the model."""
     if vary is not None:
         return varying(model, vary, image, size, shape, crop=border == "crop")
     kernel: Kernel = model(shape, size) if shape else model("auto", size, image)
@@ -252,7 +284,7 @@ def _blurred(
 
 
 def _exposed(
-    blurred: NDArray[np.float32], sharp: NDArray[np.float32], seen: Exposure
+    blurred: NDArray[np.float32], sharp: NDArray[np.float32], seen: Exposure, optics: Facts
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], Facts]:
     """Give what the camera counts, the truth in the same counts, and the facts."""
     white = float(np.percentile(blurred, BRIGHT))
@@ -273,7 +305,7 @@ def _exposed(
         out[:] = counts
     truth = seen.offset + seen.gain * (sharp.astype(np.float64) * scale + seen.background)
     noisy = seen.photons > 0
-    facts = Facts().completed(
+    facts = optics.completed(
         "given",
         gain=seen.gain if noisy else None,
         offset=seen.offset if noisy else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,11 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur.kernels import padded
-from napari_deblur.modelled import Psf, check_optics, optics_of
+from napari_deblur.modelled import OPTICS, Psf, check_optics, optics_of
 from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.restoring import linear_light
 from napari_deblur.simulating import Simulated, simulate
-from napari_deblur.stack import complete_size
+from napari_deblur.stack import Channel, Optics, complete_size
 from napari_deblur.writing import Picture
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = ["PICTURES", "notes_of", "pictures_of", "record_of", "simulate_job", "
 Triple = tuple[int, int, int]
 
 PICTURES = ("image", "truth", "kernels")
+CAMERA = ("gain", "offset", "read_noise", "background", "white")
 
 LUMA = (0.2126, 0.7152, 0.0722)
 
@@ -93,6 +95,9 @@ def notes_of(stack: Stack, done: Sequence[Simulated]) -> list[str]:
         notes.append("the image has no pixel size, so lengths are in pixels (1 µm each)")
     if stack.rgb:
         notes.append("of the colours the brightness is taken: one channel")
+    for c, one in enumerate(done):
+        of = f"channel {c}: " if len(done) > 1 else ""
+        notes += [of + note for note in one.notes if of + note not in notes]
     if any(one.kernel.shape == (1, 1, 1) for one in done):
         notes.append("the kernel has one voxel and blurs nothing: is the psf that small?")
     return notes
@@ -106,11 +111,17 @@ def pictures_of(stack: Stack, done: Sequence[Simulated]) -> dict[str, Picture]:
     """
     axes = stack.axes.replace("c", "") if stack.rgb else stack.axes
     where: Any = tuple(slice(None) if a in axes else 0 for a in "tczyx")
-    names = () if stack.rgb else [channel.name for channel in stack.channels]
-    size = stack.pixel_size
+    waves = [one.facts.wavelength for one in done]
+    was = [Channel()] if stack.rgb else stack.channels
+    channels = [replace(one, emission=wave) for one, wave in zip(was, waves, strict=True)]
+    size, optics = stack.pixel_size, _optics_of(stack, done)
     made = {
         what: Picture(
-            np.stack([getattr(one, what) for one in done], axis=1)[where], axes, size, names
+            np.stack([getattr(one, what) for one in done], axis=1)[where],
+            axes,
+            size,
+            channels,
+            optics,
         )
         for what in PICTURES[:2]
     }
@@ -124,11 +135,20 @@ def pictures_of(stack: Stack, done: Sequence[Simulated]) -> dict[str, Picture]:
     several = any((one != mosaics[0]).any() for one in mosaics)
     own = first.pixel_size or complete_size(size)
     made["kernels"] = (
-        Picture(mosaics, "czyx", own, names, said)
+        Picture(mosaics, "czyx", own, channels, attributes=said)
         if several
-        else Picture(mosaics[0], "zyx", own, (), said)
+        else Picture(mosaics[0], "zyx", own, attributes=said)
     )
     return made
+
+
+def _optics_of(stack: Stack, done: Sequence[Simulated]) -> Optics:
+    """Give the optics that all channels were simulated with; of each number that they share."""
+    shared = {}
+    for name in ("na", "n_immersion", "n_sample"):
+        values = {getattr(one.facts, name) for one in done}
+        shared[name] = values.pop() if len(values) == 1 else None
+    return replace(stack.optics, **shared)
 
 
 def record_of(stack: Stack, done: Sequence[Simulated]) -> dict[str, Any]:
@@ -142,7 +162,7 @@ def record_of(stack: Stack, done: Sequence[Simulated]) -> dict[str, Any]:
                 **one.report,
                 "facts": {
                     name: value
-                    for name in ("gain", "offset", "read_noise", "background", "white")
+                    for name in (*OPTICS, *CAMERA)
                     if (value := getattr(one.facts, name)) is not None
                 },
             }

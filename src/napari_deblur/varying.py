@@ -130,7 +130,7 @@ def varying(
     low, high = (-1.0, 1.0) if vary.kind == "tilt" else (0.0, 1.0)
     levels = np.linspace(low, high, vary.nodes)
     values = [_value(model, name, vary, level, (image[0] - 1) * size[0]) for level in levels]
-    models = [replace(model, **{name: value}) for value in values]
+    models = [_changed(model, name, value, vary) for value in values]
     if shape is None:
         shapes = [one.default_shape(size, image) for one in models]
         z, y, x = (max(ns) for ns in zip(*shapes, strict=True))
@@ -207,6 +207,14 @@ def _value(model: Any, name: str, vary: Variation, level: float, deep: float) ->
     if isinstance(base, tuple):
         return tuple(v * (1 + change) for v in base)
     return base * (1 + change) if base else change
+
+
+def _changed(model: Any, name: str, value: Any, vary: Variation) -> Any:
+    """Give the model with another value, which may be one that it refuses."""
+    try:
+        return replace(model, **{name: value})
+    except ValueError as error:
+        raise ValueError(f"the field {vary.kind}={vary.amount:g} goes too far: {error}") from error
 
 
 def _plain(value: Any) -> Any:

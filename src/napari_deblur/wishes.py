@@ -10,7 +10,10 @@ import numpy as np
 
 from napari_deblur.checking import check_wish, default_method, finds_kernels, the_method
 from napari_deblur.estimating import default_shape, fields_given
-from napari_deblur.kernel_sets import fitted, same_as
+from napari_deblur.kernel_sets import doubtful, fitted, is_point, same_as
+from napari_deblur.methods.accelerated_richardson_lucy import AcceleratedRichardsonLucy
+from napari_deblur.methods.identity import Identity
+from napari_deblur.methods.richardson_lucy import RichardsonLucy
 from napari_deblur.modelled import Psf, check_optics, sampled
 from napari_deblur.protocols import Facts, Kernel, KernelField
 
@@ -42,9 +45,19 @@ class Wish:
         """Whether the method does anything with a kernel."""
         return bool(getattr(self.method, "needs_kernel", True))
 
-    def restorer(self, scope: str) -> Any:
+    def restorer(self, scope: str, found: Kernel) -> Any:
         """Give what restores a tile once the kernel is known; in scope "tile" that finds it too."""
-        return self.method.restorer() if self.finds and scope != "tile" else self.method
+        if scope != "tile" and is_point(found) and self._leaves_points():
+            return Identity()
+        if not self.finds or scope == "tile":
+            return self.method
+        if doubtful(found) and hasattr(self.method, "cautious"):
+            return self.method.cautious()
+        return self.method.restorer()
+
+    def _leaves_points(self) -> bool:
+        """Tell whether there is nothing to do without a blur: no noise to take away, say."""
+        return self.finds or isinstance(self.method, RichardsonLucy | AcceleratedRichardsonLucy)
 
 
 def wishes_of(
@@ -91,13 +104,18 @@ def wishes_of(
             kernels[c] = sampled(stack, c, model, given, shape, other, notes)
     methods = each(stack, method, "method")
     wishes = {}
+    unnamed: dict[str, list[str]] = {}
     for c in range(stack.shape[1]):
         chosen = methods.get(c)
         if chosen is None or (isinstance(chosen, str) and chosen == "auto"):
             chosen = default_method(scope, known=c in kernels)
+            unnamed.setdefault(chosen, []).append(str(c))
         wish = Wish(the_method(chosen), kernels.get(c), known.get(c, Facts()))
         check_wish(stack, wish.method, wish.kernel, scope, c)
         wishes[c] = wish
+    for name, of in unnamed.items():
+        where = "" if len(of) == stack.shape[1] else f" for channel {' and '.join(of)}"
+        notes.append(f"no method was named{where}: {name} is taken")
     if scope == "channel-time" and not any(wish.finds for wish in wishes.values()):
         raise ValueError(
             'no method here finds kernels, so there is none per frame: take scope "channel"'

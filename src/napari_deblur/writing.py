@@ -6,7 +6,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import system
+from napari_deblur.ome_xml import described
 from napari_deblur.outputs import SOFTWARE, is_ours
 from napari_deblur.results import save_field
+from napari_deblur.stack import Channel, Optics
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,7 +42,8 @@ class Picture:
     axes : str
         A letter out of "tczyx" for each axis of the array, in that order.
     pixel_size : (z, y, x) in µm, or None; a single number may be None too
-    channels : names
+    channels : sequence of Channel
+    optics : Optics or None
     attributes : mapping
         Plain data, kept in OME-Zarr under ``napari_deblur``.
     """
@@ -48,7 +51,8 @@ class Picture:
     array: NDArray[Any]
     axes: str
     pixel_size: Sequence[float | None] | None = None
-    channels: Sequence[str] = ()
+    channels: Sequence[Channel] = ()
+    optics: Optics | None = None
     attributes: Mapping[str, Any] | None = None
 
 
@@ -161,20 +165,17 @@ def _targets(output: Path, names: Sequence[str]) -> dict[str, Path]:
 def _write_tiff(path: Path, picture: Picture) -> None:
     import tifffile
 
-    metadata: dict[str, Any] = {"axes": picture.axes.upper()}
-    for axis, size in zip("ZYX", picture.pixel_size or (None,) * 3, strict=True):
-        if size is not None:
-            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
-    if "c" in picture.axes and any(picture.channels):
-        metadata["Channel"] = {"Name": list(picture.channels)}
+    array = np.ascontiguousarray(picture.array)
+    xml = described(array, picture.axes, picture.pixel_size, picture.channels, picture.optics)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         tifffile.imwrite(
             partial,
-            np.ascontiguousarray(picture.array),
-            ome=True,
+            array,
+            ome=False,
             photometric="minisblack",
-            metadata=metadata,
+            description=xml,
+            metadata=None,
             software=f"{SOFTWARE} {napari_deblur.__version__}",
         )
         system.sync_file(partial)
@@ -202,17 +203,22 @@ def _write_zarr(path: Path, name: str, picture: Picture) -> None:
     low, high = float(picture.array.min()), float(np.percentile(picture.array, 99.9))
     window = {"min": low, "start": low, "end": max(high, low + 1e-9), "max": max(high, low + 1e-9)}
     count = picture.array.shape[picture.axes.index("c")] if "c" in picture.axes else 1
-    named = picture.channels or [""] * count
-    shown = [
-        {"label": label or f"channel {c}", "color": "FFFFFF", "active": True, "window": window}
-        for c, label in enumerate(named)
-    ]
+    shown = []
+    for c, channel in enumerate(picture.channels or [Channel()] * count):
+        waves = {"emissionWave": channel.emission, "excitationWave": channel.excitation}
+        nm = {name: round(1000 * wave, 6) for name, wave in waves.items() if wave is not None}
+        label = channel.name or f"channel {c}"
+        shown.append({"label": label, "color": "FFFFFF", "active": True, "window": window} | nm)
     group = zarr.create_group(path, zarr_format=3)
     attributes = {
         "ome": {"version": "0.5", "multiscales": [image], "omero": {"channels": shown}},
     }
-    if picture.attributes is not None:
-        attributes["napari_deblur"] = dict(picture.attributes)
+    own = dict(picture.attributes or {})
+    if picture.optics is not None:
+        said = asdict(picture.optics)
+        own["optics"] = {name: value for name, value in said.items() if value is not None}
+    if own:
+        attributes["napari_deblur"] = own
     group.attrs.put(attributes)
     y, x = picture.array.shape[-2:]
     deep = {"t": 1, "c": 1, "z": max(1, CHUNK // (y * x))}

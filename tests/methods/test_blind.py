@@ -97,6 +97,13 @@ def test_a_sharp_image_and_pure_noise_have_nothing_to_deblur():
     assert "noise" in found.report["why"]
 
 
+def test_smooth_objects_get_no_kernel_that_is_much_too_wide():
+    sample = sample_of(gaussian((0.0, 0.2, 0.2))[0], "blobs", 1000.0, (140, 140))
+    found = Blind(families=("gaussian",), refine=False).estimate([sample], (1, 31, 31), None)
+    assert found.report["prior"] == "smooth"
+    assert 0.16 < found.report["parameters"]["sigma"] < 0.245
+
+
 def test_a_kernel_too_large_for_its_shape_is_doubted():
     sample = sample_of(gaussian((0.0, 0.4, 0.4), (1, 33, 33))[0])
     found = Blind().estimate([sample], (1, 9, 9), None)

@@ -79,7 +79,7 @@ def test_the_estimated_error_is_the_error_and_a_constant():
     # The window takes a third of the power away and the blur some of the finest detail.
     gained = (np.array(estimates) - estimates[0])[1:] / np.array(errors)[1:]
     assert gained == pytest.approx([gained.mean()] * 2, rel=0.15)
-    assert 0.4 < gained.mean() < 1
+    assert 0.35 < gained.mean() < 1
 
 
 def test_no_light_is_the_offset_less_the_read_noise():
@@ -126,9 +126,10 @@ def test_a_run_stops_where_the_error_is_least_and_not_much_later():
     assert best_stop(parts, [run()], most=5).iterations == 5
 
 
-def test_a_kernel_larger_than_the_sample_can_be_judged():
-    blur = Blur(torch.from_numpy(kernel_of((41, 43), 3.0).at().copy()))
-    (part,) = hold_out([photons(lump((30, 33)), blur=blur)])
+@pytest.mark.parametrize(("shape", "size"), [((41, 43), (30, 33)), ((1, 127), (32, 96))])
+def test_a_kernel_larger_than_the_sample_can_be_judged(shape, size):
+    blur = Blur(torch.from_numpy(kernel_of(shape, 3.0).at().copy()))
+    (part,) = hold_out([photons(lump(size), blur=blur)])
     assert np.isfinite(part.error(part.sample.tile))
 
 

@@ -24,6 +24,8 @@ from napari_deblur.bench.blind_trust import measured_trust
 from napari_deblur.bench.facts import machine, versions
 from napari_deblur.bench.finding import found_in, restored, samples_of
 from napari_deblur.kernel_comparison import ncc
+from napari_deblur.kernel_sets import doubtful
+from napari_deblur.methods.blind import Blind
 from napari_deblur.methods.blind_richardson_lucy import BlindRichardsonLucy
 from napari_deblur.psfs.gaussian import Gaussian
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_deblur.bench.blind_scenes import Scene, Volume
+    from napari_deblur.protocols import Kernel
 
 __all__ = ["PARTS", "measured"]
 
@@ -100,6 +103,9 @@ def measured_planes(asked: Asked) -> Generator[dict[str, Any] | str, None, None]
         }
         for name, (array, took) in ways.items():
             row[name] = _against(scene, torch.from_numpy(array.copy()), raw, true, took)
+        row["blind, never cautious"] = row["blind"]
+        if doubtful(kernel):
+            row["blind"] = _cautious(scene, kernel, raw, true, seconds)
         row["report"] = _short(kernel.report)
         yield row
 
@@ -115,6 +121,9 @@ def measured_volumes(asked: Asked) -> Generator[dict[str, Any] | str, None, None
         ways = {"blind": (kernel.at(), seconds), "at the coverslip": (volume.psf(0).numpy(), 0.0)}
         for name, (array, took) in ways.items():
             row[name] = _against(volume, torch.from_numpy(array.copy()), raw, true, took)
+        row["blind, never cautious"] = row["blind"]
+        if doubtful(kernel):
+            row["blind"] = _cautious(volume, kernel, raw, true, seconds)
         row["report"] = _short(kernel.report)
         yield row
 
@@ -143,19 +152,34 @@ def measured_shake(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
     except (ImportError, OSError, ValueError) as error:
         yield f"the large kernel is left out: {error}"
         return
-    yield {"case": "retina, 191 × 191 px", **motion.measured_large(sharp)}
+    for seed, (name, kernel) in enumerate(motion.large_kernels(asked.photos)):
+        yield {"case": f"retina, {name}", **motion.measured_large(sharp, kernel, seed=seed)}
 
 
 def _against(
-    scene: Scene | Volume, kernel: Tensor, raw: float, true: float, seconds: float
+    scene: Scene | Volume,
+    kernel: Tensor,
+    raw: float,
+    true: float,
+    seconds: float,
+    method: Any = None,
 ) -> dict[str, float]:
-    decibels, _ = restored(scene, kernel)
+    decibels, _ = restored(scene, kernel, method)
     return {
         "gain": decibels - raw,
         "share": (decibels - raw) / (true - raw),
         "ncc": ncc(kernel.numpy(), scene.true.numpy()),
         "seconds": seconds,
     }
+
+
+def _cautious(
+    scene: Scene | Volume, kernel: Kernel, raw: float, true: float, seconds: float
+) -> dict[str, float]:
+    """Restore as a plan does with a doubtful kernel."""
+    array = kernel.at() if scene.counts.ndim == 3 else kernel.at()[0]
+    made = torch.from_numpy(array.copy())
+    return _against(scene, made, raw, true, seconds, Blind().cautious())
 
 
 def _by_turns(scene: Scene, keep: Any) -> tuple[Any, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -148,21 +148,38 @@ def _motion(rows: Sequence[Result]) -> Lines:
 
 def _trust(rows: Sequence[Result]) -> Lines:
     found = rates(rows)
-    yield (
-        f"Of {found['wrong']} wrong kernels {_percent(found['caught'])} were doubted, of "
-        f"{found['right']} right ones {_percent(found['false alarms'])}."
-    )
-    yield ""
-    kinds: dict[str, Any] = found["by kind"]
-    if kinds:
+    halves = found["halves"]
+    for seed, half in halves.items():
+        yield (
+            f"Seed {seed}: of {half['wrong']} wrong kernels {_percent(half['caught'])} were "
+            f"doubted, of {half['true']} true ones {_percent(half['true doubted'])}, of "
+            f"{half['nearly right']} nearly right ones {_percent(half['nearly right doubted'])}; "
+            f"{half['median seconds']:.1f} s of CPU for each."
+        )
+        yield ""
+    names = list(dict.fromkeys(name for half in halves.values() for name in half["by kind"]))
+    if names:
         yield from table(
-            ["wrong kernel", "doubted"], [[k, f"{a} of {b}"] for k, (a, b) in kinds.items()]
+            ["wrong kernel, doubted", *(f"seed {seed}" for seed in halves)],
+            [
+                [
+                    name,
+                    *(
+                        "{} of {}".format(*half["by kind"].get(name, (0, 0)))
+                        for half in halves.values()
+                    ),
+                ]
+                for name in names
+            ],
         )
     yield from table(
-        ["limit of what is missed", "wrong ones doubted", "right ones doubted"],
+        ["limits times", *(f"seed {seed}: wrong, others doubted" for seed in halves)],
         [
-            [f"{one['limit']:g}", _percent(one["caught"]), _percent(one["false alarms"])]
-            for one in found["curve"]
+            [
+                f"{ones[0]['limits times']:g}",
+                *(f"{_percent(o['caught'])}, {_percent(o['false alarms'])}" for o in ones),
+            ]
+            for ones in zip(*(half["curve"] for half in halves.values()), strict=True)
         ],
     )
     of = found["searches"]

@@ -60,12 +60,15 @@ def found_in(scene: Scene | Volume, asked: Asked, *, again: bool = False) -> tup
     return kernel, seconds
 
 
-def restored(scene: Scene | Volume, kernel: Tensor) -> tuple[float, Any]:
-    """Restore a scene with a kernel, stopped automatically; give dB and the method."""
+def restored(scene: Scene | Volume, kernel: Tensor, method: Any = None) -> tuple[float, Any]:
+    """Restore a scene with a kernel, stopped automatically; give dB and the method.
+
+    With accelerated Richardson-Lucy, if no `method` is given.
+    """
     tile = scene.counts
     blur = Blur(kernel[None])
     y, x = tile.shape[-2:]
     z = tile.shape[0] if tile.ndim == 3 else 1
     sample = Sample(tile, ((0, z), (0, y), (0, x)), 0, 0, blur, scene.facts, scene.size)
-    method = AcceleratedRichardsonLucy().resolved([sample])
+    method = (method or AcceleratedRichardsonLucy()).resolved([sample])
     return scene.score(method(tile, blur).image), method

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from napari_deblur.methods._prediction import FIRST as FIXED
 from napari_deblur.methods._prediction import PRIORS
 
 if TYPE_CHECKING:
@@ -24,8 +25,15 @@ TRIED, CLIMBED = 3, 3
 FIRST, LAST = 8, 20
 # Evaluations for a volume, where a gradient costs too much.
 SOLID_TRIES = 12
-# Nats by which another prior than none must be better.
-CLEARLY = 10.0
+# Widths, over that of the best kernel at first, by which steps and prior are chosen.
+WIDTHS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25)
+# How many steps more than the best of these takes to its own best, and how many at least: without
+# a prior, and with one.
+MORE, MORE_SMOOTH = 1.75, 1.25
+LEAST, LEAST_SMOOTH = 18, 8
+# A smooth object takes no more steps to its best than this, and a prior makes its prediction worse
+# by no more than this share of what the kernel gains over none.
+QUICKLY, HARMLESS = 13, 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +69,14 @@ def values_of(fit: Fit) -> tuple[float, ...]:
 
 @dataclass(eq=False)
 class Search:
-    """What was tried on some held-out light, with one prior for all kernels."""
+    """What was tried on some held-out light, with one prior for all kernels.
+
+    With a `coarse` copy of the light, depth is looked for on that.
+    """
 
     light: Prediction
     prior: Prior = PRIORS[0]
+    coarse: Prediction | None = None
 
     def misfit(self, family: Family, values: Sequence[float], prior: Prior | None = None) -> float:
         """Give the misfit of a family's kernel, in nats."""
@@ -87,34 +99,39 @@ class Search:
 
         `starts` are values of the only family to begin from, in the place of its grid.
         """
-        first = {
-            family.name: sorted(
-                (self.misfit(family, values), tuple(values)) for values in starts or family.grid
-            )
-            for family in families
-        }
-        if not starts and families[0].shape[0] == 1:  # the grid of a volume is too coarse for it
-            self.prior = self._prior_of(families, first)
-            if self.prior != PRIORS[0]:
-                first = {
-                    family.name: sorted(
-                        (self.misfit(family, values), values)
-                        for _, values in first[family.name][: 2 * TRIED]
-                    )
-                    for family in families
-                }
-        fits = [self._fitted(family, first[family.name]) for family in families]
+        fits: list[Fit] = []
+        for family in sorted(families, key=lambda one: one.handicap):
+            fits.append(self._found(family, starts, fits))
         fits.sort(key=self._ranked(fits))
-        if not starts and self._settle(fits[0]):
+        if not starts and families[0].shape[0] == 1 and self._settle(fits[0].kernel()):
             # Only the best two can still be the best.
-            again = [
-                self._fitted(
-                    fit.family, [(self.misfit(fit.family, values_of(fit)), values_of(fit))]
-                )
+            fits = [
+                self._fitted(fit.family, self._tried(fit.family, [values_of(fit)]))
                 for fit in fits[:2]
             ]
-            fits = sorted(again, key=self._ranked(again))
+            fits.sort(key=self._ranked(fits))
         return fits
+
+    def _found(
+        self, family: Family, starts: Sequence[Sequence[float]], rivals: Sequence[Fit]
+    ) -> Fit:
+        """Find a family's best kernel, but not to the end where it has no chance anyway."""
+        from napari_deblur.methods import _depth_search as depth
+
+        if self.coarse is not None and family.name == depth.FAMILY:
+            return depth.found_on(self.coarse, self, family, starts[0] if starts else None)
+        first = self._tried(family, starts)
+        if family.handicap and any(rival.misfit < first[0][0] for rival in rivals):
+            return Fit(family, np.array(first[0][1]), first[0][0])
+        return self._fitted(family, first)
+
+    def _tried(
+        self, family: Family, starts: Sequence[Sequence[float]] = ()
+    ) -> list[tuple[float, tuple[float, ...]]]:
+        """Try a family's grid, or other values; best first."""
+        return sorted(
+            (self.misfit(family, values), tuple(values)) for values in starts or family.grid
+        )
 
     def _ranked(self, fits: Sequence[Fit]) -> Callable[[Fit], float]:
         """Rank fits by their misfit; a family with a handicap must be better by that share.
@@ -128,35 +145,25 @@ class Search:
         gained = self.of(ops.delta(tuple(fits[0].kernel().shape))) - min(f.misfit for f in fits)
         return lambda fit: fit.misfit + fit.family.handicap * max(gained, 0.0)
 
-    def _settle(self, fit: Fit) -> bool:
-        """Choose the number of steps by the best fit; tell whether it changed."""
-        import torch
+    def _settle(self, kernel: Tensor) -> bool:
+        """Choose steps and prior, by a kernel in several widths; tell whether that changed them."""
+        from napari_deblur import ops
 
-        before = self.light.steps
-        with torch.no_grad():
-            self.light.settle([fit.kernel()])
-        return self.light.steps != before
-
-    def _prior_of(
-        self,
-        families: Sequence[Family],
-        first: dict[str, list[tuple[float, tuple[float, ...]]]],
-    ) -> Prior:
-        """Take the prior under which the best kernels of the grids predict best."""
-
-        def least(prior: Prior) -> float:
-            if prior == PRIORS[0]:
-                return min(tried[0][0] for tried in first.values())
-            return min(
-                self.misfit(family, values, prior)
-                for family in families
-                for _, values in first[family.name][:TRIED]
-            )
-
-        # A little better is no sign: on filaments, where none is right, it was up to 7 nats.
-        first_prior, *others = PRIORS
-        best = min(others, key=least)
-        return best if least(best) < least(first_prior) - CLEARLY else first_prior
+        light, smooth = self.light, PRIORS[1]
+        before = light.steps, self.prior
+        kernels = [ops.stretched(kernel, width) for width in WIDTHS]
+        plain = [light.course(one, least=FIXED) for one in kernels]
+        least = min(min(one) for one in plain)
+        quickest = min(one.index(min(one)) + 1 for one in plain if min(one) == least)
+        gained = min(light.course(ops.delta(tuple(kernel.shape)))) - least
+        self.prior, more, fewest = PRIORS[0], MORE, LEAST
+        if quickest <= QUICKLY:
+            even = [light.course(one, smooth, least=FIXED) for one in kernels]
+            at = FIXED - 1
+            if min(one[at] for one in even) < min(one[at] for one in plain) + HARMLESS * gained:
+                self.prior, more, fewest = smooth, MORE_SMOOTH, LEAST_SMOOTH
+        light.steps = int(min(max(round(more * quickest), fewest), light.most))
+        return (light.steps, self.prior) != before
 
     def _fitted(self, family: Family, first: list[tuple[float, tuple[float, ...]]]) -> Fit:
         tried: list[tuple[float, tuple[float, ...]]] = list(first)

@@ -1,28 +1,46 @@
-"""Whether to believe a kernel that somebody brings, by how well it predicts held-out light."""
+"""Whether to believe a kernel that somebody brings, told without knowing the true one.
+
+Two signs. The detail of the image: a kernel that lets less through than is there is wrong. And
+light held out: the kernel's own relatives, narrower and wider, and Gaussians must not predict it
+better. Compared is after some more steps than the kernel takes to its own best: after few the
+narrow one always predicts better, after many the wide one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from napari_deblur.methods._prediction import Prediction, prior_called
+import numpy as np
+
+from napari_deblur.methods._detail import RISES, SHARP, detail_of
+from napari_deblur.methods._prediction import Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_deblur.protocols import Kernel, Sample
 
-__all__ = ["Trust", "judged"]
+__all__ = ["LIMITS", "Trust", "judged", "stretched"]
+
+Verdict = Literal["believe", "doubtful", "nothing to deblur", "not judged"]
 
 # Light held out by this seed took no part in a search, whose seeds are 0 and 1.
 SEED = 2
-# The search's steps, 20 at most, are few enough that with much light its best kernel predicts
-# better than the true one; from 40 on that was never more than a little, and 110 told no more.
-STEPS = 40
-# Of what the kernel that was searched for gains over none, a right kernel may miss this share; one
-# less alike to it than that may miss nothing. Set on the scenes of `bench blind --only trust`.
-MISSED, ALIKE = 0.04, 0.955
+# Steps at most, and how many more than a kernel takes to its own best.
+MOST, MORE = 40, 1.25
+# What is tried beside a kernel: its own widths, times these, and Gaussians of these σ in pixels.
+NARROWER, WIDER = (0.62, 0.75, 0.87), (1.15, 1.33, 1.6)
+GAUSSIANS = tuple(np.geomspace(0.5, 5, 11))
+# By how much these may predict better: nats, over the root of those gained over even light. Set on
+# 30 planes (`bench blind --only trust`, seed 0). And by so many nats at least: less is no evidence.
+LIMITS = {"narrower": 0.0, "wider": 0.3, "gaussian": 0.25}
+EVIDENCE = 2.0
+# Nats that must be gained over even light, or there is nothing but noise.
+CLEARLY = 5.0
+# Pixels across of a Gaussian, of the smallest image that says anything, and of the largest kernel.
+SIDE, SMALLEST, LARGEST = 41, 48, 121
 
 
 @dataclass(frozen=True)
@@ -31,78 +49,126 @@ class Trust:
 
     Parameters
     ----------
-    verdict : "believe", "doubtful" or "nothing to deblur"
+    verdict : "believe", "doubtful", "nothing to deblur" or "not judged"
     why : str
-        A sentence.
-    missed : float
-        Of what the best kernel that was found gains over no kernel in predicting held-out light,
-        the share that this kernel does not; below 0 where it predicts better.
-    likeness : float
-        Normalised correlation with the best kernel, at the best shift.
+        What could follow "because".
+    signs : {name: number}
+        ``rise`` of the object's power with the frequency (see `Detail.rise`), ``widest`` blur in
+        pixels that the detail allows, and how much better ``narrower``, ``wider`` kernels and a
+        ``gaussian`` predict.
     """
 
-    verdict: Literal["believe", "doubtful", "nothing to deblur"]
+    verdict: Verdict
     why: str
-    missed: float
-    likeness: float
+    signs: Mapping[str, float] = field(default_factory=dict)
 
 
-def judged(samples: Sequence[Sample], kernel: Kernel, *, found: Kernel | None = None) -> Trust:
-    """Judge a kernel against the best that a blind search finds.
-
-    A kernel that predicts better than the best one found is believed, whatever it is. What is
-    judged is the prediction; on smooth objects a kernel that is too wide may predict as well as
-    the true one and harm the image nevertheless. For planes the limits were set on synthetic
-    scenes (see the benchmark); for volumes they were not tried.
+def judged(samples: Sequence[Sample], kernel: Kernel) -> Trust:
+    """Judge a kernel of a plane by what the image itself says: a second or two on one thread.
 
     Parameters
     ----------
     samples : of one channel
+        The first one or two are looked at.
     kernel : Kernel
-        Its first one is judged.
-    found : Kernel or None
-        What `Blind().estimate` found on the same samples; None searches, which takes as long as
-        blind deconvolution does.
+        Of several frames the first one's is judged. One of several planes is not judged.
     """
     import torch
 
     from napari_deblur import ops
-    from napari_deblur.kernel_comparison import aligned_ncc
-    from napari_deblur.methods.blind import Blind
 
-    solid = kernel.shape[0] > 1
-    if found is None:
-        z, y, x = (int(n) for n in (1, 1, *samples[0].tile.shape)[-3:])
-        found = Blind().estimate(samples, Blind.widest((z if solid else 1, y, x)), None)
-    if found.report.get("verdict") == "nothing to deblur":
-        return Trust("nothing to deblur", str(found.report["why"]), 0.0, 0.0)
-    shape = kernel.shape
-    light = Prediction(samples[: 1 if solid else 2], 3 if solid else 2, seed=SEED)
-    prior = prior_called(str(found.report.get("prior", "")))
-    light.most = light.steps = STEPS
-    best = _tensor(found, found.shape)
-    with torch.no_grad():
-        reached = [
-            float(light.deviance(one.to(light.kept.device), prior))
-            for one in (_tensor(kernel, shape), best, ops.delta(tuple(best.shape)))
-        ]
-    missed = (reached[0] - reached[1]) / max(reached[2] - reached[1], 1e-9)
-    likeness, _ = aligned_ncc(kernel.at(), found.at())
-    if missed <= (MISSED if likeness >= ALIKE else 0.0):
-        return Trust("believe", "it predicts held-out light as well as the best", missed, likeness)
-    return Trust(
-        "doubtful",
-        f"a kernel of the family {found.report.get('family', 'that was searched')} predicts "
-        f"held-out light better: this one misses {100 * missed:.2g} % of what that one gains",
-        missed,
-        likeness,
-    )
+    why = _unable(samples, kernel)
+    if why is not None:
+        return Trust("not judged", why)
+    array = torch.from_numpy(kernel.at()[0].copy())
+    with ops.one_thread(), torch.no_grad():
+        detail = detail_of(samples[:2])
+        rise, widest = (
+            (-np.inf, np.inf) if detail is None else (detail.rise(array), detail.widest())
+        )
+        if widest < SHARP:
+            return Trust(
+                "nothing to deblur", "the image is as sharp as its pixels", {"widest": widest}
+            )
+        signs, names = _compared(samples, array)
+    if not signs:
+        return Trust("nothing to deblur", "there is nothing but noise")
+    reasons = [
+        f"{names[name]} predicts held-out light better"
+        for name, limit in LIMITS.items()
+        if signs[name] > limit
+    ]
+    if rise > RISES:
+        reasons.insert(0, "the image holds finer detail than it lets through")
+    signs = {name: float(f"{v:.4g}") for name, v in {"rise": rise, **signs}.items() if v > -np.inf}
+    if reasons:
+        return Trust("doubtful", "; ".join(reasons), signs)
+    return Trust("believe", "no narrower or wider one predicts held-out light better", signs)
 
 
-def _tensor(kernel: Kernel, shape: tuple[int, int, int]) -> Tensor:
+def _unable(samples: Sequence[Sample], kernel: Kernel) -> str | None:
+    """Say why nothing can be said of a kernel."""
+    depth, *across = kernel.shape
+    if depth > 1:
+        return "only kernels of one plane can be"
+    if max(across) == 1:
+        return "it changes nothing"
+    if max(across) > LARGEST:
+        return f"it is wider than {LARGEST} pixels"
+    if not samples or min(samples[0].tile.shape[-2:]) < SMALLEST:
+        return f"the image is smaller than {SMALLEST} pixels"
+    return None
+
+
+def _compared(samples: Sequence[Sample], array: Tensor) -> tuple[dict[str, float], dict[str, str]]:
+    """Give how much better others predict held-out light, and what they are; {} if all is noise."""
     import torch
+
+    from napari_deblur.psfs.gaussian import Gaussian
+
+    light = Prediction(samples[:1], 2, seed=SEED)
+    light.most = MOST
+    device = light.kept.device
+    course = light.course(array.to(device))
+    gained = float(light.compared(light.level())) * light.nats - min(course)
+    if gained < CLEARLY:
+        return {}, {}
+    steps = min(max(round(MORE * (course.index(min(course)) + 1)), 5), MOST)
+    light.steps = steps
+
+    def better(other: Tensor) -> float:
+        misfit = float(light.deviance(other.to(device))) * light.nats
+        nats = course[steps - 1] - misfit
+        return float((nats if nats > EVIDENCE else min(nats, 0.0)) / gained**0.5)
+
+    side = min(SIDE, min(light.shape) // 3 * 2 + 1)
+    gaussians = {
+        f"a Gaussian of σ {sigma:.2g} px": torch.from_numpy(
+            Gaussian((0.0, sigma, sigma))((1, side, side), (1.0, 1.0, 1.0)).at()[0].copy()
+        )
+        for sigma in GAUSSIANS
+        if sigma < side / 5
+    }
+    rivals = {
+        "narrower": {f"one {f:g} times as wide": stretched(array, f) for f in NARROWER},
+        "wider": {f"one {f:g} times as wide": stretched(array, f) for f in WIDER},
+        "gaussian": gaussians,
+    }
+    signs, names = {}, {}
+    for name, some in rivals.items():
+        tried = {one: better(other) for one, other in some.items()}
+        names[name] = max(tried, key=lambda one: tried[one])
+        signs[name] = tried[names[name]]
+    return signs, names
+
+
+def stretched(kernel: Tensor, factor: float) -> Tensor:
+    """Stretch a kernel (y, x) about its middle, in its shape."""
+    import torch
+    from scipy.ndimage import affine_transform
 
     from napari_deblur import ops
 
-    array = torch.from_numpy(ops.reshaped(kernel.at(), shape))
-    return array[0] if shape[0] == 1 else array
+    middles = np.array([n // 2 for n in kernel.shape])
+    made = affine_transform(kernel.numpy(), (1 / factor,) * 2, middles * (1 - 1 / factor), order=1)
+    return ops.normalised(torch.from_numpy(made))

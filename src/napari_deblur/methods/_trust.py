@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_deblur.methods._family_search import Fit, Search
+    from napari_deblur.methods._judging import Trust
+    from napari_deblur.protocols import Sample
 
 __all__ = ["alike", "trusted"]
 
@@ -27,12 +29,18 @@ FREED, LOOSE = 12, 0.5
 
 
 def trusted(
-    search: Search, fits: Sequence[Fit], second: tuple[Search, Fit], *, refine: bool
+    samples: Sequence[Sample],
+    search: Search,
+    fits: Sequence[Fit],
+    second: tuple[Search, Fit],
+    *,
+    refine: bool,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Judge the best of some fits: give its kernel, or none at all, and a report.
 
     Parameters
     ----------
+    samples : that were looked at
     fits : best first
     second : another search, on other light, and its fit of the same family
     refine : bool
@@ -85,15 +93,28 @@ def trusted(
             "nats worse": _short(fits[1].misfit - best.misfit),
             "agreement": _short(alike(best.kernel(), fits[1].kernel())),
         }
-    verdict, why = _verdict(report, best, _pixels(kernel))
+    trust = _judged(samples, kernel)
+    report["signs"] = dict(trust.signs)
+    verdict, why = _verdict(report, best, _pixels(kernel), trust)
     if verdict == "nothing to deblur":
         kernel = nothing
     return kernel, {"verdict": verdict, "why": why, **report}
 
 
-def _verdict(report: dict[str, Any], best: Fit, pixels: float) -> tuple[str, str]:
+def _judged(samples: Sequence[Sample], kernel: Tensor) -> Trust:
+    from napari_deblur.methods._judging import judged
+    from napari_deblur.protocols import Kernel
+
+    array = kernel.detach().cpu()
+    solid = array if array.ndim == 3 else array[None]
+    return judged(samples, Kernel(solid.numpy().copy()[None, None]))
+
+
+def _verdict(report: dict[str, Any], best: Fit, pixels: float, trust: Trust) -> tuple[str, str]:
     if report["nats better than even light"] < CLEARLY:
         return "nothing to deblur", "there is nothing but noise"
+    if trust.verdict == "nothing to deblur":
+        return trust.verdict, trust.why
     if pixels < PIXELS:
         return "nothing to deblur", "the image is as sharp as its pixels"
     reasons = []
@@ -106,7 +127,8 @@ def _verdict(report: dict[str, Any], best: Fit, pixels: float) -> tuple[str, str
         reasons.append(
             f"the family {rival['family']} explains the image as well with another kernel"
         )
-    if report["border"] > BORDER:
+    # What the search cut off from a lens is made of it in the end: `Blind.widened`.
+    if report["border"] > BORDER and best.family.name != "gibson-lanni":
         reasons.append("it reaches the border of its shape: ask for a larger one")
     values = zip(best.values, best.family.free, strict=True)
     ends = [one.name for v, one in values if v > one.high - 0.02 * (one.high - one.low)]
@@ -117,6 +139,8 @@ def _verdict(report: dict[str, Any], best: Fit, pixels: float) -> tuple[str, str
             "what it leaves unexplained is no noise of single pixels: an object out of the focus, "
             "another blur, or an image that was filtered or resampled"
         )
+    if trust.verdict == "doubtful":
+        reasons.append(trust.why)
     if reasons:
         return "doubtful", "; ".join(reasons)
     return "believe", "held-out light is predicted well, and by no other kernel as well"

@@ -58,6 +58,8 @@ class AcceleratedRichardsonLucy:
         Of Biggs and Andrews, one value for each iteration; the last one goes on.
     background, start, lowest : float or "auto"
         As for ``richardson-lucy``.
+    most : int
+        Where "auto" iterations end at the latest.
 
     References
     ----------
@@ -77,6 +79,7 @@ class AcceleratedRichardsonLucy:
     background: float | Literal["auto"] = "auto"
     start: float | Literal["auto"] = "auto"
     lowest: float | Literal["auto"] = "auto"
+    most: int = MOST
 
     multiple_of: ClassVar[int] = 1
     arrays: ClassVar[float] = 9
@@ -92,6 +95,8 @@ class AcceleratedRichardsonLucy:
                 raise ValueError(
                     f'{name} is "{getattr(self, name)}" and must be one of {", ".join(allowed)}'
                 )
+        if self.most < 1:
+            raise ValueError(f"most is {self.most} and must be 1 or more")
         if self.unmatched != "auto" and (not isinstance(self.unmatched, int) or self.unmatched < 0):
             raise ValueError(
                 f'unmatched is {self.unmatched!r} and must be "auto" or a whole number of 0 or more'
@@ -109,7 +114,9 @@ class AcceleratedRichardsonLucy:
         if adjoint or any(_needs_matched(s.tile, s.blur) for s in samples if s.blur is not None):
             fixed = replace(fixed, unmatched=0)
         elif self.back_projector == "wiener-butterworth" and self.unmatched == "auto":
-            fixed = replace(fixed, unmatched=MOST if self.iterations == "auto" else self.iterations)
+            fixed = replace(
+                fixed, unmatched=self.most if self.iterations == "auto" else self.iterations
+            )
         known = "auto" not in (fixed.iterations, fixed.unmatched)
         if known and (self.momentum != "auto" or not fixed._orders_vary()):
             return replace(fixed, momentum=() if self.momentum == "auto" else self.momentum)
@@ -117,7 +124,7 @@ class AcceleratedRichardsonLucy:
         if fixed.unmatched != "auto":
             return fixed._stopped(parts)[0]
         matched, least = replace(fixed, unmatched=0)._stopped(parts)
-        other, turn = replace(fixed, iterations="auto", unmatched=MOST)._stopped(parts)
+        other, turn = replace(fixed, iterations="auto", unmatched=self.most)._stopped(parts)
         if not turn.clearly_better(least):
             return matched
         if self.iterations == "auto":
@@ -166,9 +173,9 @@ class AcceleratedRichardsonLucy:
             self._predictions(part.sample, found, measured=measured and i == 0)
             for i, part in enumerate(parts)
         ]
-        most = int(self.iterations) if fixed else MOST
+        most = int(self.iterations) if fixed else self.most
         stop = best_stop(parts, runs, most=most, least=most if fixed else 1)
-        iterations = most if fixed else stop.with_all_light(1 / 4)
+        iterations = most if fixed else min(stop.with_all_light(1 / 4), self.most)
         kept = tuple(round(a, 4) for a in found[: min(iterations, KEPT)])
         if self.acceleration == "heavy-ball":
             kept = ()

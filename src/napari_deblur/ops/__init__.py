@@ -14,7 +14,14 @@ from napari_deblur.ops.fourier import (
     transform_shape,
     workspace,
 )
-from napari_deblur.ops.kernels import centroid, delta, normalised, reshaped, shifted
+from napari_deblur.ops.kernels import (
+    centroid,
+    delta,
+    normalised,
+    reshaped,
+    shifted,
+    stretched,
+)
 from napari_deblur.ops.masks import filled, mean_square, split
 from napari_deblur.ops.projectors import wiener_butterworth
 from napari_deblur.ops.threads import one_thread
@@ -44,6 +51,7 @@ __all__ = [
     "reshaped",
     "shifted",
     "split",
+    "stretched",
     "tile_view",
     "transfer_function",
     "transform_shape",

@@ -154,7 +154,8 @@ def _picked(gain: Tensor, wide: tuple[int, ...], lengths: tuple[int, ...]) -> Te
         last = axis == len(lengths) - 1
         make = torch.fft.rfftfreq if last else torch.fft.fftfreq
         index = (make(n, device=gain.device) * m).round().long()
-        gain = gain.index_select(axis, index % m if not last else index)
+        # The last one of half the spectrum may be rounded up to one that isn't there.
+        gain = gain.index_select(axis, index.clamp(max=m // 2) if last else index % m)
     return gain
 
 

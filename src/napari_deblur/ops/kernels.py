@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["centroid", "delta", "normalised", "reshaped", "shifted"]
+__all__ = ["centroid", "delta", "normalised", "reshaped", "shifted", "stretched"]
 
 
 def centroid(kernel: Tensor) -> Tensor:
@@ -62,6 +62,18 @@ def shifted(kernel: Tensor, shift: Tensor | tuple[float, ...]) -> Tensor:
         part = by - whole
         kernel = (1 - part) * _moved(kernel, whole, axis) + part * _moved(kernel, whole + 1, axis)
     return kernel
+
+
+def stretched(kernel: Tensor, factor: float) -> Tensor:
+    """Stretch a kernel about its centre, ``n // 2`` on each axis, in its shape; its sum is 1.
+
+    Linear between pixels; what leaves the shape is lost.
+    """
+    from scipy.ndimage import affine_transform
+
+    offset = [n // 2 * (1 - 1 / factor) for n in kernel.shape]
+    made = affine_transform(kernel.numpy(), [1 / factor] * kernel.ndim, offset, order=1)
+    return normalised(torch.from_numpy(made))
 
 
 def _moved(kernel: Tensor, by: int, axis: int) -> Tensor:

@@ -12,8 +12,10 @@ from napari_deblur.stack import Channel, Optics
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["read_ome_xml"]
+__all__ = ["OWN", "read_ome_xml"]
 
+# Namespace of what `napari-deblur simulate` writes beyond OME's own words.
+OWN = "napari-deblur"
 # Refractive indices at the yellow-green of the sodium line, near 23 °C.
 IMMERSIONS = {
     "air": 1.0,
@@ -91,4 +93,18 @@ def _optics(root: Element, image: Element) -> Optics:
         magnification = above_zero(objective.get("NominalMagnification"))
     if index is None or not 1 <= index < 2.5:
         index = IMMERSIONS.get((medium or "").lower())
-    return Optics(na if na is None or na < 2 else None, index, None, magnification)
+    na = na if na is None or na < 2 else None
+    return Optics(na, index, _sample_index(root, image), magnification)
+
+
+def _sample_index(root: Element, image: Element) -> float | None:
+    """Give the sample's refractive index, which OME has no word for: from a note of ours."""
+    refs = {ref.get("ID") for ref in image.findall("{*}AnnotationRef")}
+    notes = root.findall("{*}StructuredAnnotations/{*}MapAnnotation")
+    for note in notes:
+        if note.get("Namespace") == OWN and note.get("ID") in refs:
+            for entry in note.findall("{*}Value/{*}M"):
+                value = above_zero(entry.text) if entry.get("K") == "n_sample" else None
+                if value is not None and 1 <= value < 4:
+                    return value
+    return None

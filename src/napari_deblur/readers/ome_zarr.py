@@ -100,9 +100,11 @@ def _validated(known: dict[str, Any], position: int, address: str) -> dict[str, 
 
 
 def _own_optics(group: Any) -> Optics | None:
-    """Give the optics of a result of ours, which OME-Zarr has no words for."""
+    """Give the optics of a result or simulation of ours, which OME-Zarr has no words for."""
+    ours = group.attrs.get("napari_deblur")
+    known = ours.get("optics") if isinstance(ours, dict) else None
     try:
-        known = group.attrs["napari_deblur"]["plan"]["layout"]["optics"]
+        known = known or ours["plan"]["layout"]["optics"]
     except (KeyError, TypeError):
         return None
     names = {field.name for field in fields(Optics)}

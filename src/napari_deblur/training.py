@@ -1,0 +1,137 @@
+"""Train a network on one's own sharp images, as settings in a file say."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur.opening import open_stack
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur.gdunet.training import Step
+
+__all__ = ["line_of", "sharp_images", "train_network", "training_settings"]
+
+SETTINGS = Path(__file__).parent / "gdunet" / "settings"
+PARTS = {"training", "images"}
+IMAGE_KEYS = {"folder", "patterns", "share"}
+# Planes of a stack that are taken, evenly over its depth.
+PLANES = 8
+
+
+def train_network(
+    settings: str | Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    device: str = "cpu",
+    **changes: Any,
+) -> Iterator[Step]:
+    """Train a network, or go on with a training that was stopped.
+
+    Parameters
+    ----------
+    settings : str or Path
+        A TOML file, or the name of one of this package: "tiny".
+    out : Path
+        A folder for checkpoints, weights and the log; what it holds is gone on with.
+    data : Path, optional
+        Where the folders of images are; beside the settings by default.
+    device : str
+        "cpu", "cuda" or "mps".
+    **changes
+        Settings of the training that go before the file's.
+
+    Yields
+    ------
+    Step
+        See `napari_deblur.gdunet.training.train`.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the settings or a folder of images are not there.
+    ValueError
+        When the file says something unknown.
+    """
+    from napari_deblur.gdunet.training import Settings, train
+
+    path = training_settings(settings)
+    words = tomllib.loads(path.read_text("utf-8"))
+    if unknown := sorted(set(words) - PARTS):
+        raise ValueError(f"{path.name} has parts {', '.join(unknown)}: known are training, images")
+    chosen = Settings.of({**words.get("training", {}), **changes})
+    root = path.parent if data is None else data
+    images = {}
+    for i, part in enumerate(words.get("images", [])):
+        if unknown := sorted(set(part) - IMAGE_KEYS):
+            raise ValueError(
+                f"images {i + 1} of {path.name} have {', '.join(unknown)}: known are "
+                f"{', '.join(sorted(IMAGE_KEYS))}"
+            )
+        found = sharp_images(root / part["folder"], part.get("patterns", ["*"]))
+        images[f"{i}: {part['folder']}"] = (float(part.get("share", 1.0)), found)
+    yield from train(chosen, images, out, device=device)
+
+
+def line_of(step: Step) -> str:
+    """Say in a line how far a training is; in another one what the validation says."""
+    n = step.numbers
+    words = [f"{step.iteration}: loss {step.loss:.4f}"]
+    if "psnr out" in n:
+        words.append(f"PSNR {n['psnr in']:.2f} to {n['psnr out']:.2f} dB")
+        words.append(f"kernel NCC {n['ncc first']:.3f} to {n['ncc out']:.3f}")
+    if "psnr out given" in n:
+        words.append(f"kernel given {n['psnr in given']:.2f} to {n['psnr out given']:.2f} dB")
+    line = ", ".join([*words, f"{n['seconds']:.2f} s each"])
+    if step.validation is None:
+        return line
+    v = step.validation
+    kinds = dict.fromkeys(name.split(": ")[0] for name in v)
+    return "\n".join(
+        [line]
+        + [
+            f"  {kind}: PSNR {v[f'{kind}: psnr in']:.2f} to {v[f'{kind}: psnr out']:.2f} dB, "
+            f"kernel given {v[f'{kind}: psnr given']:.2f} dB, kernel NCC "
+            f"{v[f'{kind}: ncc first']:.3f} to {v[f'{kind}: ncc out']:.3f}, SNR "
+            f"{v[f'{kind}: snr first']:.2f} to {v[f'{kind}: snr out']:.2f} dB"
+            for kind in kinds
+        ]
+    )
+
+
+def training_settings(settings: str | Path) -> Path:
+    """Give the file of settings: of this package by name, or by its path."""
+    packaged = SETTINGS / f"{settings}.toml"
+    path = packaged if packaged.is_file() else Path(settings)
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in SETTINGS.glob("*.toml")))
+        raise FileNotFoundError(
+            f'no settings "{settings}": give the path of a TOML file, or one of: {names}'
+        )
+    return path
+
+
+def sharp_images(folder: Path, patterns: list[str]) -> list[NDArray[Any]]:
+    """Read the planes of all images of a folder whose names fit, in the order of the names.
+
+    Colours become their mean; channels are images of their own. Of a deep stack a few planes.
+    """
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    if not files:
+        raise FileNotFoundError(f"no images {', '.join(patterns)} in {folder}")
+    planes: list[NDArray[Any]] = []
+    for file in files:
+        stack = open_stack(file)
+        array = np.asarray(stack.data)
+        if stack.rgb:
+            array = array.mean(axis=stack.axes.index("c"))
+        array = array.reshape(-1, *array.shape[-2:])
+        planes += list(array[:: -(-len(array) // PLANES)])
+    return planes

@@ -1,0 +1,52 @@
+"""A plan says of kernels that were given whether the image speaks for them."""
+
+import numpy as np
+import pytest
+
+import napari_deblur as nd
+from napari_deblur.bench.blind_scenes import Scene, gaussian
+from napari_deblur.protocols import Kernel
+
+SCENE = Scene("filaments", "gaussian", 400.0, (144, 144))
+
+
+def planned(sigma, **more):
+    kernel = Kernel(gaussian(sigma)[None, None, None], SCENE.size)
+    method = nd.methods["richardson-lucy"](iterations=2)
+    return nd.plan(
+        SCENE.counts.numpy(),
+        method,
+        kernel=kernel,
+        facts=SCENE.facts,
+        **more,
+    )
+
+
+def said(plan):
+    return [note for note in plan.notes if "the given kernel" in note]
+
+
+@pytest.mark.parametrize(("sigma", "verdict"), [(2.0, "believe"), (3.2, "doubtful")])
+def test_a_plan_believes_or_doubts_a_given_kernel(sigma, verdict):
+    plan = planned(sigma)
+    judged = plan.kernel.report["judged"]
+    assert judged["verdict"] == verdict
+    (note,) = said(plan)
+    assert note.endswith(judged["why"])
+    again = planned(sigma)
+    assert (again.kernel.report, again.notes) == (plan.kernel.report, plan.notes)
+
+
+def test_it_can_be_left_out_and_changes_nothing_else():
+    without, plan = planned(3.2, judge=False), planned(3.2)
+    assert not said(without)
+    assert np.array_equal(without.kernel.array, plan.kernel.array)
+    assert without.channels == plan.channels
+
+
+def test_a_kernel_of_several_planes_is_not_judged_and_it_is_said():
+    counts = np.random.default_rng(0).poisson(30, (5, 50, 50)).astype(np.uint16)
+    stack = nd.open_stack(counts, "zyx")
+    method = nd.methods["richardson-lucy"](iterations=2)
+    plan = nd.plan(stack, method, kernel=np.ones((3, 3, 3)))
+    assert said(plan) == ["the given kernel was not judged: only kernels of one plane can be"]
