@@ -15,6 +15,7 @@ from napari_deblur.commands.kernels import estimate, kernel_
 from napari_deblur.commands.resolution import resolution
 from napari_deblur.commands.run import run
 from napari_deblur.commands.simulate import simulate
+from napari_deblur.commands.train import train
 from napari_deblur.commands.verify import verify
 
 __all__ = ["app", "main"]
@@ -33,6 +34,7 @@ app.command("kernel")(kernel_)
 app.command()(resolution)
 app.command()(run)
 app.command()(simulate)
+app.command()(train)
 app.command()(verify)
 app.add_typer(bench, name="bench")
 

@@ -1,0 +1,377 @@
+"""GDUNet: alternating proximal gradient descent on image and kernel, with learned parts.
+
+To be minimised, over an image u and a kernel h ≥ 0 of sum 1, given data y::
+
+    1/2 ‖h * u − y‖² + Ψ(∂x u) + Ψ(∂y u) + Φ(u) + Ω(h)
+
+Each stage takes a gradient step on the image, applies Φ's proximal map, which is a U-Net, takes
+a gradient step on the kernel, and applies Ω's, which sees in the U-Net's coarsest features how
+blurred the image still is. With the residual branches at zero, where training begins, this is
+the classical algorithm with soft thresholds for Ψ and Ω and no Φ.
+
+References
+----------
+Guo et al., Neural Netw. 190, 107683 (2025), doi:10.1016/j.neunet.2025.107683. Here, unlike there,
+the kernel step is the gradient; both steps are preconditioned, the level of the noise is known to
+all parts, nothing is normalised over a tile, and kernels keep their size whatever the tile's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from napari_deblur.gdunet.blocks import Block, Pyramid, soft
+from napari_deblur.gdunet.kernel_prior import KernelPrior
+from napari_deblur.gdunet.physics import (
+    autocorrelation,
+    blurred,
+    data_direction,
+    inner,
+    kernel_convolution,
+    kernel_direction,
+    kernel_gradient,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["CONFIGURATIONS", "Configuration", "Network", "Pair", "extended", "noise_map"]
+
+Part = Literal["attention", "gradients", "noise"]
+Steps = Literal["preconditioned", "gradient", "released", "none"]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The sizes of a network.
+
+    Parameters
+    ----------
+    stages : int
+    width : int
+        Channels of the U-Net's finest level.
+    encoder, decoder : tuple of int
+        Blocks of its levels, finest first.
+    middle : int
+        Blocks of its coarsest level.
+    gradient_width, gradient_blocks : int
+        Channels and blocks of what corrects the image's gradients.
+    kernel_width, kernel_blocks : int
+        Channels and blocks of the kernel's proximal map.
+    without : tuple of str
+        Parts that are left out, to find what they are worth: "attention", "gradients", "noise".
+    kernel_step : str
+        "preconditioned"; or, to find what that is worth, "gradient", "released" (what the
+        published code does instead) or "none".
+    """
+
+    stages: int = 2
+    width: int = 12
+    encoder: tuple[int, ...] = (1, 1, 1)
+    middle: int = 1
+    decoder: tuple[int, ...] = (1, 1, 1)
+    gradient_width: int = 8
+    gradient_blocks: int = 1
+    kernel_width: int = 24
+    kernel_blocks: int = 2
+    without: tuple[Part, ...] = ()
+    kernel_step: Steps = "preconditioned"
+
+    @property
+    def multiple(self) -> int:
+        """A tile that begins at a multiple of so many pixels is treated as in a larger one."""
+        return int(2 ** len(self.encoder))
+
+
+CONFIGURATIONS = {
+    "tiny": Configuration(),
+    "light": Configuration(stages=3, width=16, encoder=(1, 1, 2), gradient_width=16),
+    # The published widths and numbers of blocks.
+    "paper": Configuration(
+        stages=3,
+        width=32,
+        encoder=(1, 1, 1, 16),
+        decoder=(1, 1, 1, 1),
+        gradient_width=32,
+        gradient_blocks=2,
+        kernel_width=32,
+        kernel_blocks=2,
+    ),
+}
+
+
+class Pair(NamedTuple):
+    """What a stage found: image (batch, channels, y, x) and kernel (batch, 1, ky, kx)."""
+
+    image: Tensor
+    kernel: Tensor
+
+
+class Network(nn.Module):
+    """Restore images, and find the kernels that blurred them.
+
+    Parameters
+    ----------
+    configuration : Configuration
+    """
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__()
+        self.configuration = configuration
+        self.stages = nn.ModuleList(Stage(configuration) for _ in range(configuration.stages))
+
+    def forward(
+        self,
+        seen: Tensor,
+        noise: Tensor,
+        kernel: Tensor,
+        *,
+        fixed: bool = False,
+        cut: bool = False,
+    ) -> list[Pair]:
+        """Run all stages.
+
+        Parameters
+        ----------
+        seen : Tensor, shape (batch, channels, y, x), float32
+            Blurred images on the grid of the object, background 0 and white 1. The kernel's
+            margin ((n − 1) // 2 before, n // 2 after) may be made up, see `extended`: it is where
+            the image starts, but no data. Channels, or planes, share a kernel.
+        noise : Tensor, shape (batch, 2)
+            Variance per unit of brightness (photons), and variance in the dark.
+        kernel : Tensor, shape (batch, 1, ky, kx)
+            To begin with; non-negative, sum 1, odd sizes.
+        fixed : bool
+            Leave the kernel as it is and restore the image only.
+        cut : bool
+            Pass no gradients from stage to stage through the kernel.
+
+        Returns
+        -------
+        list of Pair
+            One of each stage; the last one's kernel is centred.
+        """
+        scene = Scene.of(seen, noise, kernel, self.configuration.without)
+        image, pairs = seen, []
+        for stage in self.stages:
+            image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
+            pairs.append(Pair(image, kernel))
+        if not fixed:
+            pairs[-1] = centred(pairs[-1])
+        return pairs
+
+
+class Scene(NamedTuple):
+    """What stays the same through the stages."""
+
+    seen: Tensor
+    data: Tensor
+    noise: Tensor
+    level: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, seen: Tensor, noise: Tensor, kernel: Tensor, without: tuple[str, ...]) -> Scene:
+        """Prepare data, the map of the noise, and the correlations of the data."""
+        if "noise" in without:
+            noise = torch.full_like(noise, 1e-3)
+        size = (kernel.shape[-2], kernel.shape[-1])
+        data = inner(seen, size)
+        # One number for the whole channel, lest tiles differ: the noise of a dim structure.
+        level = (TYPICAL * noise[:, :1] + noise[:, 1:]).clamp(min=DARKEST**2).sqrt()
+        return cls(
+            seen,
+            data,
+            noise_map(seen, noise),
+            level[..., None, None],
+            autocorrelation(data, size),
+        )
+
+
+# Brightness of a dim structure; and a noise below which none counts.
+TYPICAL, DARKEST = 0.1, 1e-3
+
+
+class Stage(nn.Module):
+    """One round of the algorithm: image, then kernel."""
+
+    def __init__(self, c: Configuration) -> None:
+        super().__init__()
+        self.image_step = ImageStep(c)
+        self.image_prior = Pyramid(3, c.width, c.encoder, c.middle, c.decoder)
+        self.kernel_step = KernelStep(c.kernel_step)
+        self.kernel_prior = KernelPrior(
+            c.width * c.multiple,
+            c.kernel_width,
+            c.kernel_blocks,
+            attention="attention" not in c.without,
+        )
+
+    def forward(
+        self,
+        image: Tensor,
+        kernel: Tensor,
+        scene: Scene,
+        fixed: bool,  # noqa: FBT001
+    ) -> Pair:
+        """Improve an image and a kernel."""
+        stepped = self.image_step(image, kernel, scene)
+        image, features = self._restored(stepped, scene)
+        if fixed:
+            return Pair(image, kernel)
+        direction = self.kernel_step(kernel, image, scene)
+        shaped = self.kernel_prior.shaped(kernel, direction, scene.spread)
+        return Pair(image, self.kernel_prior.attended(shaped, direction, features, scene))
+
+    def _restored(self, image: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Apply the image's proximal map; the channels of an item go through it one by one."""
+        batch, channels = image.shape[:2]
+        known = torch.stack((image, scene.seen, scene.noise), dim=2).flatten(0, 1)
+        change, features = self.image_prior(known)
+        features = features.unflatten(0, (batch, channels)).mean(dim=1)
+        return image + change.reshape(image.shape), features
+
+
+class ImageStep(nn.Module):
+    """A gradient step on the image: data, and two terms of its gradients."""
+
+    def __init__(self, c: Configuration) -> None:
+        super().__init__()
+        # Cautious to begin with, when kernels are wrong: they would bring up ripples.
+        self.length = _number(0.5)
+        # The logarithm of the damping is linear in that of the noise's level.
+        self.damping = nn.Parameter(torch.tensor([1.5, 1.0]))
+        self.weight = _number(0.05)
+        self.threshold = _number(1.0)
+        self.gradient_prior = None
+        if "gradients" not in c.without:
+            self.gradient_prior = GradientPrior(c.gradient_width, c.gradient_blocks, c.multiple)
+
+    def forward(self, image: Tensor, kernel: Tensor, scene: Scene) -> Tensor:
+        """Step downhill."""
+        residual = blurred(image, kernel) - scene.data
+        damping = torch.exp(self.damping[0] + self.damping[1] * scene.level.log())
+        down = positive(self.length) * data_direction(residual, kernel, damping)
+        if self.gradient_prior is None:
+            return image - down
+        limit = positive(self.threshold) * scene.level
+        for axis in (-2, -1):
+            steep = difference(image, axis)
+            wanted = self.gradient_prior(steep, scene, axis) + soft(steep, limit)
+            down = down + positive(self.weight) * difference_adjoint(steep - wanted, axis)
+        return image - down
+
+
+class GradientPrior(nn.Module):
+    """Correct one component of an image's gradient; the same network serves both axes."""
+
+    def __init__(self, width: int, blocks: int, cell: int) -> None:
+        super().__init__()
+        self.cell = cell
+        self.first = nn.Conv2d(2, width, 3, padding=1)
+        self.blocks = nn.Sequential(*(Block(width, cell) for _ in range(blocks)))
+        self.last = nn.Conv2d(width, 1, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, steep: Tensor, scene: Scene, axis: int) -> Tensor:
+        """Give what is to be added to the differences along `axis`."""
+        x = torch.stack((steep, scene.noise), dim=2).flatten(0, 1)
+        x = x.transpose(-2, -1) if axis == -2 else x
+        ny, nx = x.shape[-2:]
+        beyond = (0, -nx % self.cell, 0, -ny % self.cell)
+        x = functional.pad(x, beyond, mode="replicate") if any(beyond) else x
+        x = self.last(self.blocks(self.first(x)))[..., :ny, :nx]
+        x = x.transpose(-2, -1) if axis == -2 else x
+        change: Tensor = x.reshape(steep.shape)
+        return change
+
+
+class KernelStep(nn.Module):
+    """The direction in which the kernel explains the data better, given the image."""
+
+    def __init__(self, kind: Steps) -> None:
+        super().__init__()
+        self.kind = kind
+        self.damping = nn.Parameter(torch.tensor(-2.0))
+
+    def forward(self, kernel: Tensor, image: Tensor, scene: Scene) -> Tensor:
+        """Give minus the preconditioned gradient, shape (batch, 1, ky, kx)."""
+        if self.kind == "none":
+            return torch.zeros_like(kernel)
+        residual = blurred(image, kernel) - scene.data
+        size = (kernel.shape[-2], kernel.shape[-1])
+        if self.kind == "preconditioned":
+            return -kernel_direction(residual, image, size, self.damping.exp())
+        compared = kernel_gradient if self.kind == "gradient" else kernel_convolution
+        return -compared(residual, image, size) / residual[0].numel()
+
+
+def noise_map(seen: Tensor, noise: Tensor) -> Tensor:
+    """Give the logarithm of the noise's standard deviation at each pixel, 0 at about .03.
+
+    Photons come as bright as the pixels around are in the mean.
+    """
+    around = functional.avg_pool2d(seen, 5, stride=1, padding=2, count_include_pad=False)
+    per_light, dark = noise[:, :1, None, None], noise[:, 1:, None, None]
+    return (per_light * around.clamp(min=0) + dark).clamp(min=DARKEST**2).log() / 2 + 3.5
+
+
+def extended(tile: Tensor, size: tuple[int, int]) -> Tensor:
+    """Continue a tile by the margin of a kernel of `size`, with its outermost pixels."""
+    ky, kx = size
+    margin = ((kx - 1) // 2, kx // 2, (ky - 1) // 2, ky // 2)
+    return functional.pad(tile, margin, mode="replicate")
+
+
+def centred(pair: Pair) -> Pair:
+    """Move kernels by whole pixels until they are centred, and the images with them.
+
+    Not by parts of a pixel: that would blur both. Training keeps what is left small.
+    """
+    image, kernel = pair
+    for axis in (-2, -1):
+        n = kernel.shape[axis]
+        along = kernel.sum(dim=-1 if axis == -2 else -2)
+        places = torch.arange(n, device=kernel.device) - n // 2
+        centre = (along.detach() * places).sum(dim=-1).round().long()
+        kernel, image = _moved(kernel, centre, axis), _moved(image, -centre, axis)
+    return Pair(image, kernel)
+
+
+def _moved(thing: Tensor, by: Tensor, axis: int) -> Tensor:
+    """Take each item's pixels from so many places further on along an axis, wrapping around."""
+    n = thing.shape[axis]
+    places = torch.arange(n, device=thing.device) + by[..., None]
+    shape = [1] * thing.ndim
+    shape[0], shape[axis] = thing.shape[0], n
+    return thing.gather(axis, (places % n).reshape(shape).expand_as(thing))
+
+
+def difference(image: Tensor, axis: int) -> Tensor:
+    """Give each pixel's successor less the pixel, 0 for the last one."""
+    n = image.shape[axis]
+    return torch.cat((image.diff(dim=axis), torch.zeros_like(image.narrow(axis, n - 1, 1))), axis)
+
+
+def difference_adjoint(steep: Tensor, axis: int) -> Tensor:
+    """Apply the adjoint of `difference`."""
+    n = steep.shape[axis]
+    nothing = torch.zeros_like(steep.narrow(axis, 0, 1))
+    return -torch.cat((nothing, steep.narrow(axis, 0, n - 1), nothing), axis).diff(dim=axis)
+
+
+def positive(number: Tensor) -> Tensor:
+    """Give the number that a parameter stands for."""
+    return functional.softplus(number)
+
+
+def _number(start: float) -> nn.Parameter:
+    """Make a parameter that stands for a positive number, see `positive`."""
+    return nn.Parameter(torch.tensor(math.log(math.expm1(start))))

@@ -1,0 +1,387 @@
+"""Train GDUNet, in one visible loop that can be stopped at any time and goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from napari_deblur.gdunet.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from napari_deblur.gdunet.losses import kernel_correlation, kernel_decibels, loss, psnr
+from napari_deblur.gdunet.network import CONFIGURATIONS, Network
+from napari_deblur.gdunet.objects import crops
+from napari_deblur.gdunet.synthesis import (
+    Bank,
+    Batch,
+    Recipe,
+    batch,
+    default_kernel,
+    make_bank,
+)
+from napari_deblur.gdunet.weights import save_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["Settings", "Step", "train"]
+
+Images = Mapping[str, tuple[float, Sequence["NDArray[Any]"]]]
+# One of so many images is for validation.
+HELD_BACK = 16
+# Differs from any training seed by chance only.
+OTHER_SEED = 7919
+CASES, EACH = 16, 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is trained; all of it can be changed when a training goes on, but the network.
+
+    Parameters
+    ----------
+    configuration : str
+        One of `network.CONFIGURATIONS`.
+    without : tuple of str
+        Parts of the network that are left out.
+    kernel_step : str
+        See `network.Configuration`.
+    seed : int
+    iterations : int
+    batch : int
+        Images at a time.
+    sizes : tuple of (side, kernel)
+        Sides of images, margins included, and of kernels, in pixels: one of them for each batch.
+    rate : float
+        Of learning. It rises over the first `warm_up` iterations and falls to 0 over the last
+        `decay`; between, it stays, so that the end need not be known at the start.
+    clip : float
+        Largest norm of a gradient.
+    average : float
+        How much of the running average of the weights is kept at each iteration.
+    curriculum : int
+        Iterations until batches are as hard as they get: kernels are given at first, blur and
+        noise grow.
+    fixed : float
+        Share of batches with given kernels, near the truth, of which only the image is learned.
+    made : float
+        Share of objects that are made, not cut from images.
+    objects, kernels : int
+        How many are made.
+    photons : (least, most)
+    bfloat16 : bool
+        Compute what is learned in half the bits, as GPUs do fast; transforms keep all of theirs.
+    threads : int
+        That make batches besides; 0 where the training itself needs the cores.
+    log_every, validate_every : int
+        Iterations.
+    checkpoint_minutes : float
+    """
+
+    configuration: str = "tiny"
+    without: tuple[str, ...] = ()
+    kernel_step: str = "preconditioned"
+    seed: int = 1
+    iterations: int = 40_000
+    batch: int = 4
+    sizes: tuple[tuple[int, int], ...] = ((96, 31), (96, 31), (88, 25), (80, 21))
+    rate: float = 1e-3
+    warm_up: int = 200
+    decay: int = 8000
+    clip: float = 0.5
+    average: float = 0.999
+    curriculum: int = 2500
+    fixed: float = 0.25
+    made: float = 0.45
+    objects: int = 800
+    kernels: int = 3000
+    photons: tuple[float, float] = (30.0, 5000.0)
+    bfloat16: bool = False
+    threads: int = 0
+    log_every: int = 50
+    validate_every: int = 500
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.configuration not in CONFIGURATIONS:
+            raise ValueError(
+                f'no configuration "{self.configuration}"; there are: {", ".join(CONFIGURATIONS)}'
+            )
+        if self.iterations < 1 or self.batch < 1 or self.decay > self.iterations:
+            raise ValueError(
+                f"iterations={self.iterations}, batch={self.batch}, decay={self.decay}: take "
+                "iterations and batch of at least 1, and no more iterations of decay than there are"
+            )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """Make settings from what a file says, in which tuples are lists."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(
+                f"unknown settings: {', '.join(unknown)}; there are: "
+                f"{', '.join(cls.__dataclass_fields__)}"
+            )
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+    def rate_at(self, iteration: int) -> float:
+        """Give the rate of learning of an iteration, counted from 0."""
+        rising = min(1.0, (iteration + 1) / self.warm_up)
+        falling = min(1.0, (self.iterations - iteration) / max(1, self.decay))
+        return self.rate * rising * falling
+
+    def recipe_at(self, iteration: int) -> Recipe:
+        """Give the recipe of an iteration's batch."""
+        done = min(1.0, iteration / max(1, self.curriculum))
+        side, kernel = self.sizes[_hash(self.seed, iteration) % len(self.sizes)]
+        least, most = self.photons
+        # Given kernels in the first sixth, all blur after two thirds, all noise at the end.
+        return Recipe(
+            count=self.batch,
+            side=side,
+            kernel=kernel,
+            widest=2 + 6 * min(1.0, 1.5 * done),
+            photons=(max(least, min(500.0, most / 2) * (least / 500.0) ** done), most),
+            read_noise=0.02 * done,
+            given=max(0.0, 1 - 6 * done),
+            fixed=_hash(self.seed + 1, iteration) % 1000 < 1000 * self.fixed,
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a training is.
+
+    Attributes
+    ----------
+    iteration : int
+        How many are done.
+    loss : float
+        Mean since the last such step, as are the others.
+    numbers : dict of str to float
+        "psnr in", "psnr out" in dB; "ncc first", "ncc out", and "snr first", "snr out" in dB of
+        kernels; "seconds" per iteration.
+    validation : dict of str to float, or None
+        The same of cases that stay the same, with the averaged weights, at 100 and 1000 photons;
+        "psnr given" with the true kernel.
+    """
+
+    iteration: int
+    loss: float
+    numbers: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] | None = None
+
+
+def train(
+    settings: Settings, images: Images, folder: Path, *, device: str = "cpu"
+) -> Iterator[Step]:
+    """Train a network, or go on with it where the folder holds a checkpoint.
+
+    Parameters
+    ----------
+    settings : Settings
+    images : mapping of name to (share, arrays of shape (y, x))
+        Sharp images and how often they are drawn; may be empty. Every 16th is held back.
+    folder : Path
+        Where ``checkpoint.safetensors``, ``weights.safetensors`` (averaged, to be used) and
+        ``log.jsonl`` go.
+    device : str
+        Of torch.
+
+    Yields
+    ------
+    Step
+        Every ``log_every`` iterations. Stopping the generator loses what was done since the last
+        checkpoint.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = torch.device(device)
+    torch.manual_seed(settings.seed)
+    parts: dict[str, Any] = {"without": settings.without, "kernel_step": settings.kernel_step}
+    network = Network(replace(CONFIGURATIONS[settings.configuration], **parts))
+    network.to(device=place)
+    average = Network(network.configuration).to(place).requires_grad_(False)
+    average.load_state_dict(network.state_dict())
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=1e-4
+    )
+    state = Checkpoint(network, average, optimiser, asdict(settings))
+    done = load_checkpoint(folder / "checkpoint.safetensors", state)
+    bank, cases = _banks(settings, images)
+    log, saved = folder / "log.jsonl", time.monotonic()
+    _cut_log(log, done)
+    sums, began = _Sums(), time.monotonic()
+
+    for iteration, recipe, made in _batches(bank, settings, done):
+        drawn, fixed = made.to(place), recipe.fixed
+        cut = iteration < settings.curriculum / 3
+        for group in optimiser.param_groups:
+            group["lr"] = settings.rate_at(iteration)
+        with torch.autocast(place.type, torch.bfloat16, enabled=settings.bfloat16):
+            pairs = network(drawn.seen, drawn.noise, drawn.first, fixed=fixed, cut=cut)
+        value = loss(pairs, drawn, fixed=fixed)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        _averaged(average, network, min(settings.average, (1 + iteration) / (10 + iteration)))
+        sums.add(float(value.detach()), pairs, drawn, fixed=fixed)
+
+        count = iteration + 1
+        last = count == settings.iterations
+        validation = None
+        if count % settings.validate_every == 0 or last:
+            validation = _validated(average, cases, place)
+        if count % settings.log_every == 0 or validation or last:
+            step = sums.step(count, time.monotonic() - began, validation)
+            with log.open("a") as file:
+                file.write(json.dumps(asdict(step)) + "\n")
+            yield step
+            sums, began = _Sums(), time.monotonic()
+        if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+            save_checkpoint(folder / "checkpoint.safetensors", state, count)
+            save_weights(folder / "weights.safetensors", average, _facts(settings, count))
+            saved = time.monotonic()
+
+
+def _batches(bank: Bank, settings: Settings, done: int) -> Iterator[tuple[int, Recipe, Batch]]:
+    """Give the batches that are left, made ahead of time by other threads where there are any."""
+    left = range(done, settings.iterations)
+    recipes = (settings.recipe_at(iteration) for iteration in left)
+    if not settings.threads:
+        for iteration, recipe in zip(left, recipes, strict=True):
+            yield iteration, recipe, batch(bank, recipe, iteration, settings.seed)
+        return
+    waiting: deque[tuple[int, Recipe, Future[Batch]]] = deque()
+    with ThreadPoolExecutor(settings.threads) as others:
+        for iteration, recipe in zip(left, recipes, strict=True):
+            made = others.submit(batch, bank, recipe, iteration, settings.seed)
+            waiting.append((iteration, recipe, made))
+            if len(waiting) > 2 * settings.threads:
+                first, kind, ready = waiting.popleft()
+                yield first, kind, ready.result()
+        for first, kind, ready in waiting:
+            yield first, kind, ready.result()
+
+
+class _Sums:
+    """Running sums of what is reported."""
+
+    def __init__(self) -> None:
+        self.loss: list[float] = []
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, value: float, pairs: Sequence[Any], drawn: Batch, *, fixed: bool) -> None:
+        self.loss.append(value)
+        with torch.no_grad():
+            found = _measured(pairs, drawn)
+        for name, values in found.items():
+            kind = f"{name} given" if fixed else name
+            if not (fixed and name.startswith(("ncc", "snr"))):
+                self.values.setdefault(kind, []).append(float(np.mean(values)))
+
+    def step(self, count: int, seconds: float, validation: dict[str, float] | None) -> Step:
+        numbers = {name: float(np.mean(values)) for name, values in sorted(self.values.items())}
+        numbers["seconds"] = seconds / max(1, len(self.loss))
+        return Step(count, float(np.mean(self.loss)), numbers, validation)
+
+
+def _measured(pairs: Sequence[Any], drawn: Batch) -> dict[str, list[float]]:
+    """Measure every item of a batch."""
+    return {
+        "psnr in": psnr(drawn.seen, drawn).tolist(),
+        "psnr out": psnr(pairs[-1].image, drawn).tolist(),
+        "ncc first": kernel_correlation(drawn.first, drawn.kernel).tolist(),
+        "ncc out": kernel_correlation(pairs[-1].kernel, drawn.kernel).tolist(),
+        "snr first": kernel_decibels(drawn.first, drawn.kernel).tolist(),
+        "snr out": kernel_decibels(pairs[-1].kernel, drawn.kernel).tolist(),
+    }
+
+
+def _validated(network: Network, cases: Mapping[str, list[Batch]], place: torch.device) -> Any:
+    """Measure the network on cases that stay the same, blind and with the true kernels."""
+    found: dict[str, float] = {}
+    with torch.no_grad():
+        for name, batches in cases.items():
+            parts: dict[str, list[float]] = {}
+            for case in (one.to(place) for one in batches):
+                size = (case.kernel.shape[-2], case.kernel.shape[-1])
+                first = default_kernel(len(case.kernel), size).to(place)
+                pairs = network(case.seen, case.noise, first)
+                for key, values in _measured(pairs, replace(case, first=first)).items():
+                    parts.setdefault(key, []).extend(values)
+                pairs = network(case.seen, case.noise, case.kernel, fixed=True)
+                parts.setdefault("psnr given", []).extend(psnr(pairs[-1].image, case).tolist())
+            found |= {f"{name}: {key}": float(np.mean(v)) for key, v in parts.items()}
+    return found
+
+
+def _banks(settings: Settings, images: Images) -> tuple[Bank, dict[str, list[Batch]]]:
+    """Make what to train on, and the cases to validate on."""
+    side = max(s + k - 1 for s, k in settings.sizes)
+    kernel = max(k for _, k in settings.sizes)
+    parts: list[dict[str, tuple[float, NDArray[np.float16]]]] = [{}, {}]
+    for name, (share, arrays) in images.items():
+        for back, chosen in enumerate(parts):
+            some = [a for i, a in enumerate(arrays) if (i % HELD_BACK == 0) == bool(back)]
+            chosen[name] = (share, crops(some, side, settings.seed + back, each=8 - 6 * back))
+    rest = settings.made if images else 1.0
+    bank = make_bank(
+        rest,
+        parts[0],
+        side=side,
+        kernel=kernel,
+        counts=(settings.objects, settings.kernels),
+        seed=settings.seed,
+    )
+    other = settings.seed + OTHER_SEED
+    few = min(32, settings.objects), min(200, settings.kernels)
+    held = make_bank(rest, parts[1], side=side, kernel=kernel, counts=few, seed=other)
+    largest = max(settings.sizes)
+    cases = {}
+    for photons in (100.0, 1000.0):
+        recipe = Recipe(EACH, *largest, photons=(photons, photons * 1.001))
+        drawn = [batch(held, recipe, i, other) for i in range(-(-CASES // EACH) * 2)]
+        cases[f"{photons:g} photons"] = drawn
+    return bank, cases
+
+
+def _averaged(average: Network, network: Network, kept: float) -> None:
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - kept)
+
+
+def _cut_log(path: Path, done: int) -> None:
+    """Leave out of the log what a crash made undone."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["iteration"] <= done]
+    path.write_text("".join(line + "\n" for line in kept))
+
+
+def _facts(settings: Settings, iteration: int) -> dict[str, Any]:
+    """Say with the weights what they were trained on."""
+    return {
+        "iterations": iteration,
+        "seed": settings.seed,
+        "photons": list(settings.photons),
+        "kernel_sizes": sorted({k for _, k in settings.sizes}),
+        "image_sides": sorted({s for s, _ in settings.sizes}),
+    }
+
+
+def _hash(seed: int, iteration: int) -> int:
+    """Give a number that looks random, the same wherever a training goes on."""
+    return int(np.random.default_rng((seed, iteration, 3)).integers(2**31))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

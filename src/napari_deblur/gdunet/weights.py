@@ -1,0 +1,93 @@
+"""Weights of networks: files that hold numbers and nothing that runs, checked before use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+
+from napari_deblur.gdunet.checkpoints import save_tensors
+from napari_deblur.gdunet.network import Configuration, Network
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["digest", "load_network", "save_weights", "weights_path"]
+
+FOLDER = Path(__file__).parent / "weights"
+
+
+def save_weights(path: Path, network: Network, facts: dict[str, Any]) -> None:
+    """Write a network's weights, its configuration and what it was trained on."""
+    tensors: dict[str, Tensor] = dict(network.named_parameters())
+    texts = {"configuration": json.dumps(asdict(network.configuration)), "facts": json.dumps(facts)}
+    save_tensors(path, tensors, texts)
+
+
+def weights_path(weights: str | Path) -> Path:
+    """Give the file of weights: of this package by name, or by its path.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is neither.
+    """
+    packaged = FOLDER / f"{weights}.safetensors"
+    path = packaged if packaged.exists() else Path(weights)
+    if not path.is_file():
+        names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
+        raise FileNotFoundError(
+            f'no weights "{weights}": give the path of a .safetensors file, or one of: '
+            f"{', '.join(names) or 'none is packaged'}"
+        )
+    return path
+
+
+def digest(path: Path) -> str:
+    """Give the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=4)
+def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Network, dict[str, Any]]:
+    """Load a network, once per process, after a check of the file's SHA-256.
+
+    Parameters
+    ----------
+    path : Path
+    expected : str
+        What `digest` gave when the run was planned.
+    device : str
+
+    Returns
+    -------
+    network, facts
+        Without gradients; and what it was trained on.
+
+    Raises
+    ------
+    ValueError
+        When the file is not the one that was planned with.
+    """
+    found = digest(path)
+    if found != expected:
+        raise ValueError(
+            f"{path.name} has the SHA-256 {found[:12]}…, the plan says {expected[:12]}…: "
+            "it has changed, plan anew"
+        )
+    with safe_open(path, framework="pt", device=device) as file:
+        texts = file.metadata()
+        values: dict[str, Any] = json.loads(texts["configuration"])
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        network = Network(Configuration(**values))
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network.load_state_dict(tensors)
+    network.to(torch.device(device)).requires_grad_(False).eval()
+    return network, json.loads(texts["facts"])

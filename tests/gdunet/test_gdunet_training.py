@@ -1,0 +1,202 @@
+"""Training data are what they say, and a training that was killed goes on as if it had not been."""
+
+import json
+import tomllib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_deblur.gdunet.kernels import FAMILIES, made_kernels
+from napari_deblur.gdunet.losses import kernel_decibels, loss, psnr
+from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Pair
+from napari_deblur.gdunet.objects import KINDS, crops, made
+from napari_deblur.gdunet.physics import blurred, inner
+from napari_deblur.gdunet.synthesis import Bank, Recipe, batch
+from napari_deblur.gdunet.training import Settings, train
+from napari_deblur.gdunet.weights import digest, load_network, weights_path
+from napari_deblur.training import line_of, sharp_images, train_network, training_settings
+
+SMALL = Configuration(width=4, encoder=(1, 1), decoder=(1, 1), gradient_width=4, kernel_width=8)
+CONFIGURATIONS.setdefault("small", SMALL)
+FEW = Settings(
+    configuration="small",
+    iterations=4,
+    batch=2,
+    sizes=((32, 9), (24, 7)),
+    warm_up=2,
+    decay=2,
+    curriculum=4,
+    objects=4,
+    kernels=8,
+    log_every=1,
+    validate_every=4,
+    checkpoint_minutes=0,
+)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    return Bank([(1.0, made(6, 64, 0))], made_kernels(24, 15, 0))
+
+
+def test_objects_and_kernels_are_the_same_for_the_same_seed():
+    np.testing.assert_array_equal(made(3, 48, 5), made(3, 48, 5))
+    np.testing.assert_array_equal(made_kernels(4, 11, 5), made_kernels(4, 11, 5))
+    assert not np.array_equal(made(3, 48, 5), made(3, 48, 6))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_object_has_structure(kind):
+    for seed in range(3):
+        image = kind(64, np.random.default_rng(seed))
+        assert image.shape == (64, 64)
+        assert np.isfinite(image).all()
+        assert image.std() > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_are_kernels(family, monkeypatch):
+    chosen = {family: (1.0, FAMILIES[family][1])}
+    monkeypatch.setattr("napari_deblur.gdunet.kernels.FAMILIES", chosen)
+    kernels = made_kernels(5, 31, 1)
+    assert (kernels >= 0).all()
+    np.testing.assert_allclose(kernels.sum((1, 2)), 1, rtol=1e-5)
+    places = np.arange(31) - 15
+    for axis in (1, 2):
+        assert np.abs((kernels.sum(axis) * places).sum(1)).max() < 0.05
+
+
+def test_crops_are_scaled_and_not_empty():
+    random = np.random.default_rng(0)
+    images = [1000 + 300 * random.random((100, 120)), np.full((100, 100), 7), np.ones((20, 20))]
+    found = crops(images, 48, 0, each=4)
+    assert found.shape[1:] == (48, 48)
+    assert 1 <= len(found) <= 4
+    assert found.min() >= 0
+    assert found.max() <= 2
+
+
+def test_a_batch_is_an_object_its_blur_and_its_noise(bank):
+    recipe = Recipe(count=16, side=48, kernel=15, photons=(200, 200.1), read_noise=0.0)
+    one, two = (batch(bank, recipe, 3, 0) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(_tensors(one), _tensors(two), strict=True))
+    assert not torch.equal(one.seen, batch(bank, recipe, 4, 0).seen)
+    torch.testing.assert_close(blurred(one.sharp, one.kernel), one.clean, atol=1e-4, rtol=1e-4)
+    noise = inner(one.seen, (15, 15)) - one.clean
+    known = one.noise[:, 0] * one.clean.mean(dim=(1, 2, 3)) + one.noise[:, 1]
+    ratio = noise.square().mean(dim=(1, 2, 3)) / known
+    assert 0.8 < float(ratio.median()) < 1.25
+
+
+def test_first_kernels_are_the_true_ones_where_they_are_given(bank):
+    drawn = batch(bank, Recipe(count=4, side=32, kernel=15, given=1.0), 0, 0)
+    torch.testing.assert_close(drawn.first, drawn.kernel)
+
+
+def test_objects_that_are_too_small_say_how_large_they_must_be(bank):
+    with pytest.raises(ValueError, match="need objects of 94 px, these have 64 px"):
+        batch(bank, Recipe(side=80, kernel=15), 0, 0)
+
+
+def test_the_truth_has_the_smallest_loss(bank):
+    drawn = batch(bank, Recipe(count=3, side=48, kernel=15), 0, 0)
+    truth = loss([Pair(drawn.sharp, drawn.kernel)], drawn)
+    assert float(truth) < 1e-3
+    assert float(loss([Pair(drawn.sharp + 0.01, drawn.kernel)], drawn)) > float(truth)
+    assert float(loss([Pair(drawn.sharp, drawn.first)], drawn)) > float(truth)
+    assert (psnr(drawn.sharp, drawn) > 100).all()
+    assert (kernel_decibels(drawn.kernel, drawn.kernel) > 100).all()
+
+
+def test_a_training_goes_on_bit_for_bit_after_it_was_stopped(tmp_path):
+    whole = list(train(FEW, {}, tmp_path / "whole"))
+    stopped = train(FEW, {}, tmp_path / "parts")
+    next(stopped)
+    next(stopped)
+    next(stopped)  # the second iteration was saved before the third
+    stopped.close()
+    rest = list(train(FEW, {}, tmp_path / "parts"))
+    assert [step.iteration for step in whole] == [1, 2, 3, 4]
+    assert [step.iteration for step in rest] == [3, 4]
+    assert [step.loss for step in whole[2:]] == [step.loss for step in rest]
+    names = ("checkpoint.safetensors", "weights.safetensors")
+    for name in names:
+        one, two = (load_file(tmp_path / part / name) for part in ("whole", "parts"))
+        assert list(one) == list(two)
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    lines = (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3, 4]
+    assert whole[-1].validation is not None
+
+    path = weights_path(tmp_path / "whole" / "weights.safetensors")
+    network, facts = load_network(path, digest(path))
+    assert facts["kernel_sizes"] == [7, 9]
+    assert network.configuration == SMALL
+    with pytest.raises(ValueError, match="it has changed, plan anew"):
+        load_network(path, "0" * 64)
+    with pytest.raises(ValueError, match="choose another folder"):
+        next(train(replace(FEW, configuration="tiny"), {}, tmp_path / "whole"))
+
+
+def test_settings_say_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="unknown settings: speed"):
+        Settings.of({"speed": 3})
+    with pytest.raises(ValueError, match='no configuration "huge"'):
+        Settings(configuration="huge")
+    with pytest.raises(FileNotFoundError, match="or one of: light, tiny"):
+        training_settings("none")
+    with pytest.raises(FileNotFoundError, match="no images"):
+        sharp_images(tmp_path, ["*.png"])
+    with pytest.raises(FileNotFoundError, match='no weights "none"'):
+        weights_path("none")
+
+
+def test_threads_change_nothing(tmp_path):
+    alone, together = (
+        [
+            step.loss
+            for step in train(replace(FEW, validate_every=9, threads=n), {}, tmp_path / f"{n}")
+        ]
+        for n in (0, 2)
+    )
+    assert alone == together
+
+
+def test_in_half_the_bits_a_training_stays_finite(tmp_path):
+    for step in train(replace(FEW, iterations=2, validate_every=9, bfloat16=True), {}, tmp_path):
+        assert np.isfinite(step.loss)
+
+
+@pytest.mark.parametrize("name", ["light", "tiny"])
+def test_packaged_settings_are_read(name):
+    words = tomllib.loads(training_settings(name).read_text("utf-8"))
+    assert Settings.of(words["training"]).configuration == name
+
+
+def test_training_on_images_of_a_folder(tmp_path):
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    (tmp_path / "mine").mkdir()
+    for i in range(3):
+        light = (255 * random.random((70, 80))).astype(np.uint8)
+        Image.fromarray(light).save(tmp_path / "mine" / f"{i}.png")
+    values = {k: v for k, v in vars(FEW).items() if k not in ("sizes", "without", "photons")}
+    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items()]
+    settings = tmp_path / "mine.toml"
+    settings.write_text(
+        "[training]\nsizes = [[32, 9]]\n" + "\n".join(lines) + '\n[[images]]\nfolder = "mine"\n'
+    )
+    steps = list(train_network(settings, tmp_path / "out", iterations=2))
+    assert [step.iteration for step in steps] == [1, 2]
+    first, *rest = line_of(steps[-1]).splitlines()
+    assert first.startswith("2: loss ")
+    assert len(rest) == 2
+    assert rest[0].startswith("  100 photons: PSNR ")
+
+
+def _tensors(drawn):
+    return [value for value in vars(drawn).values() if isinstance(value, torch.Tensor)]
