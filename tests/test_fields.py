@@ -482,3 +482,27 @@ def test_samples_for_a_field_come_from_all_over_it():
     assert len(places) == 25
     rows = sorted({sum(y) * 5 // 1800 for _, (_, y, _) in places})
     assert rows == [0, 1, 2, 3, 4]
+
+
+def test_a_lens_that_was_found_at_each_depth_is_sampled_as_far_as_its_light_reaches():
+    from napari_deblur.protocols import Facts
+    from napari_deblur.psfs.gibson_lanni import GibsonLanni
+
+    size, nodes, depths = (0.3, 0.1, 0.1), ((0.0, 8.0, 16.0), (9.5,), (9.5,)), (0.0, 2.0, 4.0)
+    lens = {"na": 1.2, "wavelength": 0.52, "n_immersion": 1.33, "n_sample": 1.38, "blur": 0.01}
+    models = [GibsonLanni(**lens, depth=depth) for depth in depths]
+    kernels = np.stack([model((5, 9, 9), size).at() for model in models])
+    found = {"family": "gibson-lanni", "parameter": "depth", "values": {"depth": 1, "blur": 0.01}}
+    field = field_of(
+        kernels.reshape(3, 1, 1, 5, 9, 9),
+        nodes,
+        maps={"depth": np.array(depths).reshape(3, 1, 1)},
+        pixel_size=size,
+        report=found,
+    )
+    facts = Facts(na=1.2, wavelength=0.52, n_immersion=1.33, n_sample=1.38)
+    wide = nd.methods["blind"]().widened_field(field, (17, 20, 20), facts)
+    assert all(n > m for n, m in zip(wide.shape, field.shape, strict=True))
+    assert wide.nodes == field.nodes
+    wanted = models[1](wide.shape, size).at()
+    assert wide.kernel_at((8, 9, 9)) == pytest.approx(wanted, abs=0.02 * float(wanted.max()))

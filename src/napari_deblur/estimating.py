@@ -234,7 +234,7 @@ def estimate_field(
     solid = any(one[0] > 1 for one in shapes.values())
     channels = views_of(stack, solid=solid, given=given, gamma="linear")
     return {
-        c: estimated_field(views, method, shapes[c], kernels.get(c), device)
+        c: estimated_field(views, method, shapes[c], kernels.get(c), device, crop=shape is None)
         for c, views in channels.items()
     }
 
@@ -344,9 +344,18 @@ def estimated(
 
 
 def estimated_field(
-    views: Views, estimator: Any, shape: Triple, first: Kernel | None, device: str
+    views: Views,
+    estimator: Any,
+    shape: Triple,
+    first: Kernel | None,
+    device: str,
+    *,
+    crop: bool = False,
 ) -> KernelField:
-    """Find how the kernel of one channel varies over its field, or with depth."""
+    """Find how the kernel of one channel varies over its field, or with depth.
+
+    With `crop` the shape was our choice, so an estimator may give wider kernels in the end.
+    """
     solid = shape[0] > 1
     samples = [replace(s, tile=s.tile.to(device)) for s in views.spread(solid=solid)]
     start = first
@@ -354,7 +363,10 @@ def estimated_field(
         start = _optical(views, shape)
     able = estimator.resolved(samples)
     found: KernelField = able.estimate_field(samples, shape, start, views.stack.shape[2:])
-    return replace(found, pixel_size=complete_size(views.stack.pixel_size))
+    found = replace(found, pixel_size=complete_size(views.stack.pixel_size))
+    if crop and hasattr(estimator, "widened_field"):
+        found = estimator.widened_field(found, views.stack.shape[2:], views.facts)
+    return found
 
 
 def _optical(views: Views, shape: Triple) -> Kernel | None:

@@ -185,7 +185,9 @@ def planning(
         start = wishes[c].kernel
         if scope == "field" and c not in fields and wishes[c].needs_kernel:
             check_field(wishes[c].method)
-            fields[c] = estimated_field(views, wishes[c].method, shapes[c], start, device)
+            fields[c] = estimated_field(
+                views, wishes[c].method, shapes[c], start, device, crop=shape is None
+            )
             kernels[c] = fields[c].typical()
             notes.append(of_field(fields[c], c if len(channels) > 1 else None))
         else:

@@ -32,8 +32,9 @@ WIDTHS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25)
 MORE, MORE_SMOOTH = 1.75, 1.25
 LEAST, LEAST_SMOOTH = 18, 8
 # A smooth object takes no more steps to its best than this, and a prior makes its prediction worse
-# by no more than this share of what the kernel gains over none.
-QUICKLY, HARMLESS = 13, 0.01
+# by no more than this share of what the kernel gains over none, or so many nats. In dim light that
+# is enough, for steps hardly tell there, and a kernel too narrow does less harm.
+QUICKLY, HARMLESS, NATS = 11, 0.01, 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,10 +158,11 @@ class Search:
         quickest = min(one.index(min(one)) + 1 for one in plain if min(one) == least)
         gained = min(light.course(ops.delta(tuple(kernel.shape)))) - least
         self.prior, more, fewest = PRIORS[0], MORE, LEAST
-        if quickest <= QUICKLY:
+        if light.dim or quickest <= QUICKLY:
             even = [light.course(one, smooth, least=FIXED) for one in kernels]
             at = FIXED - 1
-            if min(one[at] for one in even) < min(one[at] for one in plain) + HARMLESS * gained:
+            worse = min(one[at] for one in even) - min(one[at] for one in plain)
+            if worse < max(HARMLESS * gained, NATS):
                 self.prior, more, fewest = smooth, MORE_SMOOTH, LEAST_SMOOTH
         light.steps = int(min(max(round(more * quickest), fewest), light.most))
         return (light.steps, self.prior) != before

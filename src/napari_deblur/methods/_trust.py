@@ -76,6 +76,7 @@ def trusted(
         "family": best.family.name,
         "parameters": best.named(),
         "prior": str(search.prior),
+        "steps": search.light.steps,
         "refined": refined,
         "deviance": _short(search.of(kernel) / search.light.nats),
         "deviance without a kernel": _short(without / search.light.nats),

@@ -170,6 +170,36 @@ class Blind:
         found = {"method": "blind", "family": best.family.name, "parameters": best.named()}
         return replace(field, report={**found, **field.report})
 
+    def widened_field(
+        self, field: KernelField, image: tuple[int, int, int], facts: Facts
+    ) -> KernelField:
+        """Sample the lens of each node as far as its light reaches, as `widened` does."""
+        import numpy as np
+
+        from napari_deblur.ops.fields import field_of
+
+        report = field.report
+        if report["family"] != "gibson-lanni":
+            return field
+        (family,) = families_of(field.shape, field.pixel_size, facts, ("gibson-lanni",))
+        values, name = field.maps[report["parameter"]], report["parameter"]
+        models = [
+            replace(family.model, **{**report["values"], name: float(value)})
+            for value in values.ravel()
+        ]
+        far = [model.default_shape(family.pixel_size, image) for model in models]
+        z, y, x = (
+            min(max(ns), most) for ns, most in zip(zip(*far, strict=True), WIDEST, strict=True)
+        )
+        every = np.stack([model((z, y, x), family.pixel_size).at() for model in models])
+        return field_of(
+            every.reshape(*values.shape, z, y, x),
+            field.nodes,
+            maps=field.maps,
+            pixel_size=field.pixel_size,
+            report=report,
+        )
+
     def _used(self, samples: Sequence[Sample], shape: tuple[int, int, int]) -> list[Sample]:
         return list(samples[: PLANES if shape[0] == 1 else VOLUMES])
 
@@ -190,6 +220,7 @@ class Blind:
             same = [family for family in known if family.name == said["family"]]
             if same:
                 search = Search(light, prior_called(said.get("prior", "")), coarse)
+                light.steps = min(max(int(said.get("steps", light.steps)), 1), light.most)
                 values = [float(said["parameters"][name]) for name in same[0].parameters]
                 return search, search.best(same, starts=[values])
         if first is not None:
@@ -209,4 +240,5 @@ class Blind:
         deep = family.name == "gibson-lanni"
         coarse = coarse_of(used, seed=self.seed + 1) if deep else None
         again = Search(light, search.prior, coarse)
+        light.steps = search.light.steps
         return again, again.best([family], starts=[list(best.values)])[0]
