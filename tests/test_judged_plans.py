@@ -50,3 +50,10 @@ def test_a_kernel_of_several_planes_is_not_judged_and_it_is_said():
     method = nd.methods["richardson-lucy"](iterations=2)
     plan = nd.plan(stack, method, kernel=np.ones((3, 3, 3)))
     assert said(plan) == ["the given kernel was not judged: only kernels of one plane can be"]
+
+
+@pytest.mark.parametrize("name", ["blind-richardson-lucy", "blind-sparse"])
+def test_a_plan_says_whether_to_believe_what_was_found(name):
+    plan = nd.plan(SCENE.counts.numpy(), name, facts=SCENE.facts, shape=(1, 15, 15))
+    (note,) = [one for one in plan.notes if one.startswith("the kernel that was found is ")]
+    assert "believed: " in note or "doubtful: " in note

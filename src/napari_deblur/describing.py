@@ -375,6 +375,12 @@ def _of_verdict(report: Mapping[str, Any], of: str) -> Rows:
         numbers = ", ".join(f"{n} {v:.4g}" for n, v in report["parameters"].items())
         yield "family" + of, f"{report['family']}: {numbers}"
         yield "verdict" + of, f"{report['verdict']}: {report['why']}"
+    elif "doubt" in report:
+        why = report["doubt"]
+        said = f"doubtful: {why}" if why else "believe: no sign speaks against it"
+        yield "verdict" + of, said
+    elif "judged" in report:
+        yield "verdict" + of, "{verdict}: {why}".format(**report["judged"])
 
 
 def of_result(result: Result) -> Rows:

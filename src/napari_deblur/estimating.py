@@ -329,6 +329,8 @@ def estimated(
         found = find(views.samples(solid=solid, blurs=None, most=most, shape=shape), start)
         if crop and hasattr(estimator, "widened"):
             found = estimator.widened(found, views.stack.shape[2:], views.facts)
+        if not {"verdict", "doubt"} & set(found.report):  # the estimator doesn't say
+            found = judged_by(views, found)
         return cropped(found, energy=HELD) if crop else found
     kernels = []
     for t in range(frames):

@@ -190,7 +190,13 @@ def believed(kernels: Mapping[int, Kernel]) -> list[str]:
         report = kernel.report
         of = f" of channel {c}" if len(kernels) > 1 else ""
         if "judged" in report:
-            said.append(_judgement(report["judged"], of))
+            said.append(_judgement(report["judged"], of, found="method" in report))
+        if "doubt" in report:
+            why = report["doubt"]
+            said.append(
+                f"the kernel{of} that was found is "
+                + (f"doubtful: {why}" if why else "believed: no sign speaks against it")
+            )
         if "verdict" not in report:
             continue
         numbers = ", ".join(f"{n} {v:.4g}" for n, v in report["parameters"].items())
@@ -205,12 +211,13 @@ def believed(kernels: Mapping[int, Kernel]) -> list[str]:
     return said
 
 
-def _judgement(judged: Mapping[str, Any], of: str) -> str:
+def _judgement(judged: Mapping[str, Any], of: str, *, found: bool) -> str:
     verdict, why = judged["verdict"], judged["why"]
+    kernel = f"the kernel{of} that was found" if found else f"the given kernel{of}"
     if verdict == "nothing to deblur":
-        return f"the given kernel{of} is doubtful: {why}, so there may be nothing to deblur"
+        return f"{kernel} is doubtful: {why}, so there may be nothing to deblur"
     says = {"believe": "is believed", "doubtful": "is doubtful"}.get(verdict, "was not judged")
-    return f"the given kernel{of} {says}: {why}"
+    return f"{kernel} {says}: {why}"
 
 
 def off_centre(kernel: Kernel) -> list[str]:

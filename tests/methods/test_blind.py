@@ -91,6 +91,10 @@ def test_a_sharp_image_and_pure_noise_have_nothing_to_deblur():
     found = Blind().estimate([replace(sharp, tile=tile)], (1, 21, 21), None)
     assert found.report["verdict"] == "nothing to deblur"
     assert found.at()[0, 10, 10] == 1
+    points = np.where(random.random((112, 112)) < 0.02, 500.0, 10.0)
+    tile = torch.from_numpy(random.poisson(points).astype(np.float32))
+    found = Blind().estimate([replace(sharp, tile=tile)], (1, 41, 41), None)
+    assert found.report["verdict"] == "nothing to deblur"
     noise = torch.from_numpy(random.poisson(30, (112, 112)).astype(np.float32))
     found = Blind().estimate([replace(sharp, tile=noise)], (1, 21, 21), None)
     assert found.report["verdict"] == "nothing to deblur"

@@ -96,7 +96,8 @@ def trusted(
         }
     trust = _judged(samples, kernel)
     report["signs"] = dict(trust.signs)
-    verdict, why = _verdict(report, best, _pixels(kernel), trust)
+    # Of the family's kernel: on points alone, a free one takes the empty ground for blur.
+    verdict, why = _verdict(report, best, _pixels(best.kernel()), trust)
     if verdict == "nothing to deblur":
         kernel = nothing
     return kernel, {"verdict": verdict, "why": why, **report}
