@@ -66,7 +66,11 @@ def train_network(
     words = tomllib.loads(path.read_text("utf-8"))
     if unknown := sorted(set(words) - PARTS):
         raise ValueError(f"{path.name} has parts {', '.join(unknown)}: known are training, images")
-    chosen = Settings.of({**words.get("training", {}), **changes})
+    asked = {**words.get("training", {}), **changes}
+    if "iterations" in changes and "decay" not in changes:  # of fewer, the last fifth
+        decay = asked.get("decay", Settings.decay)
+        asked["decay"] = min(decay, max(changes["iterations"] // 5, 1))
+    chosen = Settings.of(asked)
     root = path.parent if data is None else data
     images = {}
     for i, part in enumerate(words.get("images", [])):

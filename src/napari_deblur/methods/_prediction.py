@@ -11,7 +11,7 @@ kernel takes to its own best, which is few for smooth objects. Those also take a
 Over 60 scenes (five objects, Gaussians of 1.3, 2 and 3 px, 100 and 1000 photons, two seeds), with
 the share of the true kernel's gain read off curves of gain against width: 20 steps for all and no
 prior .30 and .48 in the median (100 and 1000 photons) and .46 and .22 in the mean; own bests .87
-and .60, .76 and .54; as it is here .87 and .76, .84 and .67, and never below .2.
+and .60, .76 and .54; as it is here .87 and .76, .84 and .61.
 """
 
 from __future__ import annotations
