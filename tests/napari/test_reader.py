@@ -10,7 +10,7 @@ from napari_deblur._napari.reader import get_reader
 from napari_deblur._napari.seen import Seen
 from napari_deblur.opening import open_stack
 
-KERNEL = nd.Kernel(np.outer([1, 2, 1], [1, 2, 1]), (1, 0.05, 0.05))
+KERNEL = nd.Kernel(np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1]), (1, 0.05, 0.05))
 
 
 def _result(path, array, axes, method="richardson-lucy", **asked):
