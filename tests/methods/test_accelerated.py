@@ -61,14 +61,16 @@ def test_the_automatic_stop_is_close_to_the_best_iteration(cls, peak, kind):
     assert psnr(image, truth) == pytest.approx(curve[method.iterations - 1], abs=1e-3)
 
 
-def test_acceleration_needs_a_quarter_of_the_iterations():
+# What "auto" takes differs with the light held out: the best of the other back projector is up to
+# 0.4 dB below plain Richardson-Lucy's here, so only the matched one must reach all of it.
+@pytest.mark.parametrize(("back_projector", "short"), [("matched", 0.05), ("auto", 0.5)])
+def test_acceleration_needs_a_quarter_of_the_iterations(back_projector, short):
     truth, sample = seen(1000.0)
     plain = best_of(RichardsonLucy().resolved([sample]), sample, truth, 250)
-    # Which back projector is taken differs with the light held out; the best of one is up to 0.4 dB
-    # below plain Richardson-Lucy's here, of the other 0.2 above.
-    wanted = max(plain) - 0.5
+    wanted = max(plain) - short
     often = next(i for i, q in enumerate(plain, 1) if q >= wanted)
-    fast = best_of(AcceleratedRichardsonLucy().resolved([sample]), sample, truth, 80)
+    method = AcceleratedRichardsonLucy(back_projector=back_projector).resolved([sample])
+    fast = best_of(method, sample, truth, 80)
     seldom = next(i for i, q in enumerate(fast, 1) if q >= wanted)
     assert often >= 4 * seldom
 
