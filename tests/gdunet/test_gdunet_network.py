@@ -9,6 +9,7 @@ from scipy.signal import convolve
 
 from napari_deblur import ops
 from napari_deblur.gdunet.kernel_prior import _quadratic, kernel_of
+from napari_deblur.gdunet.losses import loss
 from napari_deblur.gdunet.network import (
     CONFIGURATIONS,
     Configuration,
@@ -28,7 +29,7 @@ from napari_deblur.gdunet.physics import (
     kernel_direction,
     kernel_gradient,
 )
-from napari_deblur.gdunet.synthesis import default_kernel
+from napari_deblur.gdunet.synthesis import Batch, default_kernel
 from napari_deblur.protocols import Blur
 
 SMALL = Configuration(width=4, encoder=(1, 1), decoder=(1, 1), gradient_width=4, kernel_width=8)
@@ -215,6 +216,35 @@ def test_a_kernel_is_centred_and_its_image_moves_with_it():
         assert (middle.abs() <= 0.5).all()
     before, after = blurred(image, narrow), blurred(there.image, there.kernel)
     torch.testing.assert_close(after[..., 5:-5, 5:-5], before[..., 5:-5, 5:-5])
+
+
+def test_training_sees_how_far_a_kernel_is_from_its_centre():
+    # Else the loss of a kernel that wandered off would be that of one that did not.
+    network = Network(SMALL)
+    image, kernel, _ = scene(batch=1, side=(40, 40), size=(11, 11))
+    off = torch.zeros_like(kernel)
+    off[..., 1:4, 2:5] = 1 / 9
+    with torch.no_grad():
+        moved = network(image, torch.full((1, 2), 1e-3), off)[-1]
+        raw = network(image, torch.full((1, 2), 1e-3), off, centre=False)[-1]
+    again = centred(raw)
+    torch.testing.assert_close(again.kernel, moved.kernel)
+    torch.testing.assert_close(again.image, moved.image)
+    places = torch.arange(11) - 5
+    assert float((raw.kernel * places).sum()) < -1
+
+
+def test_what_is_nearly_right_counts_more():
+    sharp, kernel, clean = scene(size=(11, 11))
+    worse = torch.randn_like(sharp) * torch.tensor([0.005, 0.1])[:, None, None, None]
+    noise = torch.full((2, 2), 1e-3)
+    drawn = Batch(sharp + worse, sharp, clean, noise, kernel, kernel, made_up=False)
+    harm = []
+    for item in range(2):
+        image = sharp.clone()
+        image[item] += 0.02
+        harm.append(float(loss([Pair(image, kernel)], drawn, fixed=True)))
+    assert harm[0] > 3 * harm[1] > 0
 
 
 def test_with_its_kernel_fixed_a_tile_is_restored_as_in_the_whole():

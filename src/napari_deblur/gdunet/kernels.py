@@ -124,12 +124,12 @@ def point(size: int, random: Random) -> torch.Tensor:
 
 
 FAMILIES: dict[str, tuple[float, Callable[[int, Random], torch.Tensor]]] = {
-    "lens": (0.45, lens),
-    "layers": (0.10, layers),
+    "lens": (0.42, lens),
+    "layers": (0.09, layers),
     "gaussian": (0.20, gaussian),
-    "motion": (0.13, motion),
+    "motion": (0.12, motion),
     "disc": (0.05, disc),
-    "point": (0.07, point),
+    "point": (0.12, point),
 }
 
 

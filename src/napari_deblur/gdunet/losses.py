@@ -26,6 +26,9 @@ STEEP, KERNEL, REBLUR, SPECTRUM, DATA = 0.1, 0.05, 0.5, 0.02, 0.05
 EARLIER = 0.5
 # Weight of the margin, of which nothing but the margin itself is known.
 MARGIN = 0.25
+# An item whose data are wrong by `USUAL` in the mean counts once; what is wrong by less, more, up
+# to `USUAL / TINY` times.
+USUAL, TINY = 0.03, 0.005
 # Frequencies at which the true kernel passes less than this don't count.
 PASSED = 0.02
 
@@ -33,7 +36,8 @@ PASSED = 0.02
 def loss(pairs: Sequence[Pair], batch: Batch, *, fixed: bool = False) -> Tensor:
     """Give the loss of all stages, to which later ones contribute more.
 
-    Images count by Charbonnier's distance and that of their differences; kernels by their squared
+    Images count by Charbonnier's distance and that of their differences, relative to how far the
+    data are from the truth: what was nearly right must stay so. Kernels count by their squared
     error relative to their energy, by what they make of the true image, which weighs errors by
     what the image can show of them, and by their transfer functions. The last image and kernel
     together must explain the data. Nothing that rewards what merely looks right.
@@ -46,7 +50,7 @@ def loss(pairs: Sequence[Pair], batch: Batch, *, fixed: bool = False) -> Tensor:
         The kernels were given: images count only.
     """
     size = (batch.kernel.shape[-2], batch.kernel.shape[-1])
-    weights = _weights(batch, size)
+    weights = _weights(batch, size) * _worth(batch, size)
     total = batch.seen.new_zeros(())
     for stage, pair in enumerate(pairs):
         part = _image(pair.image - batch.sharp, weights)
@@ -104,6 +108,12 @@ def _weights(batch: Batch, size: tuple[int, int]) -> Tensor:
     weights = torch.full_like(batch.sharp[:1], 0.0 if batch.made_up else MARGIN)
     inner(weights, size)[:] = 1
     return weights / weights.mean()
+
+
+def _worth(batch: Batch, size: tuple[int, int]) -> Tensor:
+    """Give what an item's errors count, shape (batch, 1, 1, 1): more where the data are good."""
+    before = inner(batch.seen - batch.sharp, size).abs().mean(dim=(1, 2, 3), keepdim=True)
+    return USUAL / (before + TINY)
 
 
 def _charbonnier(error: Tensor) -> Tensor:

@@ -134,6 +134,7 @@ class Network(nn.Module):
         *,
         fixed: bool = False,
         cut: bool = False,
+        centre: bool = True,
     ) -> list[Pair]:
         """Run all stages.
 
@@ -151,18 +152,21 @@ class Network(nn.Module):
             Leave the kernel as it is and restore the image only.
         cut : bool
             Pass no gradients from stage to stage through the kernel.
+        centre : bool
+            Centre the last kernel, see `centred`. Training must not: moved by whole pixels, a
+            kernel that drifts away from its centre is never pulled back.
 
         Returns
         -------
         list of Pair
-            One of each stage; the last one's kernel is centred.
+            One of each stage.
         """
         scene = Scene.of(seen, noise, kernel, self.configuration.without)
         image, pairs = seen, []
         for stage in self.stages:
             image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
             pairs.append(Pair(image, kernel))
-        if not fixed:
+        if centre and not fixed:
             pairs[-1] = centred(pairs[-1])
         return pairs
 

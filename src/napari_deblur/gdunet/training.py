@@ -226,7 +226,9 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = settings.rate_at(iteration)
         with torch.autocast(place.type, torch.bfloat16, enabled=settings.bfloat16):
-            pairs = network(drawn.seen, drawn.noise, drawn.first, fixed=fixed, cut=cut)
+            pairs = network(
+                drawn.seen, drawn.noise, drawn.first, fixed=fixed, cut=cut, centre=False
+            )
         value = loss(pairs, drawn, fixed=fixed)
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
