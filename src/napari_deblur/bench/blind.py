@@ -1,15 +1,9 @@
-"""Kernels that are found, against those that are true: all parts of it, one after the other.
-
-Each part is written into a file of its own as it goes, and stays there: a later run measures the
-parts that it is asked for, and the table has the newest of each.
-"""
+"""Kernels that are found, against those that are true: all parts of it, one after the other."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +12,10 @@ import torch
 
 from napari_deblur import ops
 from napari_deblur.bench import blind_scenes, motion, varying
-from napari_deblur.bench.asked import Asked, chosen
 from napari_deblur.bench.blind_real import measured_confocal, measured_widefield
 from napari_deblur.bench.blind_trust import measured_trust
-from napari_deblur.bench.facts import machine, versions
 from napari_deblur.bench.finding import found_in, restored, samples_of
+from napari_deblur.bench.parts import measured_parts
 from napari_deblur.kernel_comparison import ncc
 from napari_deblur.kernel_sets import doubtful
 from napari_deblur.methods.blind import Blind
@@ -32,13 +25,13 @@ from napari_deblur.psfs.gaussian import Gaussian
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_deblur.bench.asked import Asked
     from napari_deblur.bench.blind_scenes import Scene, Volume
+    from napari_deblur.bench.parts import Part
     from napari_deblur.protocols import Kernel
 
 __all__ = ["PARTS", "measured"]
 
-Rows = list[dict[str, Any]]
-Part = Callable[[Asked], Generator[dict[str, Any] | str, None, None]]
 # Where alternating Richardson-Lucy starts: a Gaussian of a sixth of this shape, wider than all
 # the true kernels.
 START = (1, 25, 25)
@@ -46,46 +39,7 @@ START = (1, 25, 25)
 
 def measured(asked: Asked) -> Generator[str, None, dict[str, Any]]:
     """Measure the parts that were asked for; yield what is being done."""
-    names = chosen(PARTS, asked.only, what="part")
-    folder = asked.out / "blind"
-    folder.mkdir(parents=True, exist_ok=True)
-    before = torch.get_num_threads()
-    torch.set_num_threads(asked.threads)
-    try:
-        for name in names:
-            yield from _part(name, asked, folder / f"{name}.json")
-    finally:
-        torch.set_num_threads(before)
-    parts = {}
-    for name in PARTS:
-        file = folder / f"{name}.json"
-        if file.is_file():
-            part = json.loads(file.read_text("utf-8"))
-            if part["quick"] == asked.quick:
-                parts[name] = part
-    return {
-        "benchmark": "blind",
-        "machine": machine(asked.threads, "cpu"),
-        "versions": versions(["scikit-image"]),
-        "quick": asked.quick,
-        **parts,
-    }
-
-
-def _part(name: str, asked: Asked, file: Path) -> Generator[str, None, None]:
-    begun, rows = monotonic(), []
-    for row in PARTS[name](asked):
-        if isinstance(row, str):
-            yield f"{name}: {row}"
-            continue
-        rows.append(row)
-        part = {"quick": asked.quick, "seconds": monotonic() - begun, "rows": rows}
-        file.write_text(json.dumps(part, indent=1, default=_plain) + "\n", "utf-8")
-        yield f"{name}: {row['case']} done after {part['seconds']:.0f} s"
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
+    return (yield from measured_parts("blind", PARTS, asked, ["scikit-image"]))
 
 
 def measured_planes(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
