@@ -16,11 +16,18 @@ if TYPE_CHECKING:
 
     from napari_deblur.gdunet.training import Step
 
-__all__ = ["line_of", "sharp_images", "train_network", "training_settings"]
+__all__ = ["image_pairs", "line_of", "sharp_images", "train_network", "training_settings"]
 
 SETTINGS = Path(__file__).parent / "gdunet" / "settings"
-PARTS = {"training", "images"}
-IMAGE_KEYS = {"folder", "patterns", "share"}
+KEYS = {
+    "images": {"folder", "patterns", "share"},
+    "pairs": {"blurred", "sharp"},
+    "optics": {"na", "wavelength", "pixel_size"},
+}
+# What a lens does, where it is known: how often kernels are of each family.
+LENS = (("lens", 0.7), ("layers", 0.1), ("gaussian", 0.1), ("point", 0.1))
+# How well aperture, wavelength and pixel size are known.
+WITHIN = 0.1
 # Planes of a stack that are taken, evenly over its depth.
 PLANES = 8
 
@@ -60,13 +67,12 @@ def train_network(
     ValueError
         When the file says something unknown.
     """
-    from napari_deblur.gdunet.training import Settings, train
+    from napari_deblur.gdunet.schedule import Settings
+    from napari_deblur.gdunet.training import train
 
     path = training_settings(settings)
-    words = tomllib.loads(path.read_text("utf-8"))
-    if unknown := sorted(set(words) - PARTS):
-        raise ValueError(f"{path.name} has parts {', '.join(unknown)}: known are training, images")
-    asked = {**words.get("training", {}), **changes}
+    words = _checked(path.name, tomllib.loads(path.read_text("utf-8")))
+    asked = {**_of_optics(words.get("optics")), **words.get("training", {}), **changes}
     if "iterations" in changes and "decay" not in changes:  # of fewer, the last fifth
         decay = asked.get("decay", Settings.decay)
         asked["decay"] = min(decay, max(changes["iterations"] // 5, 1))
@@ -74,14 +80,44 @@ def train_network(
     root = path.parent if data is None else data
     images = {}
     for i, part in enumerate(words.get("images", [])):
-        if unknown := sorted(set(part) - IMAGE_KEYS):
-            raise ValueError(
-                f"images {i + 1} of {path.name} have {', '.join(unknown)}: known are "
-                f"{', '.join(sorted(IMAGE_KEYS))}"
-            )
         found = sharp_images(root / part["folder"], part.get("patterns", ["*"]))
         images[f"{i}: {part['folder']}"] = (float(part.get("share", 1.0)), found)
-    yield from train(chosen, images, out, device=device)
+    pairs = [
+        pair
+        for part in words.get("pairs", [])
+        for pair in image_pairs(root / part["blurred"], root / part["sharp"])
+    ]
+    yield from train(chosen, images, out, pairs=pairs, device=device)
+
+
+def _checked(name: str, words: dict[str, Any]) -> dict[str, Any]:
+    """Raise where a file has what nobody reads, or lacks what is needed."""
+    if unknown := sorted(set(words) - set(KEYS) - {"training"}):
+        raise ValueError(
+            f"{name} has parts {', '.join(unknown)}: known are training, {', '.join(KEYS)}"
+        )
+    for kind, known in KEYS.items():
+        parts = words.get(kind, [])
+        for i, part in enumerate([parts] if isinstance(parts, dict) else parts):
+            if unknown := sorted(set(part) - known):
+                raise ValueError(
+                    f"{kind} {i + 1} of {name} have {', '.join(unknown)}: known are "
+                    f"{', '.join(sorted(known))}"
+                )
+            needed = {"folder"} if kind == "images" else known
+            if missing := sorted(needed - set(part)):
+                raise ValueError(f"{kind} {i + 1} of {name} lack {', '.join(missing)}")
+    return words
+
+
+def _of_optics(optics: dict[str, float] | None) -> dict[str, Any]:
+    """Turn numerical aperture, wavelength and pixel size (µm) into settings."""
+    if optics is None:
+        return {}
+    if any(not value > 0 for value in optics.values()):
+        raise ValueError(f"optics are {optics}: na, wavelength and pixel_size (µm) are above 0")
+    scale = optics["na"] * optics["pixel_size"] / optics["wavelength"]
+    return {"scales": [scale * (1 - WITHIN), scale * (1 + WITHIN)], "families": LENS}
 
 
 def line_of(step: Step) -> str:
@@ -91,6 +127,8 @@ def line_of(step: Step) -> str:
     if "psnr out" in n:
         words.append(f"PSNR {n['psnr in']:.2f} to {n['psnr out']:.2f} dB")
         words.append(f"kernel NCC {n['ncc first']:.3f} to {n['ncc out']:.3f}")
+    if "psnr out pairs" in n:
+        words.append(f"pairs {n['psnr in pairs']:.2f} to {n['psnr out pairs']:.2f} dB")
     if "psnr out given" in n:
         words.append(f"kernel given {n['psnr in given']:.2f} to {n['psnr out given']:.2f} dB")
     line = ", ".join([*words, f"{n['seconds']:.2f} s each"])
@@ -120,6 +158,25 @@ def training_settings(settings: str | Path) -> Path:
             f'no settings "{settings}": give the path of a TOML file, or one of: {names}'
         )
     return path
+
+
+def image_pairs(blurred: Path, sharp: Path) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Read pairs of images with the same names from two folders, plane by plane."""
+    for folder in (blurred, sharp):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}")
+    names = sorted({f.name for f in blurred.iterdir()} & {f.name for f in sharp.iterdir()})
+    if not names:
+        raise FileNotFoundError(
+            f"{blurred} and {sharp} have no names in common: both images of a pair have one name"
+        )
+    pairs = []
+    for name in names:
+        one, other = (sharp_images(folder, [name]) for folder in (blurred, sharp))
+        if len(one) != len(other):
+            raise ValueError(f"{name} has {len(one)} planes blurred and {len(other)} sharp")
+        pairs += list(zip(one, other, strict=True))
+    return pairs
 
 
 def sharp_images(folder: Path, patterns: list[str]) -> list[NDArray[Any]]:

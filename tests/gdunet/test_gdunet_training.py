@@ -13,11 +13,19 @@ from napari_deblur.gdunet.kernels import FAMILIES, made_kernels
 from napari_deblur.gdunet.losses import kernel_decibels, loss, psnr
 from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Pair
 from napari_deblur.gdunet.objects import KINDS, crops, made
+from napari_deblur.gdunet.pairs import crops_of_pairs, paired_batch
 from napari_deblur.gdunet.physics import blurred, inner
+from napari_deblur.gdunet.schedule import Settings
 from napari_deblur.gdunet.synthesis import Bank, Recipe, batch
-from napari_deblur.gdunet.training import Settings, train
+from napari_deblur.gdunet.training import train
 from napari_deblur.gdunet.weights import digest, load_network, weights_path
-from napari_deblur.training import line_of, sharp_images, train_network, training_settings
+from napari_deblur.training import (
+    image_pairs,
+    line_of,
+    sharp_images,
+    train_network,
+    training_settings,
+)
 
 SMALL = Configuration(width=4, encoder=(1, 1), decoder=(1, 1), gradient_width=4, kernel_width=8)
 CONFIGURATIONS.setdefault("small", SMALL)
@@ -58,10 +66,8 @@ def test_every_kind_of_object_has_structure(kind):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_kernels_are_kernels(family, monkeypatch):
-    chosen = {family: (1.0, FAMILIES[family][1])}
-    monkeypatch.setattr("napari_deblur.gdunet.kernels.FAMILIES", chosen)
-    kernels = made_kernels(5, 31, 1)
+def test_kernels_are_kernels(family):
+    kernels = made_kernels(5, 31, 1, shares={family: 1.0})
     assert (kernels >= 0).all()
     np.testing.assert_allclose(kernels.sum((1, 2)), 1, rtol=1e-5)
     places = np.arange(31) - 15
@@ -196,6 +202,70 @@ def test_training_on_images_of_a_folder(tmp_path):
     assert first.startswith("2: loss ")
     assert len(rest) == 2
     assert rest[0].startswith("  100 photons: PSNR ")
+
+
+def test_where_only_pairs_are_known_kernels_count_by_what_they_explain():
+    random = np.random.default_rng(0)
+    sharp = made(2, 80, 3).astype(np.float32)
+    kernel = made_kernels(1, 9, 2, shares={"gaussian": 1.0})[0]
+    seen = [
+        200 + 500 * blurred(torch.from_numpy(s)[None, None], torch.from_numpy(kernel)[None, None])
+        for s in sharp
+    ]
+    images = [
+        (s[0, 0].numpy() + random.normal(size=s.shape[-2:]), 3 * t[4:-4, 4:-4])
+        for s, t in zip(seen, sharp, strict=True)
+    ]
+    pairs = crops_of_pairs(images, 48, each=3, seed=0)
+    assert pairs.seen.shape == (6, 48, 48)
+    one, two = (paired_batch(pairs, Recipe(count=3, side=40, kernel=9), 5, 0) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(_tensors(one), _tensors(two), strict=True))
+    assert not one.known
+    true = torch.from_numpy(kernel)[None, None].expand(3, -1, -1, -1)
+    right = [float(loss([Pair(one.sharp, k)], one)) for k in (true, one.first.roll(2, -1))]
+    assert right[0] < right[1]
+    # Sharp images come in any gain and offset: here the same light as the blurred ones.
+    explained = blurred(one.sharp, true.flip(-1).contiguous())
+    assert float((explained - one.clean).abs().mean()) < 0.05
+
+    with pytest.raises(ValueError, match="both must show the same place"):
+        crops_of_pairs([(sharp[0], sharp[0][1:])], 48, each=1, seed=0)
+    with pytest.raises(ValueError, match="no pair has a crop of 99 × 99 px"):
+        crops_of_pairs(images, 99, each=1, seed=0)
+
+
+def test_optics_make_kernels_of_their_lens():
+    fine, coarse = (
+        made_kernels(12, 31, 0, scales=(s, 1.1 * s), shares={"lens": 1.0}) for s in (0.1, 0.3)
+    )
+    assert np.median(fine.max((1, 2))) < 0.5 * np.median(coarse.max((1, 2)))
+    with pytest.raises(ValueError, match='no family of kernels "lense"; there are: lens,'):
+        Settings(families=(("lense", 1.0),))
+
+
+def test_training_with_optics_and_pairs(tmp_path):
+    from PIL import Image
+
+    for name in ("wide", "clear"):
+        (tmp_path / name).mkdir()
+    for i, field in enumerate(made(2, 72, 0).astype(np.float32)):
+        grey = Image.fromarray((200 * field.clip(0, 1)).astype(np.uint8))
+        grey.save(tmp_path / "clear" / f"{i}.png")
+        grey.resize((36, 36)).resize((72, 72)).save(tmp_path / "wide" / f"{i}.png")
+    values = {"configuration": "small", "batch": 2, "warm_up": 2, "objects": 4, "kernels": 8}
+    lines = [f"{k} = {json.dumps(v)}" for k, v in values.items()]
+    settings = tmp_path / "mine.toml"
+    head = "[optics]\nna = 1.2\nwavelength = 0.52\npixel_size = 0.1\n[training]\n"
+    pairs = '[[pairs]]\nblurred = "wide"\nsharp = "clear"\n'
+    settings.write_text(head + "sizes = [[32, 9]]\npaired = 1.0\nlog_every = 1\n"
+                        + "\n".join(lines) + "\n" + pairs)  # fmt: skip
+    steps = list(train_network(settings, tmp_path / "out", iterations=2))
+    assert "pairs " in line_of(steps[-1]).splitlines()[0]
+    settings.write_text(settings.read_text().replace("pixel_size = 0.1\n", ""))
+    with pytest.raises(ValueError, match="optics 1 of .* lack pixel_size"):
+        list(train_network(settings, tmp_path / "out"))
+    with pytest.raises(FileNotFoundError, match="no names in common"):
+        image_pairs(tmp_path / "wide", tmp_path)
 
 
 def _tensors(drawn):

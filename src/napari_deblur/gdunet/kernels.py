@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,29 +18,46 @@ from napari_deblur.psfs.pupil import Pupil
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FAMILIES", "gaussians", "made_kernels", "widths"]
+__all__ = ["FAMILIES", "SCALES", "gaussians", "made_kernels", "widths"]
 
 Random = np.random.Generator
+Scales = tuple[float, float]
 PIXEL = (1.0, 1.0, 1.0)
-# Wavelengths per numerical aperture: a pixel of 1 µm and this make lengths in pixels.
-FINEST, COARSEST = 0.06, 0.5
+# Finest and coarsest pixels: numerical aperture × pixel / wavelength. Above 0.25 a widefield
+# image is undersampled.
+SCALES = (0.06, 0.5)
 
 
-def made_kernels(count: int, size: int, seed: int) -> NDArray[np.float32]:
-    """Make kernels of all families, each as often as `FAMILIES` says.
+def made_kernels(
+    count: int,
+    size: int,
+    seed: int,
+    *,
+    scales: Scales = SCALES,
+    shares: Mapping[str, float] | None = None,
+) -> NDArray[np.float32]:
+    """Make kernels of several families.
+
+    Parameters
+    ----------
+    count, size, seed : int
+    scales : (least, most)
+        Of NA × pixel / wavelength, for what a lens makes.
+    shares : mapping of family to float, optional
+        How often each is made; as `FAMILIES` says by default.
 
     Returns
     -------
     array, shape (count, size, size)
         Of sum 1, their centres of mass in the middle; the same for the same seed.
     """
-    names = list(FAMILIES)
-    shares = np.array([FAMILIES[name][0] for name in names])
+    often = shares or {name: share for name, (share, _) in FAMILIES.items()}
+    names, parts = list(often), np.array(list(often.values()))
     kernels = np.empty((count, size, size), np.float32)
     for i in range(count):
         random = np.random.default_rng((seed, i))
-        make = FAMILIES[names[random.choice(len(names), p=shares / shares.sum())]][1]
-        kernels[i] = _centred(make(size, random))
+        make = FAMILIES[names[random.choice(len(names), p=parts / parts.sum())]][1]
+        kernels[i] = _centred(make(size, random, scales))
     return kernels
 
 
@@ -62,9 +79,9 @@ def widths(kernels: NDArray[np.float32]) -> NDArray[np.float64]:
     return found
 
 
-def lens(size: int, random: Random) -> torch.Tensor:
+def lens(size: int, random: Random, scales: Scales) -> torch.Tensor:
     """Make the kernel of a lens with aberrations, often out of focus."""
-    scale = np.exp(random.uniform(np.log(FINEST), np.log(COARSEST)))
+    scale = np.exp(random.uniform(*np.log(scales)))
     waves = random.standard_normal(8)
     waves *= random.uniform(0, 0.15) / np.linalg.norm(waves)
     if random.random() < 0.4:
@@ -74,9 +91,9 @@ def lens(size: int, random: Random) -> torch.Tensor:
     return model.tensor((1, size, size), PIXEL)[0]
 
 
-def layers(size: int, random: Random) -> torch.Tensor:
+def layers(size: int, random: Random, scales: Scales) -> torch.Tensor:
     """Take a plane near the brightest of a point deep in a sample of another index."""
-    scale = np.exp(random.uniform(np.log(2 * FINEST), np.log(COARSEST)))
+    scale = np.exp(random.uniform(np.log(min(2 * scales[0], scales[1])), np.log(scales[1])))
     na, index = 1.1, 1.515
     wavelength = na / scale
     model = GibsonLanni(
@@ -91,7 +108,7 @@ def layers(size: int, random: Random) -> torch.Tensor:
     return planes[int(random.integers(1, 8))]
 
 
-def gaussian(size: int, random: Random) -> torch.Tensor:
+def gaussian(size: int, random: Random, _: Scales) -> torch.Tensor:
     """Make a Gaussian, along the axes."""
     sigma = np.exp(random.uniform(np.log(0.6), np.log(4)))
     ratio = np.exp(random.uniform(-0.4, 0.4)) if random.random() < 0.6 else 1.0
@@ -99,7 +116,7 @@ def gaussian(size: int, random: Random) -> torch.Tensor:
     return Gaussian((0.0, float(y), float(x))).tensor((1, size, size), PIXEL)[0]
 
 
-def motion(size: int, random: Random) -> torch.Tensor:
+def motion(size: int, random: Random, _: Scales) -> torch.Tensor:
     """Make a line, or the path of a shaking hand, blurred across."""
     model = Motion(
         length=random.uniform(1, 0.7 * size),
@@ -112,18 +129,18 @@ def motion(size: int, random: Random) -> torch.Tensor:
     return model.tensor((1, size, size), PIXEL)[0]
 
 
-def disc(size: int, random: Random) -> torch.Tensor:
+def disc(size: int, random: Random, _: Scales) -> torch.Tensor:
     """Make a disc, as far out of focus."""
     return Disc(random.uniform(0.8, 0.25 * size)).tensor((1, size, size), PIXEL)[0]
 
 
-def point(size: int, random: Random) -> torch.Tensor:
+def point(size: int, random: Random, _: Scales) -> torch.Tensor:
     """Make next to no blur: sharp images must stay what they are."""
     sigma = random.uniform(0.05, 0.55)
     return Gaussian((0.0, sigma, sigma)).tensor((1, size, size), PIXEL)[0]
 
 
-FAMILIES: dict[str, tuple[float, Callable[[int, Random], torch.Tensor]]] = {
+FAMILIES: dict[str, tuple[float, Callable[[int, Random, Scales], torch.Tensor]]] = {
     "lens": (0.42, lens),
     "layers": (0.09, layers),
     "gaussian": (0.20, gaussian),

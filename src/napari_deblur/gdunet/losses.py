@@ -40,7 +40,8 @@ def loss(pairs: Sequence[Pair], batch: Batch, *, fixed: bool = False) -> Tensor:
     data are from the truth: what was nearly right must stay so. Kernels count by their squared
     error relative to their energy, by what they make of the true image, which weighs errors by
     what the image can show of them, and by their transfer functions. The last image and kernel
-    together must explain the data. Nothing that rewards what merely looks right.
+    together must explain the data. Nothing that rewards what merely looks right. Where the true
+    kernel is not known, kernels count by what they make of the true image, against the data.
 
     Parameters
     ----------
@@ -91,6 +92,8 @@ def _image(error: Tensor, weights: Tensor) -> Tensor:
 
 
 def _kernel(kernel: Tensor, batch: Batch) -> Tensor:
+    if not batch.known:
+        return REBLUR * _charbonnier(blurred(batch.sharp, kernel) - batch.clean).mean()
     truth = batch.kernel
     energy = truth.square().sum(dim=(1, 2, 3))
     apart = ((kernel - truth).square().sum(dim=(1, 2, 3)) / energy).mean()

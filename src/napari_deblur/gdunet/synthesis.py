@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from napari_deblur.gdunet.kernels import gaussians, made_kernels, widths
+from napari_deblur.gdunet.kernels import SCALES, gaussians, made_kernels, widths
 from napari_deblur.gdunet.network import extended
 from napari_deblur.gdunet.objects import made
 from napari_deblur.gdunet.physics import blurred, inner
@@ -115,6 +115,8 @@ class Batch:
     kernel, first : Tensor, shape (batch, 1, ky, kx)
         The true one, and the one to begin with.
     made_up : bool
+    known : bool
+        Whether the true kernel is known; else `kernel` means nothing.
     """
 
     seen: Tensor
@@ -124,13 +126,15 @@ class Batch:
     kernel: Tensor
     first: Tensor
     made_up: bool
+    known: bool = True
 
     def to(self, device: torch.device) -> Batch:
         """Move all tensors to a device."""
-        tensors: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if name != "made_up"
+        values: dict[str, Any] = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in vars(self).items()
         }
-        return Batch(**tensors, made_up=self.made_up)
+        return Batch(**values)
 
 
 def make_bank(
@@ -141,6 +145,8 @@ def make_bank(
     kernel: int,
     counts: tuple[int, int],
     seed: int,
+    scales: tuple[float, float] = SCALES,
+    shares: Mapping[str, float] | None = None,
 ) -> Bank:
     """Make a bank.
 
@@ -155,9 +161,11 @@ def make_bank(
     counts : (objects, kernels)
         How many are made.
     seed : int
+    scales, shares : see `kernels.made_kernels`
     """
     fields = made(counts[0] if made_up else 0, side, seed)
-    return Bank([(made_up, fields), *others.values()], made_kernels(counts[1], kernel, seed + 1))
+    kernels = made_kernels(counts[1], kernel, seed + 1, scales=scales, shares=shares)
+    return Bank([(made_up, fields), *others.values()], kernels)
 
 
 def batch(bank: Bank, recipe: Recipe, number: int, seed: int) -> Batch:

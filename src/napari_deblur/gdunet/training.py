@@ -17,6 +17,8 @@ from napari_deblur.gdunet.checkpoints import Checkpoint, load_checkpoint, save_c
 from napari_deblur.gdunet.losses import kernel_correlation, kernel_decibels, loss, psnr
 from napari_deblur.gdunet.network import CONFIGURATIONS, Network
 from napari_deblur.gdunet.objects import crops
+from napari_deblur.gdunet.pairs import Pairs, crops_of_pairs, paired_batch
+from napari_deblur.gdunet.schedule import Settings, hashed
 from napari_deblur.gdunet.synthesis import (
     Bank,
     Batch,
@@ -32,128 +34,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Settings", "Step", "train"]
+    from napari_deblur.gdunet.network import Pair
+
+__all__ = ["Step", "train"]
 
 Images = Mapping[str, tuple[float, Sequence["NDArray[Any]"]]]
+PairsOfImages = Sequence[tuple["NDArray[Any]", "NDArray[Any]"]]
 # One of so many images is for validation.
 HELD_BACK = 16
 # Differs from any training seed by chance only.
 OTHER_SEED = 7919
 CASES, EACH = 16, 8
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a network is trained; all of it can be changed when a training goes on, but the network.
-
-    Parameters
-    ----------
-    configuration : str
-        One of `network.CONFIGURATIONS`.
-    without : tuple of str
-        Parts of the network that are left out.
-    kernel_step : str
-        See `network.Configuration`.
-    seed : int
-    iterations : int
-    batch : int
-        Images at a time.
-    sizes : tuple of (side, kernel)
-        Sides of images, margins included, and of kernels, in pixels: one of them for each batch.
-    rate : float
-        Of learning. It rises over the first `warm_up` iterations and falls to 0 over the last
-        `decay`; between, it stays, so that the end need not be known at the start.
-    clip : float
-        Largest norm of a gradient.
-    average : float
-        How much of the running average of the weights is kept at each iteration.
-    curriculum : int
-        Iterations until batches are as hard as they get: kernels are given at first, blur and
-        noise grow.
-    fixed : float
-        Share of batches with given kernels, near the truth, of which only the image is learned.
-    made : float
-        Share of objects that are made, not cut from images.
-    objects, kernels : int
-        How many are made.
-    photons : (least, most)
-    bfloat16 : bool
-        Compute what is learned in half the bits, as GPUs do fast; transforms keep all of theirs.
-    threads : int
-        That make batches besides; 0 where the training itself needs the cores.
-    log_every, validate_every : int
-        Iterations.
-    checkpoint_minutes : float
-    """
-
-    configuration: str = "tiny"
-    without: tuple[str, ...] = ()
-    kernel_step: str = "preconditioned"
-    seed: int = 1
-    iterations: int = 40_000
-    batch: int = 4
-    sizes: tuple[tuple[int, int], ...] = ((96, 31), (96, 31), (88, 25), (80, 21))
-    rate: float = 1e-3
-    warm_up: int = 200
-    decay: int = 8000
-    clip: float = 0.5
-    average: float = 0.999
-    curriculum: int = 2500
-    fixed: float = 0.25
-    made: float = 0.45
-    objects: int = 800
-    kernels: int = 3000
-    photons: tuple[float, float] = (30.0, 5000.0)
-    bfloat16: bool = False
-    threads: int = 0
-    log_every: int = 50
-    validate_every: int = 500
-    checkpoint_minutes: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.configuration not in CONFIGURATIONS:
-            raise ValueError(
-                f'no configuration "{self.configuration}"; there are: {", ".join(CONFIGURATIONS)}'
-            )
-        if self.iterations < 1 or self.batch < 1 or self.decay > self.iterations:
-            raise ValueError(
-                f"iterations={self.iterations}, batch={self.batch}, decay={self.decay}: take "
-                "iterations and batch of at least 1, and no more iterations of decay than there are"
-            )
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Settings:
-        """Make settings from what a file says, in which tuples are lists."""
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(
-                f"unknown settings: {', '.join(unknown)}; there are: "
-                f"{', '.join(cls.__dataclass_fields__)}"
-            )
-        return cls(**{name: _tuples(value) for name, value in values.items()})
-
-    def rate_at(self, iteration: int) -> float:
-        """Give the rate of learning of an iteration, counted from 0."""
-        rising = min(1.0, (iteration + 1) / self.warm_up)
-        falling = min(1.0, (self.iterations - iteration) / max(1, self.decay))
-        return self.rate * rising * falling
-
-    def recipe_at(self, iteration: int) -> Recipe:
-        """Give the recipe of an iteration's batch."""
-        done = min(1.0, iteration / max(1, self.curriculum))
-        side, kernel = self.sizes[_hash(self.seed, iteration) % len(self.sizes)]
-        least, most = self.photons
-        # Given kernels in the first sixth, all blur after two thirds, all noise at the end.
-        return Recipe(
-            count=self.batch,
-            side=side,
-            kernel=kernel,
-            widest=2 + 6 * min(1.0, 1.5 * done),
-            photons=(max(least, min(500.0, most / 2) * (least / 500.0) ** done), most),
-            read_noise=0.02 * done,
-            given=max(0.0, 1 - 6 * done),
-            fixed=_hash(self.seed + 1, iteration) % 1000 < 1000 * self.fixed,
-        )
 
 
 @dataclass(frozen=True)
@@ -181,7 +72,12 @@ class Step:
 
 
 def train(
-    settings: Settings, images: Images, folder: Path, *, device: str = "cpu"
+    settings: Settings,
+    images: Images,
+    folder: Path,
+    *,
+    pairs: PairsOfImages = (),
+    device: str = "cpu",
 ) -> Iterator[Step]:
     """Train a network, or go on with it where the folder holds a checkpoint.
 
@@ -193,6 +89,8 @@ def train(
     folder : Path
         Where ``checkpoint.safetensors``, ``weights.safetensors`` (averaged, to be used) and
         ``log.jsonl`` go.
+    pairs : sequence of (blurred, sharp), arrays of shape (y, x)
+        Images of the same place, whose kernels nobody knows.
     device : str
         Of torch.
 
@@ -216,27 +114,30 @@ def train(
     state = Checkpoint(network, average, optimiser, asdict(settings))
     done = load_checkpoint(folder / "checkpoint.safetensors", state)
     bank, cases = _banks(settings, images)
+    side = max(side for side, _ in settings.sizes)
+    several = crops_of_pairs(pairs, side, EACH, settings.seed) if pairs else None
     log, saved = folder / "log.jsonl", time.monotonic()
     _cut_log(log, done)
     sums, began = _Sums(), time.monotonic()
 
-    for iteration, recipe, made in _batches(bank, settings, done):
-        drawn, fixed = made.to(place), recipe.fixed
+    for iteration, recipe, made in _batches(bank, several, settings, done):
+        drawn = made.to(place)
+        fixed = recipe.fixed and drawn.known
         cut = iteration < settings.curriculum / 3
         for group in optimiser.param_groups:
             group["lr"] = settings.rate_at(iteration)
         with torch.autocast(place.type, torch.bfloat16, enabled=settings.bfloat16):
-            pairs = network(
+            stages = network(
                 drawn.seen, drawn.noise, drawn.first, fixed=fixed, cut=cut, centre=False
             )
-        value = loss(pairs, drawn, fixed=fixed)
+        value = loss(stages, drawn, fixed=fixed)
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
         if torch.isfinite(norm):
             optimiser.step()
         _averaged(average, network, min(settings.average, (1 + iteration) / (10 + iteration)))
-        sums.add(float(value.detach()), pairs, drawn, fixed=fixed)
+        sums.add(float(value.detach()), stages, drawn, fixed=fixed)
 
         count = iteration + 1
         last = count == settings.iterations
@@ -255,18 +156,26 @@ def train(
             saved = time.monotonic()
 
 
-def _batches(bank: Bank, settings: Settings, done: int) -> Iterator[tuple[int, Recipe, Batch]]:
+def _batches(
+    bank: Bank, pairs: Pairs | None, settings: Settings, done: int
+) -> Iterator[tuple[int, Recipe, Batch]]:
     """Give the batches that are left, made ahead of time by other threads where there are any."""
+
+    def make(recipe: Recipe, iteration: int) -> Batch:
+        if pairs is None or hashed(settings.seed + 2, iteration) % 1000 >= 1000 * settings.paired:
+            return batch(bank, recipe, iteration, settings.seed)
+        return paired_batch(pairs, recipe, iteration, settings.seed)
+
     left = range(done, settings.iterations)
     recipes = (settings.recipe_at(iteration) for iteration in left)
     if not settings.threads:
         for iteration, recipe in zip(left, recipes, strict=True):
-            yield iteration, recipe, batch(bank, recipe, iteration, settings.seed)
+            yield iteration, recipe, make(recipe, iteration)
         return
     waiting: deque[tuple[int, Recipe, Future[Batch]]] = deque()
     with ThreadPoolExecutor(settings.threads) as others:
         for iteration, recipe in zip(left, recipes, strict=True):
-            made = others.submit(batch, bank, recipe, iteration, settings.seed)
+            made = others.submit(make, recipe, iteration)
             waiting.append((iteration, recipe, made))
             if len(waiting) > 2 * settings.threads:
                 first, kind, ready = waiting.popleft()
@@ -282,14 +191,15 @@ class _Sums:
         self.loss: list[float] = []
         self.values: dict[str, list[float]] = {}
 
-    def add(self, value: float, pairs: Sequence[Any], drawn: Batch, *, fixed: bool) -> None:
+    def add(self, value: float, stages: Sequence[Pair], drawn: Batch, *, fixed: bool) -> None:
         self.loss.append(value)
         with torch.no_grad():
-            found = _measured(pairs, drawn)
+            found = _measured(stages, drawn)
+        compared = drawn.known and not fixed
+        kind = "" if compared else " given" if fixed else " pairs"
         for name, values in found.items():
-            kind = f"{name} given" if fixed else name
-            if not (fixed and name.startswith(("ncc", "snr"))):
-                self.values.setdefault(kind, []).append(float(np.mean(values)))
+            if compared or name.startswith("psnr"):
+                self.values.setdefault(name + kind, []).append(float(np.mean(values)))
 
     def step(self, count: int, seconds: float, validation: dict[str, float] | None) -> Step:
         numbers = {name: float(np.mean(values)) for name, values in sorted(self.values.items())}
@@ -297,15 +207,15 @@ class _Sums:
         return Step(count, float(np.mean(self.loss)), numbers, validation)
 
 
-def _measured(pairs: Sequence[Any], drawn: Batch) -> dict[str, list[float]]:
+def _measured(stages: Sequence[Pair], drawn: Batch) -> dict[str, list[float]]:
     """Measure every item of a batch."""
     return {
         "psnr in": psnr(drawn.seen, drawn).tolist(),
-        "psnr out": psnr(pairs[-1].image, drawn).tolist(),
+        "psnr out": psnr(stages[-1].image, drawn).tolist(),
         "ncc first": kernel_correlation(drawn.first, drawn.kernel).tolist(),
-        "ncc out": kernel_correlation(pairs[-1].kernel, drawn.kernel).tolist(),
+        "ncc out": kernel_correlation(stages[-1].kernel, drawn.kernel).tolist(),
         "snr first": kernel_decibels(drawn.first, drawn.kernel).tolist(),
-        "snr out": kernel_decibels(pairs[-1].kernel, drawn.kernel).tolist(),
+        "snr out": kernel_decibels(stages[-1].kernel, drawn.kernel).tolist(),
     }
 
 
@@ -318,11 +228,11 @@ def _validated(network: Network, cases: Mapping[str, list[Batch]], place: torch.
             for case in (one.to(place) for one in batches):
                 size = (case.kernel.shape[-2], case.kernel.shape[-1])
                 first = default_kernel(len(case.kernel), size).to(place)
-                pairs = network(case.seen, case.noise, first)
-                for key, values in _measured(pairs, replace(case, first=first)).items():
+                stages = network(case.seen, case.noise, first)
+                for key, values in _measured(stages, replace(case, first=first)).items():
                     parts.setdefault(key, []).extend(values)
-                pairs = network(case.seen, case.noise, case.kernel, fixed=True)
-                parts.setdefault("psnr given", []).extend(psnr(pairs[-1].image, case).tolist())
+                stages = network(case.seen, case.noise, case.kernel, fixed=True)
+                parts.setdefault("psnr given", []).extend(psnr(stages[-1].image, case).tolist())
             found |= {f"{name}: {key}": float(np.mean(v)) for key, v in parts.items()}
     return found
 
@@ -344,10 +254,21 @@ def _banks(settings: Settings, images: Images) -> tuple[Bank, dict[str, list[Bat
         kernel=kernel,
         counts=(settings.objects, settings.kernels),
         seed=settings.seed,
+        scales=settings.scales,
+        shares=dict(settings.families),
     )
     other = settings.seed + OTHER_SEED
     few = min(32, settings.objects), min(200, settings.kernels)
-    held = make_bank(rest, parts[1], side=side, kernel=kernel, counts=few, seed=other)
+    held = make_bank(
+        rest,
+        parts[1],
+        side=side,
+        kernel=kernel,
+        counts=few,
+        seed=other,
+        scales=settings.scales,
+        shares=dict(settings.families),
+    )
     largest = max(settings.sizes)
     cases = {}
     for photons in (100.0, 1000.0):
@@ -378,12 +299,3 @@ def _facts(settings: Settings, iteration: int) -> dict[str, Any]:
         "kernel_sizes": sorted({k for _, k in settings.sizes}),
         "image_sides": sorted({s for s, _ in settings.sizes}),
     }
-
-
-def _hash(seed: int, iteration: int) -> int:
-    """Give a number that looks random, the same wherever a training goes on."""
-    return int(np.random.default_rng((seed, iteration, 3)).integers(2**31))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,154 @@
+"""How a network is trained: how long, how fast, and what of, at each iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from napari_deblur.gdunet.kernels import FAMILIES, SCALES
+from napari_deblur.gdunet.network import CONFIGURATIONS
+from napari_deblur.gdunet.synthesis import Recipe
+
+__all__ = ["Settings", "hashed"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is trained; all of it can be changed when a training goes on, but the network.
+
+    Parameters
+    ----------
+    configuration : str
+        One of `network.CONFIGURATIONS`.
+    without : tuple of str
+        Parts of the network that are left out.
+    kernel_step : str
+        See `network.Configuration`.
+    seed : int
+    iterations : int
+    batch : int
+        Images at a time.
+    sizes : tuple of (side, kernel)
+        Sides of images, margins included, and of kernels, in pixels: one of them for each batch.
+    rate : float
+        Of learning. It rises over the first `warm_up` iterations and falls to 0 over the last
+        `decay`; between, it stays, so that the end need not be known at the start.
+    clip : float
+        Largest norm of a gradient.
+    average : float
+        How much of the running average of the weights is kept at each iteration.
+    curriculum : int
+        Iterations until batches are as hard as they get: kernels are given at first, blur and
+        noise grow.
+    fixed : float
+        Share of batches with given kernels, near the truth, of which only the image is learned.
+    made : float
+        Share of objects that are made, not cut from images.
+    objects, kernels : int
+        How many are made.
+    scales : (least, most)
+        NA × pixel / wavelength of the lenses that make kernels.
+    families : tuple of (family, share)
+        How often kernels are of each family; () as `kernels.FAMILIES` says.
+    paired : float
+        Share of batches that come from pairs, where there are any.
+    photons : (least, most)
+    bfloat16 : bool
+        Compute what is learned in half the bits, as GPUs do fast; transforms keep all of theirs.
+    threads : int
+        That make batches besides; 0 where the training itself needs the cores.
+    log_every, validate_every : int
+        Iterations.
+    checkpoint_minutes : float
+    """
+
+    configuration: str = "tiny"
+    without: tuple[str, ...] = ()
+    kernel_step: str = "preconditioned"
+    seed: int = 1
+    iterations: int = 40_000
+    batch: int = 4
+    sizes: tuple[tuple[int, int], ...] = ((96, 31), (96, 31), (88, 25), (80, 21))
+    rate: float = 1e-3
+    warm_up: int = 200
+    decay: int = 8000
+    clip: float = 0.5
+    average: float = 0.999
+    curriculum: int = 2500
+    fixed: float = 0.25
+    made: float = 0.45
+    objects: int = 800
+    kernels: int = 3000
+    scales: tuple[float, float] = SCALES
+    families: tuple[tuple[str, float], ...] = ()
+    paired: float = 0.5
+    photons: tuple[float, float] = (30.0, 5000.0)
+    bfloat16: bool = False
+    threads: int = 0
+    log_every: int = 50
+    validate_every: int = 500
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.configuration not in CONFIGURATIONS:
+            raise ValueError(
+                f'no configuration "{self.configuration}"; there are: {", ".join(CONFIGURATIONS)}'
+            )
+        for family, _ in self.families:
+            if family not in FAMILIES:
+                raise ValueError(
+                    f'no family of kernels "{family}"; there are: {", ".join(FAMILIES)}'
+                )
+        if not 0 < self.scales[0] <= self.scales[1]:
+            raise ValueError(f"scales are {self.scales}: give the smaller one first, above 0")
+        if self.iterations < 1 or self.batch < 1 or self.decay > self.iterations:
+            raise ValueError(
+                f"iterations={self.iterations}, batch={self.batch}, decay={self.decay}: take "
+                "iterations and batch of at least 1, and no more iterations of decay than there are"
+            )
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """Make settings from what a file says, in which tuples are lists."""
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(
+                f"unknown settings: {', '.join(unknown)}; there are: "
+                f"{', '.join(cls.__dataclass_fields__)}"
+            )
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+    def rate_at(self, iteration: int) -> float:
+        """Give the rate of learning of an iteration, counted from 0."""
+        rising = min(1.0, (iteration + 1) / self.warm_up)
+        falling = min(1.0, (self.iterations - iteration) / max(1, self.decay))
+        return self.rate * rising * falling
+
+    def recipe_at(self, iteration: int) -> Recipe:
+        """Give the recipe of an iteration's batch."""
+        done = min(1.0, iteration / max(1, self.curriculum))
+        side, kernel = self.sizes[hashed(self.seed, iteration) % len(self.sizes)]
+        least, most = self.photons
+        # Given kernels in the first sixth, all blur after two thirds, all noise at the end.
+        return Recipe(
+            count=self.batch,
+            side=side,
+            kernel=kernel,
+            widest=2 + 6 * min(1.0, 1.5 * done),
+            photons=(max(least, min(500.0, most / 2) * (least / 500.0) ** done), most),
+            read_noise=0.02 * done,
+            given=max(0.0, 1 - 6 * done),
+            fixed=hashed(self.seed + 1, iteration) % 1000 < 1000 * self.fixed,
+        )
+
+
+def hashed(seed: int, iteration: int) -> int:
+    """Give a number that looks random, the same wherever a training goes on."""
+    return int(np.random.default_rng((seed, iteration, 3)).integers(2**31))
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
