@@ -7,7 +7,9 @@ import tifffile
 from by_hand import five_axes, numbers, plan_of, small, stack_of
 from napari_deblur.batch import run
 from napari_deblur.export import is_ours, kernels_path
-from napari_deblur.stack import Channel
+from napari_deblur.kernels import load_kernel
+from napari_deblur.opening import open_stack
+from napari_deblur.stack import Channel, Optics
 
 
 def test_a_tiff_holds_image_kernels_sizes_axes_and_channels(tmp_path):
@@ -101,3 +103,35 @@ def test_only_tiffs_of_this_package_are_overwritten(tmp_path):
 def test_kernels_lie_beside_the_image(tmp_path):
     assert kernels_path(tmp_path / "a.ome.tif").name == "a.kernels.tif"
     assert kernels_path(tmp_path / "b.tiff").name == "b.kernels.tiff"
+
+
+@pytest.mark.parametrize(
+    "optics",
+    [Optics(1.2, 1.33, 1.36, 60.0), Optics(0.75), Optics(n_sample=1.4), Optics(n_immersion=1.515)],
+)
+def test_the_objective_is_kept(tmp_path, optics):
+    stack = stack_of(numbers((10, 14, 25)), "zyx", optics=optics)
+    plan = plan_of(stack, kernel=np.ones((1, 3, 3)))
+    list(run(plan, tmp_path / "a.tif", stack))
+    again = open_stack(tmp_path / "a.tif")
+    assert again.optics == optics
+    assert np.array_equal(again.data.compute(), stack.data.compute())
+
+
+def test_the_objective_of_a_colour_picture_is_kept(tmp_path):
+    channels = tuple(Channel(name) for name in ("red", "green", "blue"))
+    array = numbers((3, 40, 50)).astype(np.uint8)
+    optics = Optics(0.5, 1.0, magnification=20.0)
+    stack = stack_of(array, "cyx", channels=channels, rgb=True, optics=optics)
+    plan = replace(plan_of(stack, kernel=np.ones((3, 3))), dtype="uint8")
+    list(run(plan, tmp_path / "a.tif", stack))
+    assert open_stack(tmp_path / "a.tif").optics == optics
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert np.array_equal(file.asarray(), np.moveaxis(array, 0, -1))
+
+
+def test_one_kernel_in_a_tiff_can_be_read_again(tmp_path):
+    stack = stack_of(numbers((10, 14, 25)), "zyx")
+    plan = plan_of(stack, kernel=np.ones((1, 3, 3)))
+    list(run(plan, tmp_path / "a.tif", stack))
+    assert load_kernel(tmp_path / "a.kernels.tif").at() == pytest.approx(plan.kernel.at())

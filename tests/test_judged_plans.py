@@ -52,6 +52,28 @@ def test_a_kernel_of_several_planes_is_not_judged_and_it_is_said():
     assert said(plan) == ["the given kernel was not judged: only kernels of one plane can be"]
 
 
+@pytest.mark.parametrize("side", [1, 9])
+def test_a_point_is_said_to_leave_the_image_as_it_is(side):
+    counts = np.random.default_rng(0).poisson(30, (60, 60)).astype(np.uint16)
+    kernel = np.zeros((side, side))
+    kernel[side // 2, side // 2] = 1
+    plan = nd.plan(counts, nd.methods["richardson-lucy"](iterations=2), kernel=kernel)
+    assert said(plan) == [
+        "the given kernel was not judged: it is a point, and leaves the image as it is"
+    ]
+
+
+def test_pixels_without_data_stay_where_they_are_when_an_image_is_moved():
+    counts = np.random.default_rng(0).poisson(30, (60, 60)).astype(np.float32)
+    counts[:8] = np.nan
+    kernel = np.zeros((9, 9))
+    kernel[6, 6] = 1
+    method = nd.methods["richardson-lucy"](iterations=2)
+    (note,) = [one for one in nd.plan(counts, method, kernel=kernel).notes if "moved" in one]
+    assert "(+0.00, +2.00, +2.00) px" in note
+    assert "pixels without data stay where they are" in note
+
+
 @pytest.mark.parametrize("name", ["blind-richardson-lucy", "blind-sparse"])
 def test_a_plan_says_whether_to_believe_what_was_found(name):
     plan = nd.plan(SCENE.counts.numpy(), name, facts=SCENE.facts, shape=(1, 15, 15))

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_deblur.describing import of_measures
+from napari_deblur.kernel_measures import aligned_ncc, measured
 from napari_deblur.kernels import centred, load_kernel, padded, resampled, save_kernel
 from napari_deblur.protocols import Kernel
 from napari_deblur.psfs.disc import Disc
@@ -194,3 +196,48 @@ def test_kernels_for_channels_that_are_not_there_are_refused():
     said = r"a kernel is given for channel 3 but the stack has 1 \(from 0\): leave it out"
     with pytest.raises(ValueError, match=said):
         fitted(stack, {0: model(), 3: model()}, [])
+
+
+@pytest.mark.parametrize("shape", [(1, 6, 6), (1, 6, 7), (4, 5, 6), (1, 2, 2), (2, 8, 8)])
+def test_kernels_of_even_lengths_are_centred_and_lose_nothing(shape):
+    # Wider than its array, so that there is light at every border.
+    kernel = Gaussian((0.5, 0.2, 0.2))(shape, (0.3, 0.1, 0.1))
+    moved = centred(kernel)
+    assert np.abs(moved.centroid()).max() < 2e-3
+    assert all(n % 2 == m % 2 and n <= m <= n + 2 for n, m in zip(shape, moved.shape, strict=True))
+    # Light only spreads by parts of a pixel.
+    assert aligned_ncc(kernel, moved)[0] > 0.9
+    assert centred(moved).shape == moved.shape
+
+
+def test_centring_keeps_the_shape_where_there_is_room():
+    array = np.zeros((1, 12, 13))
+    array[0, 2:5, 6:9] = 1
+    moved = centred(Kernel(array))
+    assert moved.shape == (1, 12, 13)
+    assert np.abs(moved.centroid()).max() < 1e-6
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_light_at_the_border_is_resampled_whole(n):
+    array = np.zeros((1, n, n))
+    array[0, n // 2 - 1 : n // 2 + 2, n // 2 - 1 : n // 2 + 2] = 1  # at the border if n is 4
+    kernel = resampled(Kernel(array, (1.0, 0.1, 0.1)), (1.0, 0.06, 0.06))
+    assert np.abs(kernel.centroid()).max() < 1e-6
+    at = np.arange(kernel.shape[2]) - kernel.shape[2] // 2
+    spread = (kernel.at().sum(axis=(0, 1)) * (at * 0.06) ** 2).sum()
+    assert spread == pytest.approx(0.1**2 * 2 / 3, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("even", "odd"), [((14, 20, 20), (15, 21, 21)), ((1, 20, 20), (1, 21, 21))]
+)
+def test_measures_of_even_kernels_are_those_of_odd_ones(even, odd):
+    model, size = Gaussian((0.3, 0.15, 0.18)), (0.2, 0.1, 0.1)
+    one, other = measured(model(even, size)), measured(model(odd, size))
+    for name in ("fwhm", "centroid", "asymmetry", "radius_50", "radius_90", "cutoff", "border"):
+        a, b = (np.atleast_1d(np.array(getattr(m, name), float)) for m in (one, other))
+        assert a == pytest.approx(b, rel=5e-3, abs=1e-4, nan_ok=True), name
+    said = dict(of_measures(one, size))["kernel"]
+    assert "the middle of an even length n is voxel n // 2" in said
+    assert "even" not in dict(of_measures(other, size))["kernel"]

@@ -47,6 +47,51 @@ def test_optics_of_no_microscope_are_refused_and_half_of_them_said(kernel):
     assert "of the optical limit 5.52" in call("kernel", kernel, *named)  # 2 · 1.4 / 0.507
 
 
+def test_the_optical_limit_is_that_of_the_kernels_own_report(tmp_path):
+    file, across = tmp_path / "k.npz", 2 * 1.2 / 0.52
+    size = ("--pixel-size", "0.3,0.1,0.1", "--shape", "9,31,31")
+    said = call("kernel", file, "--psf", "gibson-lanni", *LENS, *size)
+    assert f"of the optical limit {across:.3g}" in said
+    again = call("kernel", file, "--figure", tmp_path / "k.png")
+    assert f"of the optical limit {across:.3g}" in again
+    assert "power beyond the limit" in again
+    # What is given goes first, and the rest is still the report's.
+    assert f"of the optical limit {across / 2:.3g}" in call("kernel", file, "--na", "0.6")
+    # An aperture that the report's immersion can't have.
+    said = call("kernel", file, "--na", "1.4")
+    assert f"of the optical limit {2.8 / 0.52:.3g}" in said
+    for psf, far in (("confocal", across + 2 * 1.2 / 0.488), ("two-photon", 2 * 2 * 1.2 / 0.92)):
+        said = call("kernel", file, "--psf", psf, *LENS, *size, "--overwrite")
+        assert f"of the optical limit {far:.3g}" in call("kernel", file)
+    odd = Kernel(np.ones((5, 5)), (1, 0.1, 0.1), {"psf": "x", "na": 1.2, "wavelength": "green"})
+    save_kernel(odd, tmp_path / "odd.npz")
+    assert "limit is known from --na and --wavelength" in call("kernel", tmp_path / "odd.npz")
+
+
+def test_estimate_says_its_own_default_method():
+    said = call("estimate", "--help")
+    assert "accelerated-richardson-lucy" not in said
+    assert "finds kernels: see list. Default: blind" in said.replace(" │ │ ", " ")
+
+
+def test_nothing_to_deblur_has_no_family():
+    report = {"verdict": "nothing to deblur", "why": "there is nothing but noise",
+              "family": "disc", "parameters": {"radius": 2.5}}  # fmt: skip
+    said = dict(describing.of_report(Kernel(np.ones((1, 1)), None, report)))
+    assert said == {"verdict": "nothing to deblur: there is nothing but noise"}
+    said = dict(describing.of_search(Kernel(np.ones((1, 1)), None, report)))
+    assert "family" not in said
+
+
+@pytest.mark.parametrize("level", [0, 100])
+def test_a_flat_image_has_nothing_to_deblur(tmp_path, level):
+    tifffile.imwrite(tmp_path / "flat.tif", np.full((64, 64), level, np.uint16))
+    said = call("estimate", tmp_path / "flat.tif", tmp_path / "k.npz")
+    assert "nothing to deblur" in said
+    assert "family" not in said
+    assert "family" not in call("kernel", tmp_path / "k.npz")
+
+
 def test_a_kernel_that_had_to_be_cleaned_says_so(tmp_path):
     array = np.random.default_rng(0).normal(0, 1, (9, 9))
     array[4, 4], array[0, 0] = 50, np.nan

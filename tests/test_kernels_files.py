@@ -175,3 +175,30 @@ def test_cropping_wants_one_of_both():
         cropped(model(), energy=2)
     with pytest.raises(ValueError, match=r"shape is \(z, y, x\)"):
         cropped(model(), shape=(0, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"kernel": np.array([[1, None], ["a", 2]], object)}, "holds no kernel that can be read"),
+        ({"kernel": np.array([["a", "b"]])}, "a kernel is of real numbers"),
+        ({"kernel": np.ones((3, 3), complex)}, "a kernel is of real numbers"),
+        ({"kernel": np.ones((3, 3)), "pixel_size": np.ones(2)}, "states the voxel size"),
+        ({"kernel": np.ones((3, 3)), "pixel_size": np.array(["a"] * 3)}, "states the voxel size"),
+        ({"kernel": np.ones((3, 3)), "pixel_size": np.zeros(3)}, "states the voxel size"),
+        ({"kernel": np.ones((3, 3)), "pixel_size": np.array([None])}, "holds no kernel that can"),
+        ({}, "holds no array"),
+        ({"a": np.ones((3, 3)), "b": np.ones((3, 3))}, 'name the kernel\'s array "kernel"'),
+    ],
+)
+def test_arrays_that_are_no_kernel_are_refused_in_a_sentence(tmp_path, arrays, said):
+    np.savez(tmp_path / "k.npz", **arrays)
+    with pytest.raises(ValueError, match=said) as raised:
+        load_kernel(tmp_path / "k.npz")
+    assert "pickle" not in str(raised.value)
+
+
+def test_an_array_of_text_is_no_kernel(tmp_path):
+    np.save(tmp_path / "k.npy", np.array([["a", "b"]]))
+    with pytest.raises(ValueError, match="a kernel is of real numbers"):
+        load_kernel(tmp_path / "k.npy")

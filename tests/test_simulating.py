@@ -332,6 +332,22 @@ def test_fields_beside_tiffs_are_those_of_the_last_simulation(tmp_path, file):
     assert not list(tmp_path.glob("s.field*"))
 
 
+def test_the_mosaic_of_a_field_in_a_tiff_is_never_taken_for_one_kernel(tmp_path, file):
+    out, options = tmp_path / "s.tif", ("--psf", "disc", "--psf-set", "radius=0.25")
+    called("simulate", file, out, *options, "--field", "radial=0.5")
+    for path in (tmp_path / "s.kernels.tif", tmp_path / "moved" / "k.tif"):
+        if not path.exists():
+            path.parent.mkdir()
+            path.write_bytes((tmp_path / "s.kernels.tif").read_bytes())
+        with pytest.raises(ValueError, match="kernels side by side, one for each node") as raised:
+            load_kernel(path)
+        said = "give the field, s.field_c0.npz, which lies beside it"
+        assert (said in str(raised.value)) == (path.parent == tmp_path)
+    assert "s.field_c0.npz" in called("kernel", tmp_path / "s.kernels.tif", status=1)
+    again = ("run", out, tmp_path / "r.deblur.zarr", "--kernel", tmp_path / "s.kernels.tif")
+    assert "s.field_c0.npz" in called(*again, status=1)
+
+
 def test_a_colour_photograph_becomes_its_brightness(tmp_path):
     colours = np.random.default_rng(0).integers(0, 255, (30, 32, 3)).astype(np.uint8)
     Image.fromarray(colours).save(tmp_path / "c.png")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur.bead_finding import FULL_WIDTH, Candidate, rim
+from napari_deblur.bead_finding import FULL_WIDTH, Candidate
+from napari_deblur.bead_judging import rim
 from napari_deblur.kernel_measures import best_shift, full_widths
 from napari_deblur.protocols import Kernel
 

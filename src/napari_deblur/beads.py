@@ -15,7 +15,8 @@ from napari_deblur.bead_averaging import (
     in_the_middle,
     significant,
 )
-from napari_deblur.bead_finding import MARGIN, REASONS, Candidate, find, fitting, judge, look
+from napari_deblur.bead_finding import Candidate, find, look
+from napari_deblur.bead_judging import MARGIN, REASONS, fitting, judge
 from napari_deblur.kernel_measures import full_widths
 from napari_deblur.kernels import cropped
 from napari_deblur.protocols import Kernel
@@ -230,7 +231,10 @@ def _check(array: NDArray[Any], size: Size, shape: Triple | None, diameter: floa
     if shape is None:
         return
     if len(shape) != 3 or any(n < 1 or n % 2 == 0 for n in shape):
-        raise ValueError(f"shape of the kernel is (z, y, x), odd numbers, got {shape}")
+        raise ValueError(
+            f"shape of the kernel is (z, y, x), odd numbers, for a bead is put on "
+            f"its middle voxel, got {shape}"
+        )
     for axis, want, have in zip("zyx", shape, array.shape, strict=True):
         if want > have:
             raise ValueError(

@@ -12,6 +12,7 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import system
+from napari_deblur.ome_xml import own_words, with_objective
 from napari_deblur.outputs import SOFTWARE, is_ours, kernels_path
 from napari_deblur.stack import AXES
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from napari_deblur.ngff import Sizes
     from napari_deblur.plans import Layout, Plan
     from napari_deblur.results import Result
+    from napari_deblur.stack import Optics
 
 __all__ = ["check_size", "is_ours", "kernels_path", "write_tiff"]
 
@@ -41,27 +43,32 @@ def check_size(plan: Plan) -> None:
 def write_tiff(result: Result, path: Path) -> None:
     """Write the image to `path` and the kernels beside it, each as a whole or not at all.
 
-    Counts are float32; pictures that were 8 or 16 bit stay so. Voxel sizes are in µm.
+    Counts are float32; pictures that were 8 or 16 bit stay so. Voxel sizes are in µm. Wavelengths
+    and the objective are kept, and the sample's refractive index as a note of ours. Kernels that
+    lie side by side, of a field or of tiles, say so.
     """
     plan = result.plan
     check_size(plan)
     layout = plan.layout
     shape = tuple(n for n, a in zip(layout.shape, AXES, strict=True) if a in layout.axes)
     channels = [channel.name or f"channel {i}" for i, channel in enumerate(layout.channels)]
-    metadata = _metadata(layout.pixel_size)
+    metadata = _metadata(layout.pixel_size) | own_words(layout.optics)
     if layout.time_step is not None:
         metadata |= {"TimeIncrement": layout.time_step, "TimeIncrementUnit": "s"}
     if layout.rgb:
         axes = layout.axes.replace("c", "") + "c"
         shape = tuple(shape[layout.axes.index(a)] for a in axes)
         metadata["axes"] = axes.upper().replace("C", "S")
-        _write(path, _pictures(result), shape, _dtype(plan), metadata, photometric="rgb")
+        _write(
+            path, _pictures(result), shape, _dtype(plan), metadata, layout.optics, photometric="rgb"
+        )
     else:
         metadata |= {"axes": layout.axes.upper(), "Channel": {"Name": channels} | _waves(layout)}
-        _write(path, _planes(result), shape, _dtype(plan), metadata)
+        _write(path, _planes(result), shape, _dtype(plan), metadata, layout.optics)
     kernels = result.kernels
     planes = (plane for t in kernels for c in t for plane in np.asarray(c))
     own = _metadata(result.kernel_pixel_size) | {"axes": AXES.upper()}
+    own |= own_words(kernel_shape=plan.kernel.shape)
     _write(kernels_path(path), planes, kernels.shape, np.dtype("float32"), own)
 
 
@@ -121,6 +128,8 @@ def _write(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     metadata: dict[str, Any],
+    optics: Optics | None = None,
+    *,
     photometric: str = "minisblack",
 ) -> None:
     import tifffile
@@ -137,6 +146,11 @@ def _write(
             metadata=metadata,
             software=f"{SOFTWARE} {napari_deblur.__version__}",
         )
+        # tifffile has no way to say which objective was used.
+        with tifffile.TiffFile(partial, mode="r+") as file:
+            xml = file.ome_metadata or ""
+            if (more := with_objective(xml, optics)) != xml:
+                file.pages[0].tags["ImageDescription"].overwrite(more.encode())
         system.sync_file(partial)
         partial.replace(path)
     except BaseException:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from glob import escape
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +177,8 @@ def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
+            if file.is_ome:
+                _refuse_tiles(path, file.ome_metadata, series.shape)
             shape = list(series.shape)
             while len(shape) > 3 and 1 in shape:
                 shape.remove(1)
@@ -191,35 +197,73 @@ def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
         raise _unreadable(path) from error
 
 
+def _refuse_tiles(path: Path, xml: str, shape: tuple[int, ...]) -> None:
+    """Raise ValueError for kernels that lie side by side in a TIFF of ours, one for each node."""
+    from napari_deblur.readers._ome_xml import own_kernel_shape
+
+    one = own_kernel_shape(xml)
+    if one is None:
+        return
+    over = prod(shape) // prod(one)
+    whole = (1,) * (3 - len(shape)) + shape[-3:]
+    if all(n == m for n, m in zip(whole, one, strict=True)):
+        return
+    bare = path.name.removesuffix(path.suffix).removesuffix(".kernels")
+    fields = sorted(one.name for one in path.parent.glob(f"{escape(bare)}.field_c*.npz"))
+    give = (
+        f"give the field, {fields[0]}, which lies beside it"
+        if fields
+        else "give the .npz of the field, or run again to an output that ends in .deblur.zarr"
+    )
+    raise ValueError(
+        f"{path} holds {over} kernels side by side, one for each node of a field or tile: {give}"
+    )
+
+
 def _unreadable(path: Path) -> ValueError:
     kind = path.suffix.removeprefix(".").upper()
     return ValueError(
-        f"{path} holds no kernel that can be read, for it is no {kind} or a damaged one: "
-        "save it again as TIFF, NPZ or NPY"
+        f"{path} holds no kernel that can be read, for it is no {kind}, is damaged or holds no "
+        "numbers: save it again as TIFF, NPZ or NPY"
     )
 
 
 def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        with nullcontext({"kernel": loaded}) if isinstance(loaded, np.ndarray) else loaded as file:
+            names = [n for n in file if n not in ("pixel_size", "report")]
+            name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
+            wanted = {name, "pixel_size", "report"}
+            held = {n: file[n] for n in file if n in wanted}
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(path) from error
-    if isinstance(loaded, np.ndarray):
-        return loaded, None, {}
-    names = [n for n in loaded.files if n not in ("pixel_size", "report")]
-    name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
     if name is None:
-        raise ValueError(
-            f'{path} holds the arrays {", ".join(names)}: name the kernel\'s array "kernel"'
-        )
+        arrays = f"the arrays {', '.join(names)}" if names else "no array"
+        raise ValueError(f'{path} holds {arrays}: name the kernel\'s array "kernel"')
     size = None
-    if "pixel_size" in loaded.files:
-        z, y, x = (float(v) for v in loaded["pixel_size"])
-        size = (z, y, x)
+    if "pixel_size" in held:
+        size = _size_of(held["pixel_size"], path)
     said = {}
-    if "report" in loaded.files and loaded["report"].dtype.kind == "U":
-        said = kernel_reports.read(str(loaded["report"]))
-    return loaded[name], size, said
+    if "report" in held and held["report"].dtype.kind == "U":
+        said = kernel_reports.read(str(held["report"]))
+    return _of_numbers(held[name], path), size, said
+
+
+def _of_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
+    if array.dtype.kind not in "buif":
+        raise ValueError(f"{path} holds {array.dtype} and a kernel is of real numbers: save those")
+    return array
+
+
+def _size_of(value: NDArray[Any], path: Path) -> Size:
+    """Give the voxel size that a file states, if it is one."""
+    if value.shape != (3,) or value.dtype.kind not in "uif" or not (value > 0).all():
+        raise ValueError(
+            f"{path} states the voxel size {value}: write (z, y, x) in µm, each above 0"
+        )
+    z, y, x = (float(v) for v in value)
+    return z, y, x
 
 
 def save_kernel(kernel: Kernel, path: str | Path) -> None:

@@ -24,6 +24,7 @@ from napari_deblur.kernel_transfer import (
     Transfer,
     end_of,
     limits,
+    optics_for,
     power_beyond,
     transfer,
     trimmed,
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measures", "Transfer", "aligned_ncc", "asymmetry", "best_shift", "border_mass",
-    "encircled_radius", "full_widths", "limits", "line_width", "measured", "ncc", "power_beyond",
-    "profile", "signal_to_noise", "transfer",
+    "encircled_radius", "full_widths", "limits", "line_width", "measured", "ncc", "optics_for",
+    "power_beyond", "profile", "signal_to_noise", "transfer",
 ]  # fmt: skip
 
 Triple = tuple[float, float, float]

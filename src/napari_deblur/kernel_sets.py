@@ -229,7 +229,7 @@ def off_centre(kernel: Kernel) -> list[str]:
             of = f" of channel {c}" if kernel.array.shape[1] > 1 else ""
             said.append(
                 f"the kernel's centre of mass{of} lies ({z:+.2f}, {y:+.2f}, {x:+.2f}) px (z, y, x) "
-                "off its middle, and the image will be moved the other way: centre it "
-                "(centre_kernel) if that is not meant"
+                "off its middle, and the image will be moved the other way, while pixels without "
+                "data stay where they are: centre it (centre_kernel) if that is not meant"
             )
     return said

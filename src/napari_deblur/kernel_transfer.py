@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur.protocols import Facts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["Transfer", "end_of", "limits", "power_beyond", "transfer", "trimmed"]
+__all__ = [
+    "Transfer", "end_of", "limits", "optics_for", "power_beyond", "transfer", "trimmed",
+]  # fmt: skip
 
 Triple = tuple[float, float, float]
 # The transfer function has ended where it stays below this share of its value at 0.
@@ -131,6 +135,31 @@ def limits(
             "check the objective"
         )
     return (n_immersion - sqrt(n_immersion**2 - na**2)) / wavelength, 2 * na / wavelength
+
+
+def optics_for(kernel: Kernel, given: Facts | None = None) -> Facts:
+    """Complete what is given of the optics by what a kernel's report says of its model's.
+
+    Numbers of no lens are not taken. Of a confocal and a two-photon model the wavelength is that
+    of a widefield lens of the same reach: blurs of excitation and emission multiply, so the
+    frequencies that they carry add up.
+    """
+    facts, report = given or Facts(), kernel.report
+
+    def number(name: str, low: float, high: float) -> float | None:
+        value = report.get(name)
+        fits = isinstance(value, int | float) and low <= value <= high
+        return float(value) if fits and value is not None else None
+
+    na, index = number("na", 1e-3, 4), number("n_immersion", 1, 4)
+    emission, excitation = (number(name, 0.1, 20) for name in ("wavelength", "excitation"))
+    if report.get("psf") == "two-photon":
+        emission = None if excitation is None else excitation / 2
+    elif report.get("psf") == "confocal" and emission and excitation:
+        emission = 1 / (1 / emission + 1 / excitation)
+    if (facts.na or na or 0) >= (facts.n_immersion or index or np.inf):  # of no one lens
+        na = index = None
+    return facts.completed("read", na=na, wavelength=emission, n_immersion=index)
 
 
 def power_beyond(

@@ -18,19 +18,35 @@ Size = tuple[float, float, float]
 
 
 def centred(kernel: Kernel) -> Kernel:
-    """Shift each kernel so that its centre of mass lies at ``n // 2``.
+    """Shift each kernel so that its centre of mass lies at ``n // 2``, odd or even.
 
-    The shift is linear between pixels, which widens the kernel by a fraction of one.
+    The shift is linear between pixels, which widens the kernel by a fraction of one. Where light
+    would leave the array, the array grows on both sides.
     """
     import torch
 
     from napari_deblur import ops
 
-    array = kernel.array.copy()
+    array = _with_room(kernel)
     for place in np.ndindex(*array.shape[:2]):
         one = torch.from_numpy(array[place])
         array[place] = ops.shifted(one, -ops.centroid(one)).numpy()
     return Kernel(array, kernel.pixel_size, {**kernel.report, "centred": True})
+
+
+def _with_room(kernel: Kernel) -> NDArray[np.float32]:
+    """Copy the kernels, with zeros on both sides where they would be shifted over the edge."""
+    pad, light = [(0, 0), (0, 0)], kernel.array.sum(axis=(0, 1))
+    centres = [kernel.centroid(*place) for place in np.ndindex(*kernel.array.shape[:2])]
+    for axis, n in enumerate(kernel.shape):
+        filled = np.flatnonzero(light.sum(axis=tuple(a for a in range(3) if a != axis)))
+        by = [-centre[axis] for centre in centres]
+        before = np.ceil(-min(*by, 0.0) - 1e-3) - filled[0]
+        behind = np.ceil(max(*by, 0.0) - 1e-3) - (n - 1 - filled[-1])
+        # As much on both sides: the middle stays the middle.
+        more = max(int(before), int(behind), 0)
+        pad.append((more, more))
+    return np.pad(kernel.array, pad)
 
 
 def cropped(
@@ -116,6 +132,8 @@ def padded(kernel: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[
 def resampled(kernel: Kernel, pixel_size: Size) -> Kernel:
     """Sample a kernel at another voxel size: linear between its samples, summed over each voxel.
 
+    Beyond its outermost samples it falls to 0 within a voxel. Its lengths become odd.
+
     Raises
     ------
     ValueError
@@ -131,7 +149,7 @@ def resampled(kernel: Kernel, pixel_size: Size) -> Kernel:
     shape = kernel.shape
     # Odd, so that the centre stays a voxel; planes of a flat kernel stay one.
     target = [
-        1 if n == 1 else max(1, round(n / r) // 2 * 2 + 1)
+        1 if n == 1 else max(1, round((n // 2 * 2 + 1) / r) // 2 * 2 + 1)
         for n, r in zip(shape, ratios, strict=True)
     ]
     # Voxels are averaged over fine parts of them, each no wider than an old voxel.
@@ -145,7 +163,12 @@ def resampled(kernel: Kernel, pixel_size: Size) -> Kernel:
     array = np.stack(
         [
             affine_transform(
-                kernel.array[place].astype(np.float64), steps, offsets, tuple(fine), order=1
+                kernel.array[place].astype(np.float64),
+                steps,
+                offsets,
+                tuple(fine),
+                order=1,
+                mode="grid-constant",
             )
             .reshape(target[0], parts[0], target[1], parts[1], target[2], parts[2])
             .sum(axis=(1, 3, 5))

@@ -119,8 +119,8 @@ def of_model(
         _, y_length, x_length = model.default_shape(size)
         wanted = (1, y_length, x_length)
     kernel: Kernel = model("auto" if wanted is None else wanted, size)
-    said = [*advice(model, optics, size, flat=kernel.shape[0] == 1), *too_far(kernel)]
-    return kernel, said
+    said = advice(model, optics, size, flat=kernel.shape[0] == 1)
+    return kernel, [*said, *too_far(kernel, chosen=shape is not None)]
 
 
 def compared(one: Kernel, other: Kernel) -> dict[str, str]:

@@ -29,6 +29,8 @@ IMMERSION = 1.515
 WAVELENGTHS = (0.1, 20.0)
 # Of a kernel's light, what may fall beside it without a word: planes of a widefield lens lose some.
 MUCH = 0.25
+# The same of a model that is no lens, where somebody chose the kernel's shape.
+SOME = 0.01
 
 
 def check_optics(facts: Facts) -> None:
@@ -151,7 +153,7 @@ def sampled(
     if not np.isfinite(kernel.array).all():
         raise ValueError(f"the psf {_called(type(model))} made no finite kernel: change it")
     of = f"channel {c}: " if stack.shape[1] > 1 and not stack.rgb else ""
-    said = [*advice(model, known, full, flat=flat), *too_far(kernel)]
+    said = [*advice(model, known, full, flat=flat), *too_far(kernel, chosen=shape is not None)]
     notes += [of + one for one in said if of + one not in notes]
     made: Kernel = kernel
     return made
@@ -177,14 +179,18 @@ def advice(model: Any, known: Facts, size: Size, *, flat: bool) -> list[str]:
     return [one for one in said if hasattr(model, "na") or "finer" not in one]
 
 
-def too_far(kernel: Kernel) -> list[str]:
-    """Say so if much of a kernel's light falls beside it."""
+def too_far(kernel: Kernel, *, chosen: bool = False) -> list[str]:
+    """Say so if much of a kernel's light falls beside it.
+
+    If its shape was `chosen`, and light doesn't spread from plane to plane, more than 1 % is much.
+    """
     share = float(kernel.report.get("left_out", 0.0))
-    if share <= MUCH:
+    if share <= (SOME if chosen and "na" not in kernel.report else MUCH):
         return []
+    larger = "a larger --shape (shape), or none, holds" if chosen else "a larger image holds"
     return [
         f"{share:.0%} of the light of the {kernel.report.get('psf', 'kernel')} falls farther than "
-        "its kernel reaches, and that is left out: a larger image holds more of it"
+        f"its kernel reaches, and that is left out: {larger} more of it"
     ]
 
 

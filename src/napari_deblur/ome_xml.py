@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.stack import Channel, Optics
 
-__all__ = ["described"]
+__all__ = ["described", "own_words", "with_objective"]
 
 # Of the identifiers, which are made of the content: the same image is the same file.
 IDENTIFIERS = uuid.uuid5(uuid.NAMESPACE_URL, "napari-deblur/ome-xml")
@@ -26,6 +26,7 @@ def described(
     pixel_size: Sequence[float | None] | None = None,
     channels: Sequence[Channel] = (),
     optics: Optics | None = None,
+    kernel_shape: Sequence[int] | None = None,
 ) -> bytes:
     """Give the OME-XML of an image.
 
@@ -38,6 +39,8 @@ def described(
     channels : sequence of Channel
         Wavelengths are kept if they are known of every channel.
     optics : Optics or None
+    kernel_shape : (z, y, x) or None
+        Of one of the kernels that lie side by side in the image.
     """
     import tifffile
 
@@ -47,20 +50,30 @@ def described(
             metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     if described_channels := _channels(channels):
         metadata["Channel"] = described_channels
-    if optics is not None and optics.n_sample is not None:
-        own = {"n_sample": f"{optics.n_sample:.12g}"}
-        metadata["MapAnnotation"] = {"Namespace": OWN, "Value": own}
+    metadata |= own_words(optics, kernel_shape)
     planes = array.size // (array.shape[-2] * array.shape[-1])
     stored = (planes, 1, 1, array.shape[-2], array.shape[-1], 1)
 
     def xml(identifier: str) -> str:
         made = tifffile.OmeXml(UUID=identifier)
         made.addimage(array.dtype, array.shape, stored, axes=axes.upper(), **metadata)
-        return _with_objective(made.tostring(declaration=True), optics)
+        return with_objective(made.tostring(declaration=True), optics)
 
     content = hashlib.sha256(xml("").encode())
     content.update(array.tobytes())
     return xml(str(uuid.uuid5(IDENTIFIERS, content.hexdigest()))).encode()
+
+
+def own_words(
+    optics: Optics | None = None, kernel_shape: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Give as tifffile takes it what OME has no word for."""
+    own = {}
+    if optics is not None and optics.n_sample is not None:
+        own["n_sample"] = f"{optics.n_sample:.12g}"
+    if kernel_shape is not None:
+        own["kernel_shape"] = " ".join(map(str, kernel_shape))
+    return {"MapAnnotation": {"Namespace": OWN, "Value": own}} if own else {}
 
 
 def _channels(channels: Sequence[Channel]) -> dict[str, Any]:
@@ -75,7 +88,7 @@ def _channels(channels: Sequence[Channel]) -> dict[str, Any]:
     return known
 
 
-def _with_objective(xml: str, optics: Optics | None) -> str:
+def with_objective(xml: str, optics: Optics | None) -> str:
     """Add the objective, for which tifffile has no way."""
     if optics is None:
         return xml

@@ -160,7 +160,7 @@ def simulate(
     known = _optics(model, known)
     notes = [] if model is None else advice(model, known, size, flat=image[0] == 1)
     if isinstance(kernel, Kernel):
-        notes += too_far(kernel)
+        notes += too_far(kernel, chosen=shape is not None)
     blurred, kept = _blurred(frames, kernel, border)
     made, clean, facts = _exposed(blurred, kept, seen, known)
     one: Any = {2: (0, 0), 3: (0,), 4: ()}[sharp.ndim]

@@ -166,7 +166,8 @@ def _write_tiff(path: Path, picture: Picture) -> None:
     import tifffile
 
     array = np.ascontiguousarray(picture.array)
-    xml = described(array, picture.axes, picture.pixel_size, picture.channels, picture.optics)
+    one = (picture.attributes or {}).get("shape")
+    xml = described(array, picture.axes, picture.pixel_size, picture.channels, picture.optics, one)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         tifffile.imwrite(

@@ -5,9 +5,14 @@ import pytest
 import torch
 
 from napari_deblur import ops
+from napari_deblur.bench.blind_scenes import Scene
+from napari_deblur.bench.finding import samples_of
 from napari_deblur.bench.scenes import OBJECTS
+from napari_deblur.estimating import views_of
 from napari_deblur.methods._detail import RISES, SHARP, detail_of
-from napari_deblur.methods._judging import judged
+from napari_deblur.methods._judging import COLOURED, LIMITS, judged
+from napari_deblur.methods._prediction import Prediction
+from napari_deblur.opening import open_stack
 from napari_deblur.protocols import Blur, Facts, Kernel, Sample
 from napari_deblur.psfs.gaussian import Gaussian
 
@@ -60,6 +65,13 @@ def test_detail_refutes_wide_kernels_only(samples):
     assert 2.0 < detail.widest() < 4.0
 
 
+def test_one_ring_of_noise_by_itself_makes_no_image_sharp():
+    # Its 16th ring of frequencies lies 4 standard errors above the noise, by chance.
+    scene = Scene("nuclei", "gaussian", 1000.0, seed=3)
+    assert detail_of(samples_of(scene)[:1]).widest() > 2
+    assert judged(samples_of(scene), gaussian(2.0, 41)).verdict == "believe"
+
+
 def test_a_sharp_image_has_nothing_to_deblur_and_a_blurred_one_has():
     # A checkerboard of random blocks: as fine as pixels are.
     light = np.random.default_rng(1).choice([10.0, 200.0], (96, 96), p=[0.9, 0.1])
@@ -83,7 +95,9 @@ def test_noise_alone_has_nothing_to_deblur():
     ("kernel", "why"),
     [
         (Kernel(np.ones((3, 3, 3)) / 27), "only kernels of one plane can be"),
-        (Kernel(np.ones((1, 1))), "it changes nothing"),
+        (Kernel(np.ones((1, 1))), "it is a point, and leaves the image as it is"),
+        (Kernel(np.pad(np.ones((1, 1)), 4)), "it is a point, and leaves the image as it is"),
+        (Kernel(np.pad(np.ones((1, 1, 1)), 2)), "it is a point, and leaves the image as it is"),
         (gaussian(2.0, 151), "it is wider than 121 pixels"),
     ],
 )
@@ -109,3 +123,51 @@ def test_pixels_without_data_are_left_out(samples):
     trust = judged([Sample(tile, one.region, 0, 0, None, one.facts)], gaussian(2.0))
     assert trust.verdict == "believe"
     assert all(np.isfinite(v) for v in trust.signs.values())
+
+
+def textured(photons, read_noise, sigma=2.0, seed=3):
+    """A photograph, more or less: things in front of each other, no dark ground, gain estimated."""
+    random = np.random.default_rng(8)
+    y, x = np.mgrid[:176, :176]
+    light = np.ones((176, 176))
+    for _ in range(300):
+        radius = 3 * random.random() ** -0.5
+        place = random.random(2) * 176
+        light[np.hypot(y - place[0], x - place[1]) < radius] = 0.2 + 0.8 * random.random()
+    blur = Blur(torch.from_numpy(gaussian(sigma).at()[0].copy())[None])
+    seen = ops.blur(torch.from_numpy(light.astype(np.float32)), blur).numpy()
+    random = np.random.default_rng(seed)
+    counts = random.poisson(seen / seen.max() * photons) * 1.5 + 100
+    counts = np.rint(counts + read_noise * random.standard_normal(counts.shape)).astype(np.uint16)
+    return views_of(open_stack(counts, "yx"), solid=False, given={0: Facts()}, gamma="linear")[
+        0
+    ].samples(solid=False, blurs=None, most=2)
+
+
+@pytest.mark.parametrize(("photons", "read_noise"), [(300, 2.0), (3000, 5.0), (150, 8.0)])
+def test_what_the_true_kernel_leaves_of_a_photograph_is_noise(photons, read_noise):
+    # What is kept to restore has 150 photons at most: with far more held out, what the prediction
+    # errs by was taken for structure of the image.
+    samples = textured(photons, read_noise)
+    light = Prediction(samples, 2)
+    kernel = torch.from_numpy(gaussian(2.0).at()[0].copy())
+    with torch.no_grad():
+        assert light.colour(light.predicted(kernel)) < COLOURED
+    trust = judged(samples, gaussian(2.0))
+    assert trust.verdict == "believe"
+    assert trust.signs["colour"] < COLOURED
+
+
+def test_too_wide_a_kernel_shows_on_a_bright_photograph():
+    trust = judged(textured(3000, 5.0), gaussian(2.6, 21))
+    assert trust.verdict == "doubtful"
+    assert "one 0.75 times as wide, each after as many steps as suit it" in trust.why
+    assert trust.signs["own"] > LIMITS["own"]
+
+
+def test_what_another_blur_leaves_has_structure(samples):
+    light = Prediction(samples, 2)
+    with torch.no_grad():
+        seen = [light.colour(light.predicted(torch.from_numpy(gaussian(s).at()[0].copy())))
+                for s in (2.0, 4.0)]  # fmt: skip
+    assert seen[0] < COLOURED < seen[1]

@@ -8,12 +8,15 @@ from scipy.special import erf, j0
 
 import napari_deblur as nd
 from napari_deblur.kernels import save_kernel
-from napari_deblur.protocols import Kernel
+from napari_deblur.measuring import of_model
+from napari_deblur.modelled import too_far
+from napari_deblur.protocols import Facts, Kernel
 from napari_deblur.psfs.disc import Disc
 from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.psfs.measured import Measured
 from napari_deblur.psfs.motion import Motion
 from napari_deblur.psfs.turbulence import Turbulence
+from napari_deblur.simulating import simulate
 
 SIZE = (0.3, 0.1, 0.13)
 MODELS = [
@@ -66,7 +69,6 @@ def test_auto_is_capped_by_the_image(model):
     assert model("auto", SIZE, image=(1, 4, 5)).shape <= (1, 7, 9)
     wide = model.default_shape(SIZE)
     assert model.default_shape(SIZE, (100, 1000, 1000)) == wide
-    assert "left_out" not in model((1, 5, 5), SIZE).report
 
 
 @pytest.mark.parametrize(
@@ -254,6 +256,30 @@ def test_psfs_that_plan_an_image_say_what_they_leave_out():
     plan = nd.plan(stack, nd.methods["richardson-lucy"](iterations=2), psf=Turbulence(0.6))
     assert plan.kernel.shape == (1, 63, 63)
     assert 0.003 < plan.kernel.report["left_out"] < 0.05
+
+
+@models
+def test_what_a_chosen_shape_cuts_off_is_said(model):
+    auto = model("auto", SIZE)
+    cut = model((1, 3, 3), SIZE)
+    large = model((1, 301, 301), SIZE).at()[0]
+    inside = large[149:152, 149:152].sum()
+    if nd.psfs.name_of(model) != "motion":  # which is centred anew within its shape
+        assert cut.report["left_out"] == pytest.approx(1 - inside, abs=2e-3)
+    assert cut.report["left_out"] > auto.report["left_out"]
+    assert too_far(auto, chosen=True) == []
+    assert "larger --shape" in too_far(cut, chosen=True)[0]
+
+
+def test_a_disc_cut_off_by_its_shape_is_told_by_every_command(tmp_path):
+    image = np.random.default_rng(0).poisson(50, (40, 40)).astype(np.uint16)
+    _, notes = of_model("disc", {"radius": 0.6}, Facts(), SIZE, (1, 5, 5))
+    assert any("of the light of the disc falls farther" in note for note in notes)
+    stack = nd.open_stack(image, "yx", (0.1, 0.1))
+    plan = nd.plan(stack, nd.methods["identity"](), psf=("disc", {"radius": 0.6}), shape=(5, 5))
+    assert any("of the light of the disc falls farther" in note for note in plan.notes)
+    seen = simulate(image, ("disc", {"radius": 0.6}), pixel_size=SIZE, shape=(1, 5, 5))
+    assert any("of the light of the disc falls farther" in note for note in seen.notes)
 
 
 def test_models_of_other_packages_need_not_know_auto():

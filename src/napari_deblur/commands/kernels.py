@@ -13,6 +13,15 @@ from napari_deblur.options import told
 
 __all__ = ["estimate", "kernel_"]
 
+Finder = Annotated[
+    str | None,
+    typer.Option(
+        help="One that finds kernels: see list. Default: blind.",
+        rich_help_panel=o.BLUR,
+        metavar="NAME",
+    ),
+]
+
 
 @told
 def estimate(
@@ -22,7 +31,7 @@ def estimate(
     from_: o.From = None,
     diameter: o.Diameter = None,
     saturation: o.Saturation = None,
-    method: o.MethodName = None,
+    method: Finder = None,
     set_: o.Parameters = None,
     shape: o.Shape = None,
     axes: o.Axes = None,
@@ -107,7 +116,7 @@ def kernel_(
     """
     from napari_deblur import describing, measuring, outputs
     from napari_deblur.kernel_figure import check_picture, write_figure
-    from napari_deblur.kernel_measures import measured
+    from napari_deblur.kernel_measures import measured, optics_for
     from napari_deblur.modelled import check_optics
 
     size = o.kernel_size(pixel_size)
@@ -125,13 +134,14 @@ def kernel_(
         printing.say(f"wrote {file}")
     elif psf_set or shape:
         raise typer.BadParameter("name the psf too: --psf gaussian", param_hint="--psf")
-    if (optics.na is None) != (optics.wavelength is None):
-        printing.note("note: the optical limit is known from --na and --wavelength: give both")
     nodes = measuring.nodes_of(file, size, channel)
     if nodes is not None:
         printing.table(describing.of_nodes(nodes.kernels, nodes.grid, nodes.maps))
         printing.say()
     one = measuring.opened(file, size, time, channel) if nodes is None else nodes.typical()
+    optics = optics_for(one, optics)
+    if (optics.na is None) != (optics.wavelength is None):
+        printing.note("note: the optical limit is known from --na and --wavelength: give both")
     for said in one.report.get("cleaned", []):
         printing.note(f"note: the kernel was cleaned: {said}")
     rows = [*describing.of_measures(measured(one, optics), one.pixel_size)]

@@ -29,6 +29,9 @@ RINGS, LEAST = 20, 12
 # Standard errors by which detail must be above 0; what is passed of the power at least; and the
 # loss of independence by the window, of each axis.
 CLEARLY, PASSED, TAPER = 4.0, 5e-4, 1.5
+# Beyond so many rings in a row without detail, detail must be as clear as that: of many rings with
+# noise alone one is above 4 now and then (nuclei of 1000 photons were called sharp for one).
+GAP, LONELY = 2, 6.0
 # By what share of itself the noise may be known wrongly where it was estimated.
 ROUGHLY = 0.15
 # Frequencies (cycles a pixel) that are compared for the widest blur lie so far apart.
@@ -87,7 +90,12 @@ class Detail:
         self.power: Array = power / self._count - noise
         free = self._count * len(samples) / 2 / TAPER**2
         rough = ROUGHLY if samples[0].facts.origins.get("gain") == "estimated" else 0.0
-        certain = self.power - noise * (CLEARLY * free**-0.5 + rough)
+        certain, lonely = (
+            self.power - noise * (errors * free**-0.5 + rough) for errors in (CLEARLY, LONELY)
+        )
+        dark = np.convolve(certain[1:] <= 0, np.ones(GAP))[GAP - 1 : len(certain) - 1] >= GAP
+        after = 1 + int(dark.argmax()) if dark.any() else len(certain)
+        certain = np.where(np.arange(rings) < after, certain, lonely)
         self._certain: Array = np.where(free >= LEAST, certain, 0.0)
 
     def rise(self, kernel: Tensor) -> float:

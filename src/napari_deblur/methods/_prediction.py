@@ -103,6 +103,9 @@ class Prediction:
             brightest = ((white - background) / facts.noise) ** 2
         share = min(MOST_KEPT, PHOTONS / max(brightest, 1.0))
         self.dim = brightest < DIM
+        # As if no more light had been held out than `MOST_KEPT` leaves of what was kept: beside
+        # more of it, what the prediction errs by for want of light is no longer small.
+        self.faint = min(1.0, share / (1 - share) / (MOST_KEPT / (1 - MOST_KEPT)))
         parts = hold_out(
             tiles, share=share, seed=seed, times=SPLITS if ndim == 2 and len(tiles) == 1 else 1
         )
@@ -154,16 +157,20 @@ class Prediction:
         return torch.full_like(self.held, (self.start + self.dark) * self.scale + self.shift)
 
     def colour(self, light: Tensor) -> float:
-        """Give the correlation of neighbours in what a prediction leaves, the largest by axis."""
+        """Give the correlation of neighbours in what a prediction leaves, the largest by axis.
+
+        As it would be if a quarter of the light that was kept had been held out: a prediction errs
+        smoothly by the noise of what it was made from, which shows where far more is held out.
+        """
         spread = self.noise if self.noise is not None else light.clamp(min=1e-6).sqrt()
         left = (self.held - light) / spread
         if self.mask is not None:
             left = left * self.mask
         left = left - left.mean()
-        power = max(float(left.square().mean()), 1e-12)
+        power = max(1 - self.faint + self.faint * float(left.square().mean()), 1e-12)
         axes = [a for a in range(1 - left.ndim, 0) if left.shape[a] > 1]
         near = [(_cut(left, a, last=True) * _cut(left, a, last=False)).mean() for a in axes]
-        return max((float(one) / power for one in near), default=0.0)
+        return max((self.faint * float(one) / power for one in near), default=0.0)
 
     def course(self, kernel: Tensor, prior: Prior = PRIORS[0], *, least: int = 1) -> list[float]:
         """Give the deviance, in nats, after each step until it has long passed its best."""

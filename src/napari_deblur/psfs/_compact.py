@@ -87,8 +87,8 @@ class Compact(ABC):
         Parameters
         ----------
         shape : (z, y, x) or "auto"
-            "auto" takes `default_shape`, and the report says as ``left_out`` which share of the
-            energy lies outside it.
+            "auto" takes `default_shape`. The report says as ``left_out`` which share of the energy
+            lies outside the shape.
         pixel_size : (z, y, x) in µm
         image : (z, y, x) or None
             Caps the shape that "auto" takes.
@@ -99,8 +99,7 @@ class Compact(ABC):
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             report[field.name] = list(value) if isinstance(value, tuple) else value
-        if shape == "auto":
-            report["left_out"] = round(max(1 - float(share.sum()), 0.0), 6)
+        report["left_out"] = round(max(1 - float(share.sum()), 0.0), 6)
         array = (share / share.sum()).float().cpu().numpy()
         return Kernel(array, pixel_size, report)
 

@@ -72,6 +72,7 @@ class GibsonLanni(Layers):
     wavelength: Annotated[float, {"label": "wavelength (µm)"}]
 
     name: ClassVar[str] = "gibson-lanni"
+    light_is_known: ClassVar[bool] = True
 
     @property
     def lights(self) -> dict[str, float]:

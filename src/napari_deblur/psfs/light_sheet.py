@@ -81,6 +81,7 @@ class LightSheet(Layers):
     offset: Annotated[float, {"label": "offset (µm)"}] = 0.0
 
     name: ClassVar[str] = "light-sheet"
+    light_is_known: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

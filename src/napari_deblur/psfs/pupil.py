@@ -130,8 +130,8 @@ class Pupil:
     def __call__(self, shape: Shape | Auto, pixel_size: Size, image: Shape | None = None) -> Kernel:
         """Make a kernel of `shape` (z, y, x), or of `default_shape` for "auto".
 
-        With "auto" its report says as ``left_out`` which share of the light in its planes falls
-        beside it, and as ``axial_at_the_ends`` what is left of the peak on the axis of its first
+        Its report says as ``left_out`` which share of the light in its planes falls beside it, and
+        with "auto", as ``axial_at_the_ends``, what is left of the peak on the axis of its first
         and last plane.
         """
         import torch
@@ -140,15 +140,16 @@ class Pupil:
         with torch.no_grad():
             planes, total = self._planes(size, pixel_size, {})
         array = planes.double().numpy()
-        if shape != "auto":
-            return Kernel(array, pixel_size, report_of("pupil", self))
         inside = array.sum() * pixel_size[1] * pixel_size[2] / size[0]
+        beside = max(0.0, 1 - float(inside / total))
+        if shape != "auto":
+            return Kernel(array, pixel_size, report_of("pupil", self, left_out=beside))
         half = (size[0] // 2) * pixel_size[0]
         first, middle, last = self._axial(np.array([-half, 0.0, half]))
         report = report_of(
             "pupil",
             self,
-            left_out=max(0.0, 1 - float(inside / total)),
+            left_out=beside,
             axial_at_the_ends=float(max(first, last) / middle),
         )
         return Kernel(array, pixel_size, report)

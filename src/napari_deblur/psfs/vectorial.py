@@ -74,6 +74,7 @@ class Vectorial(Layers):
     wavelength: Annotated[float, {"label": "wavelength (µm)"}]
 
     name: ClassVar[str] = "vectorial"
+    light_is_known: ClassVar[bool] = True
 
     @property
     def lights(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ from napari_deblur.stack import Channel, Optics
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-__all__ = ["OWN", "read_ome_xml"]
+__all__ = ["OWN", "own_kernel_shape", "read_ome_xml"]
 
 # Namespace of what `napari-deblur simulate` writes beyond OME's own words.
 OWN = "napari-deblur"
@@ -99,12 +99,30 @@ def _optics(root: Element, image: Element) -> Optics:
 
 def _sample_index(root: Element, image: Element) -> float | None:
     """Give the sample's refractive index, which OME has no word for: from a note of ours."""
+    value = above_zero(_own(root, image, "n_sample"))
+    return value if value is not None and 1 <= value < 4 else None
+
+
+def own_kernel_shape(text: str) -> tuple[int, int, int] | None:
+    """Give the shape (z, y, x) of one of several kernels in an image of ours, if it says so."""
+    try:
+        root = ElementTree.fromstring(text.encode())
+    except ElementTree.ParseError:
+        return None
+    images = root.findall("{*}Image")
+    said = (_own(root, images[0], "kernel_shape") or "").split() if images else []
+    if len(said) != 3 or not all(n.isascii() and n.isdecimal() and int(n) for n in said):
+        return None
+    z, y, x = map(int, said)
+    return z, y, x
+
+
+def _own(root: Element, image: Element, word: str) -> str | None:
+    """Give what a note of ours says of an image."""
     refs = {ref.get("ID") for ref in image.findall("{*}AnnotationRef")}
-    notes = root.findall("{*}StructuredAnnotations/{*}MapAnnotation")
-    for note in notes:
+    for note in root.findall("{*}StructuredAnnotations/{*}MapAnnotation"):
         if note.get("Namespace") == OWN and note.get("ID") in refs:
             for entry in note.findall("{*}Value/{*}M"):
-                value = above_zero(entry.text) if entry.get("K") == "n_sample" else None
-                if value is not None and 1 <= value < 4:
-                    return value
+                if entry.get("K") == word:
+                    return entry.text
     return None
