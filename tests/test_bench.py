@@ -139,6 +139,27 @@ def test_blind_finds_a_kernel_judges_planted_ones_and_keeps_parts(tmp_path, monk
     _names_no_machine(text, tmp_path)
 
 
+def test_the_network_is_measured_beside_classical_methods(tmp_path, monkeypatch):
+    from napari_deblur.bench import gdunet
+
+    monkeypatch.setattr(gdunet, "Blind", partial(Blind, ("gaussian",), refine=False))
+    monkeypatch.setattr(gdunet, "MOST", 20)
+    call("gdunet", "--quick", "--threads", 1, "--rounds", 1, "--out", tmp_path)
+    result = json.loads((tmp_path / "gdunet.json").read_text("utf-8"))
+    (row,) = result["methods"]["rows"]
+    best = row["Richardson-Lucy, true kernel, best iteration"]
+    assert best["psnr"] > row["input"]["psnr"]
+    for way in ("GDUNet", "GDUNet from the families' kernel", "blind (families)"):
+        assert 0.3 < row[way]["ncc"] <= 1
+        assert row[way]["aligned"] > 10
+    assert [r["peak"] for r in result["sharp"]["rows"]] == [100, 1000]
+    for one in result["noise"]["rows"]:
+        assert one["deviation after"] < one["deviation before"]
+    text = (tmp_path / "gdunet.md").read_text("utf-8")
+    assert "| kernel SNR in dB |" in text
+    _names_no_machine(text, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -40,3 +40,17 @@ def test_contract_finds_a_method_that_moves_the_image():
 
     with pytest.raises(AssertionError, match=r"a bead moved by \+1\.0"):
         check_method(Shifted())
+
+
+class Stretched(methods["gdunet"]):
+    """Looks at all of a tile. Not inside its test, for it is pickled."""
+
+    def __call__(self, tile, blur):
+        estimate = super().__call__(tile, blur)
+        bright = tile.nan_to_num(posinf=0).max() - self.background
+        return type(estimate)(estimate.image + 0.01 * bright, None, estimate.residuals)
+
+
+def test_contract_finds_a_network_that_looks_at_the_whole_tile():
+    with pytest.raises(AssertionError, match=r"has no say: what lies 96 px away"):
+        check_method(Stretched())

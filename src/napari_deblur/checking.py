@@ -48,7 +48,7 @@ def the_method(method: object) -> Any:
 
 def finds_kernels(method: object) -> bool:
     """Tell an estimator from a method that only restores."""
-    return hasattr(method, "estimate")
+    return hasattr(method, "estimate") and getattr(method, "kernel", "found") != "given"
 
 
 def check_shape(stack: Stack, shape: tuple[int, int, int]) -> None:

@@ -120,6 +120,8 @@ def lay(
     """
     sizes = stack.shape[2:]
     plane_by_plane = kernel[0] == 1
+    m: int = getattr(method, "multiple_of", 1)
+    multiples = (1 if plane_by_plane else m, m, m)
     measured: dict[int, Halo] = {}
     notes: list[str] = []
     whole: set[int] = set()  # axes that turned out impossible to cut
@@ -132,18 +134,22 @@ def lay(
             measured[axis] = halo(axis)
         found = measured[axis]
         if found.width is not None:
-            return found.width
+            return _up(found.width, multiples[axis])
         if accept_seam:
-            return max(0, min(len(found.curve) - 1, sizes[axis] // 4))
+            wide = max(0, min(len(found.curve) - 1, sizes[axis] // 4))
+            return _up(wide, multiples[axis])
         whole.add(axis)
         return 0
 
     widths = (0, 0, 0)
     while True:
         if tile is not None:
-            core = _triple([n if a in whole else min(tile[a], n) for a, n in enumerate(sizes)])
+            core = _triple([
+                n if a in whole else min(_up(tile[a], multiples[a]), n)
+                for a, n in enumerate(sizes)
+            ])  # fmt: skip
         else:
-            core = _fitted(sizes, widths, kernel, method, memory, whole)
+            core = _fitted(sizes, widths, kernel, method, memory, whole, multiples)
         # Measuring tells how wide a cut's halo is, and which axes can't be cut: then once more.
         found = _triple([width(a) if core[a] < sizes[a] else widths[a] for a in range(3)])
         if found == widths and not any(core[a] < sizes[a] for a in whole):
@@ -154,9 +160,9 @@ def lay(
             f"{AXES[a]} is not cut: no halo that could be measured keeps the seam of "
             f"{seam:g} safely (the widest leaves {measured[a].curve[-1]:.1g})"
         )
-    if tile is None:
+    if tile is None and m == 1:
         core = _handy(core, sizes, widths, kernel)
-    need = _memory(Grid(stack.shape, core, widths).tile_shape, kernel, method)
+    need = _memory(Grid(stack.shape, core, widths, multiples).tile_shape, kernel, method)
     if need > memory and tile is None:
         raise ValueError(
             f"one task would need {need / 1e6:.3g} MB of {memory / 1e6:.3g} MB: "
@@ -168,12 +174,18 @@ def lay(
     # An uncut axis gets a guess, used only if a tile must be split when memory runs out.
     guess = _triple([
         widths[a] if core[a] < sizes[a] or (a == 0 and plane_by_plane) or free
-        else min(sizes[a], 2 * kernel[a])
+        else _up(min(sizes[a], 2 * kernel[a]), multiples[a])
         for a in range(3)
     ])  # fmt: skip
     halos = {AXES[a]: measured[a] for a in measured if core[a] < sizes[a]}
     left = [h.seam(widths[AXES.index(name)]) for name, h in halos.items()]
-    return Laid(Grid(stack.shape, core, guess), halos, max(left, default=None), need, tuple(notes))
+    grid = Grid(stack.shape, core, guess, multiples)
+    return Laid(grid, halos, max(left, default=None), need, tuple(notes))
+
+
+def _up(n: int, multiple: int) -> int:
+    """Round up to a multiple."""
+    return -(-n // multiple) * multiple
 
 
 def _triple(values: list[int]) -> Triple:
@@ -200,6 +212,7 @@ def _fitted(
     method: Method,
     memory: int,
     whole: set[int],
+    multiples: Triple,
 ) -> Triple:
     """Cut the stack until a tile fits the memory and the core is a handy chunk.
 
@@ -209,7 +222,9 @@ def _fitted(
     """
     parts = [1, 1, 1]
     while True:
-        core = _triple([ceil(n / p) for n, p in zip(sizes, parts, strict=True)])
+        core = _triple([
+            min(n, _up(ceil(n / p), m)) for n, p, m in zip(sizes, parts, multiples, strict=True)
+        ])  # fmt: skip
         tile = _triple([
             min(n, n if c >= n else c + 2 * w)
             for n, c, w in zip(sizes, core, widths, strict=True)
@@ -219,7 +234,9 @@ def _fitted(
         order = [1, 2] if core[1] > core[2] else [2, 1]
         deep = core[0] > DEEP or (core[0] > 2 * max(core[1:]) and core[0] > 4 * kernel[0])
         order.insert(0 if deep or kernel[0] == 1 else 2, 0)
-        least = [max(1 if kernel[a] == 1 else 8, 2 * widths[a]) for a in range(3)]
+        least = [
+            max(1 if kernel[a] == 1 else 8, 2 * widths[a], multiples[a]) for a in range(3)
+        ]  # fmt: skip
         able = [a for a in order if a not in whole and core[a] > least[a]]
         if not able:
             return core

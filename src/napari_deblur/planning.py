@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
+from math import lcm
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -224,7 +225,13 @@ def planning(
     laid = gridding.lay(
         stack,
         whole.shape,
-        cast("Method", _Needs(max(_arrays(one, fields.get(c)) for c, one in decided.items()))),
+        cast(
+            "Method",
+            _Needs(
+                max(_arrays(one, fields.get(c)) for c, one in decided.items()),
+                lcm(*(one.multiple_of for one in decided.values())),
+            ),
+        ),
         halo,
         tile=tile,
         memory=allowed,
@@ -275,6 +282,7 @@ class _Needs:
     """What `gridding.lay` wants to know of a method."""
 
     arrays: float
+    multiple_of: int
 
 
 def _arrays(method: Method, field: KernelField | None) -> float:

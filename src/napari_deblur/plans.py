@@ -202,6 +202,8 @@ class Plan:
         data["layout"] = asdict(self.layout)
         data["source"] = self.source.to_dict() if self.source else None
         data["grid"] = asdict(self.grid)
+        if self.grid.multiple_of == (1, 1, 1):  # as above: such plans keep the key they always had
+            del data["grid"]["multiple_of"]
         data["channels"] = [
             {
                 "facts": asdict(channel.facts),

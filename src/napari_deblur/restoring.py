@@ -97,7 +97,7 @@ def restore_tile(
 
 
 def _restore_pieces(plan: Plan, stack: Stack, index: Index, core: Box, splits: int) -> Restored:
-    parts = halves(core) if splits else None
+    parts = halves(core, multiple_of=plan.grid.multiple_of) if splits else None
     if parts is None:
         return _restore_core(plan, stack, index, core)
     first, second = (_restore_pieces(plan, stack, index, part, splits - 1) for part in parts)

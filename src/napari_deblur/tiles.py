@@ -41,15 +41,24 @@ class Tile:
 class Grid:
     """A stack of (t, c, z, y, x) cut into cores of (z, y, x), each with a halo.
 
+    Parameters
+    ----------
+    shape : (t, c, z, y, x)
+    core, halo : (z, y, x)
+    multiple_of : (z, y, x)
+        All tiles begin at multiples of it: a network that bins pixels then bins the same ones,
+        whatever the tile. Cores, unless they are the whole axis, and halos are multiples too.
+
     Raises
     ------
     ValueError
-        When a length is not positive or a halo is negative.
+        When a length is not positive, a halo is negative, or one is not a multiple.
     """
 
     shape: tuple[int, int, int, int, int]
     core: Triple
     halo: Triple = (0, 0, 0)
+    multiple_of: Triple = (1, 1, 1)
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1 or min(self.core) < 1:
@@ -60,6 +69,12 @@ class Grid:
             raise ValueError(f"a halo is 0 px or more along each axis, got {self.halo}")
         z, y, x = (min(c, n) for c, n in zip(self.core, self.shape[2:], strict=True))
         object.__setattr__(self, "core", (z, y, x))
+        for n, c, h, m in zip(self.shape[2:], self.core, self.halo, self.multiple_of, strict=True):
+            if m < 1 or (c < n and (c % m or h % m)):
+                raise ValueError(
+                    f"core {self.core} and halo {self.halo} must be multiples of "
+                    f"{self.multiple_of} along axes that are cut"
+                )
 
     @property
     def counts(self) -> tuple[int, int, int, int, int]:
@@ -71,8 +86,10 @@ class Grid:
     def tile_shape(self) -> Triple:
         """Shape (z, y, x) that every tile has."""
         z, y, x = (
-            min(n, n if c >= n else c + 2 * h)
-            for n, c, h in zip(self.shape[2:], self.core, self.halo, strict=True)
+            n if c >= n else _length(c + 2 * h, n, m)
+            for n, c, h, m in zip(
+                self.shape[2:], self.core, self.halo, self.multiple_of, strict=True
+            )
         )
         return z, y, x
 
@@ -104,25 +121,38 @@ class Grid:
     def around(self, index: Index, core: Box) -> Tile:
         """Give the tile around any core: at least a halo on each side, inside the stack."""
         spans = []
-        for (start, stop), size, usual, halo, whole in zip(
-            core, self.shape[2:], self.core, self.halo, self.tile_shape, strict=True
+        for (start, stop), size, usual, halo, whole, multiple in zip(
+            core,
+            self.shape[2:],
+            self.core,
+            self.halo,
+            self.tile_shape,
+            self.multiple_of,
+            strict=True,
         ):
             # The last core of an axis may be thin: its tile is as long as all others, and only
             # its halo is larger. A core that was split for memory gets a shorter tile.
             thin = stop == size and start % usual == 0
-            length = whole if thin else min(whole, stop - start + 2 * halo)
+            length = whole
+            if not thin:
+                length = min(whole, _length(stop - start + 2 * halo, size, multiple))
             first = min(max(start - halo, 0), size - length)
             spans.append((first, first + length))
         z, y, x = spans
         return Tile(index, core, (z, y, x))
 
 
-def halves(core: Box, *, multiple_of: int = 1) -> tuple[Box, Box] | None:
+def _length(least: int, size: int, multiple: int) -> int:
+    """Give a length that leaves a multiple of the axis: the last tile begins there."""
+    return size if least >= size else least + (size - least) % multiple
+
+
+def halves(core: Box, *, multiple_of: Triple = (1, 1, 1)) -> tuple[Box, Box] | None:
     """Cut a core in two along its longest axis; None when it is too small to cut."""
     lengths = [stop - start for start, stop in core]
     axis = max(range(3), key=lambda a: (lengths[a], a))
     start, stop = core[axis]
-    middle = start + lengths[axis] // 2 // multiple_of * multiple_of
+    middle = start + lengths[axis] // 2 // multiple_of[axis] * multiple_of[axis]
     if middle in (start, stop):
         return None
 

@@ -85,7 +85,7 @@ def previewing(
         if plan is None:
             plan = yield from deciding(ask, stack)
         window = bounded(window, plan.kernel.shape)
-        grid = _One(plan.grid.shape, _lengths(window.box), plan.grid.halo, window.box)
+        grid = _One(plan.grid.shape, _lengths(window.box), plan.grid.halo, box=window.box)
         part = replace(plan, grid=grid)
         images, kernel = [], plan.kernel.at(window.t, window.channels[0])
         for c in window.channels:

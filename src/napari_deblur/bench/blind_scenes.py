@@ -264,8 +264,10 @@ class Volume:
 
 OBJECTS_SOLID = scenes.OBJECTS
 
+# The search's rule was chosen on planes of seed 0: these it has not seen.
+UNSEEN = 11
 PLANES = tuple(
-    Scene(thing, kernel, peak)
+    Scene(thing, kernel, peak, seed=UNSEEN)
     for peak in (100.0, 1000.0)
     for thing in ("filaments", "nuclei", "beads", "actin", "mitochondria")
     for kernel in ("gaussian", "defocus", "mixed")

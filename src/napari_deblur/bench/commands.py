@@ -1,4 +1,4 @@
-"""``napari-deblur bench speed | quality | memory | blind``."""
+"""``napari-deblur bench speed | quality | memory | blind | gdunet``."""
 
 from __future__ import annotations
 
@@ -133,6 +133,31 @@ def blind(
 
     asked = Asked(out, quick, _split(only), 1, _threads(threads))
     _written(measured, "blind", _with_folders(asked, photos, data), picture=False)
+
+
+@app.command()
+@told
+def gdunet(
+    out: Out = HERE,
+    quick: Quick = False,
+    only: Only = None,
+    rounds: Rounds = 5,
+    threads: Threads = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of sharp images not trained on; without, objects are made up."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Compare the network with classical methods, on kernels of families not trained on.
+
+    Parts for --only: methods, sharp, noise, speed. Parts that were measured before into the same
+    folder stay in the table. No picture is drawn.
+    """
+    from napari_deblur.bench.gdunet import measured
+
+    asked = Asked(out, quick, _split(only), rounds, _threads(threads))
+    _written(measured, "gdunet", _with_folders(asked, None, data), picture=False)
 
 
 def _written(measure: Measure, name: str, asked: Asked, *, picture: bool = True) -> None:

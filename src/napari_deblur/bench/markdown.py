@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from napari_deblur.bench.blind_tables import blind
+from napari_deblur.bench.gdunet_tables import gdunet
 from napari_deblur.bench.quality_tables import quality
 from napari_deblur.bench.tables import table
 
@@ -19,7 +20,13 @@ MEGABYTES = ("allowed", "planned", "planning", "running")
 
 def markdown(result: Result) -> str:
     """Write a result of any of the benchmarks as Markdown."""
-    writers = {"speed": _speed, "memory": _memory, "quality": quality, "blind": blind}
+    writers = {
+        "speed": _speed,
+        "memory": _memory,
+        "quality": quality,
+        "blind": blind,
+        "gdunet": gdunet,
+    }
     write = writers[result["benchmark"]]
     return "\n".join([*_head(result), *write(result)]) + "\n"
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_deblur.bench.asked import Asked
     from napari_deblur.bench.scenes import Scene
 
-__all__ = ["CASES", "best_wiener", "measured", "summary"]
+__all__ = ["CASES", "FACTORS", "best_wiener", "measured", "summary"]
 
 FLAT = tuple(
     Case(thing, kernel, peak, (192, 192), seed)

@@ -102,7 +102,10 @@ def restored(network: Network, tile: Tensor, kernel: Tensor, scale: Scale) -> Te
 def stages(
     network: Network, tile: Tensor, kernel: Tensor, scale: Scale, *, fixed: bool = False
 ) -> list[Pair]:
-    """Give image (shape and unit of `tile`) and kernel (y, x) after each stage; see `restored`."""
+    """Give image (shape and unit of `tile`) and kernel (y, x) after each stage; see `restored`.
+
+    A tile that is smaller than the kernel is continued by its outermost pixels, for the time being.
+    """
     if kernel.ndim != 2:
         raise ValueError(
             f"gdunet restores plane by plane, with kernels of two axes, got {tuple(kernel.shape)}: "
@@ -113,12 +116,16 @@ def stages(
     whole = _filled(planes, known).sub_(scale.background).div_(scale.span)
     odd = _odd(kernel)
     size = (odd.shape[-2], odd.shape[-1])
+    beyond = [max(k - n, 0) for n, k in zip(planes.shape[-2:], size, strict=True)]
+    if any(beyond):
+        whole = functional.pad(whole, (0, beyond[1], 0, beyond[0]), mode="replicate")
     seen = extended(whole[None], size)
     with torch.no_grad():
         pairs = network(seen, scale.noise_of(1, seen), odd[None, None], fixed=fixed)
     done = []
+    ny, nx = planes.shape[-2:]
     for pair in pairs:
-        image = inner(pair.image[0], size).mul(scale.span).add_(scale.background)
+        image = inner(pair.image[0], size)[..., :ny, :nx].mul(scale.span).add_(scale.background)
         image = image.masked_fill(~known, torch.nan).reshape(tile.shape)
         ky, kx = kernel.shape
         done.append(Pair(image, pair.kernel[0, 0, :ky, :kx]))
@@ -148,7 +155,7 @@ def found_kernel(
     kernels, structure = [], []
     for tile in tiles:
         planes = tile.reshape(-1, *tile.shape[-2:])
-        if any(n < 2 * k for n, k in zip(planes.shape[-2:], start.shape, strict=True)):
+        if any(n < 2 * k > 2 for n, k in zip(planes.shape[-2:], start.shape, strict=True)):
             raise ValueError(
                 f"a sample of {tuple(planes.shape[-2:])} px is too small for a kernel of "
                 f"{tuple(start.shape)} px: take samples of twice the kernel at least"

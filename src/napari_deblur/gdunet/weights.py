@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from napari_deblur.gdunet.checkpoints import save_tensors
 from napari_deblur.gdunet.network import Configuration, Network
@@ -18,9 +18,12 @@ from napari_deblur.gdunet.network import Configuration, Network
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["digest", "load_network", "save_weights", "weights_path"]
+__all__ = ["checked_digest", "digest", "load_network", "save_weights", "weights_path"]
 
 FOLDER = Path(__file__).parent / "weights"
+# The digests of the packaged files, as sha256sum writes them: in the folder,
+# sha256sum *.safetensors > SHA256SUMS
+SUMS = "SHA256SUMS"
 
 
 def save_weights(path: Path, network: Network, facts: dict[str, Any]) -> None:
@@ -55,6 +58,27 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checked_digest(path: Path) -> str:
+    """Give the SHA-256 of a file; of a packaged one it must be what the package says.
+
+    Raises
+    ------
+    ValueError
+        When a packaged file has changed.
+    """
+    found = digest(path)
+    sums = path.parent / SUMS
+    if path.parent == FOLDER and sums.is_file():
+        lines = (line.split() for line in sums.read_text("utf-8").splitlines())
+        known = {name: value for value, name in lines}
+        if known.get(path.name, found) != found:
+            raise ValueError(
+                f"the packaged weights {path.name} are damaged (SHA-256 {found[:12]}… instead of "
+                f"{known[path.name][:12]}…): install napari-deblur again"
+            )
+    return found
+
+
 @lru_cache(maxsize=4)
 def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Network, dict[str, Any]]:
     """Load a network, once per process, after a check of the file's SHA-256.
@@ -74,7 +98,7 @@ def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Networ
     Raises
     ------
     ValueError
-        When the file is not the one that was planned with.
+        When the file is not the one that was planned with, or holds no weights of ours.
     """
     found = digest(path)
     if found != expected:
@@ -82,12 +106,18 @@ def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Networ
             f"{path.name} has the SHA-256 {found[:12]}…, the plan says {expected[:12]}…: "
             "it has changed, plan anew"
         )
-    with safe_open(path, framework="pt", device=device) as file:
-        texts = file.metadata()
-        values: dict[str, Any] = json.loads(texts["configuration"])
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        network = Network(Configuration(**values))
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network.load_state_dict(tensors)
+    try:
+        with safe_open(path, framework="pt", device=device) as file:
+            texts = file.metadata() or {}
+            values: dict[str, Any] = json.loads(texts["configuration"])
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            network = Network(Configuration(**values))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            network.load_state_dict(tensors)
+    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path} holds no weights of this version's network: give a weights.safetensors that "
+            "napari-deblur train has written"
+        ) from error
     network.to(torch.device(device)).requires_grad_(False).eval()
     return network, json.loads(texts["facts"])

@@ -1,0 +1,375 @@
+"""GDUNet: blind deconvolution unfolded into a network that was trained on microscopy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_deblur.gdunet.applying import Scale
+    from napari_deblur.gdunet.network import Network
+    from napari_deblur.protocols import Blur, Estimate, Kernel, Sample
+
+__all__ = ["GDUNet"]
+
+# What is taken for the range is at least so many times the noise: as in training, where the fewest
+# photons make a noise of a sixth of it. Where there is nothing but noise, it stays what it is.
+LEAST = 6.0
+# A microscope's kernel is wider than the diffraction limit by about so much, to begin with.
+WIDER = 1.5
+# Pixels, with margins, that go through the network at a time: planes need nothing of each other.
+AT_ONCE = 2**20
+# Pixels along each axis of the smallest kernel that is looked for.
+SMALLEST = 5
+
+
+@dataclass(frozen=True)
+class GDUNet:
+    """Find the kernel and restore, with a network that was trained on images of known blur.
+
+    The network unfolds blind deconvolution: a few stages, each a gradient step on the image, a
+    learned correction of the image, a gradient step on the kernel, and a learned correction of the
+    kernel that attends to how blurred the image still is. What it knows of images comes from its
+    training: look at kernel and image before you believe them.
+
+    Kernels lie within planes. A volume is restored plane by plane.
+
+    Parameters
+    ----------
+    weights : str
+        "tiny", which comes with the program, or the path of a file that a training wrote. On a
+        cluster the workers must be able to read the path.
+    digest : str
+        SHA-256 of that file, hexadecimal. Filled in when a plan is made; a run refuses another
+        file.
+    kernel : "found" or "given"
+        "found": the kernel is looked for, from the one that is given, from the optics, or from a
+        Gaussian. "given": the one that is given is right, and only the image is restored.
+    background, white : float or "auto"
+        Counts of nothing and of the brightest: the network works between the two. "auto": as
+        measured, the brightest 0.1 % left out, and at least 6 times the noise apart.
+    gain : float or "auto"
+        Counts per photon; 0 where it isn't known.
+    noise : float or "auto"
+        Standard deviation of a dim pixel, in counts. More makes the image smoother.
+
+    References
+    ----------
+    Guo et al., Neural Netw. 190, 107683 (2025), doi:10.1016/j.neunet.2025.107683.
+    Departs from it as `napari_deblur.gdunet.network` says; trained anew, with known kernels.
+    """
+
+    weights: str = "tiny"
+    digest: str = ""
+    kernel: Literal["found", "given"] = "found"
+    background: float | Literal["auto"] = "auto"
+    white: float | Literal["auto"] = "auto"
+    gain: float | Literal["auto"] = "auto"
+    noise: float | Literal["auto"] = "auto"
+
+    multiple_of: ClassVar[int] = 8
+    arrays: ClassVar[float] = 220
+    estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ((256, 256),)
+    knows_optics: ClassVar[bool] = True
+    learned: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.weights or not isinstance(self.weights, str):
+            raise ValueError('weights is empty: give a name, such as "tiny", or the path of a file')
+        if self.kernel not in ("found", "given"):
+            raise ValueError(f'kernel is "{self.kernel}" and must be found or given')
+        for name in ("gain", "noise"):
+            value = getattr(self, name)
+            if value != "auto" and not value >= 0:
+                raise ValueError(f"{name} is {value} and must be 0 or more")
+        background, white = self.background, self.white
+        if background != "auto" and white != "auto" and not white > background:
+            raise ValueError(f"white is {white} and must be above background, {background}")
+
+    @staticmethod
+    def widest(image: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Choose the shape (1, y, x) that is searched in an image of nz, ny, nx voxels.
+
+        31 px, the largest of the training; at most half the image.
+        """
+        y, x = (_odd(min(31, n // 2)) for n in image[1:])
+        return 1, y, x
+
+    def resolved(self, samples: Sequence[Sample]) -> Self:
+        """Take the weights' digest, and decide range and noise: the same for all tiles."""
+        from napari_deblur.gdunet.weights import checked_digest, weights_path
+        from napari_deblur.ops.statistics import background_of
+
+        path = weights_path(self.weights)
+        found = checked_digest(path)
+        if self.digest not in ("", found):
+            raise ValueError(
+                f"{path.name} has the SHA-256 {found[:12]}…, and digest says {self.digest[:12]}…: "
+                "leave digest out, or find the file that was meant"
+            )
+        background = background_of(samples) if self.background == "auto" else self.background
+        gain = (samples[0].facts.gain or 0.0) if self.gain == "auto" else self.gain
+        noise = _noise_of(samples, background, gain) if self.noise == "auto" else self.noise
+        white = _white_of(samples, background, noise) if self.white == "auto" else self.white
+        return replace(
+            self,
+            weights=self.weights if path.stem == self.weights else str(path.resolve()),
+            digest=found,
+            background=background,
+            white=white,
+            gain=gain,
+            noise=noise,
+        )
+
+    def restorer(self) -> GDUNet:
+        """Give the same network with the kernel left as it is."""
+        return replace(self, kernel="given")
+
+    def estimate(
+        self, samples: Sequence[Sample], shape: tuple[int, int, int], first: Kernel | None
+    ) -> Kernel:
+        """Find one kernel for all samples: one in each, and their mean by how much each shows.
+
+        Parameters
+        ----------
+        samples : of one channel
+            The larger, the better, up to 256 px.
+        shape : (1, y, x) of the kernel
+            Even sizes, and those of more than half a sample, are padded with zeros. The report says
+            which sizes the network was trained with: of others, 9 and 45 px were tried.
+        first : Kernel or None
+            Where the search begins. None: from the optics, or a Gaussian with a tenth of the
+            kernel's size as its standard deviation.
+        """
+        import torch
+
+        from napari_deblur import ops
+        from napari_deblur.gdunet.applying import found_kernel
+        from napari_deblur.protocols import Kernel
+
+        if shape[0] > 1:
+            raise ValueError(
+                f"gdunet finds kernels of one plane, and {shape} (z, y, x) was asked for: ask for "
+                f"{(1, *shape[1:])}, or take blind"
+            )
+        size = samples[0].pixel_size
+        if self.kernel == "given":
+            if first is None:
+                raise ValueError('gdunet with kernel="given" needs a kernel: give one, or a psf')
+            return Kernel(ops.reshaped(_plane(first), shape[1:])[None], first.pixel_size or size)
+        scale = self._scale()
+        tiles = [sample.tile for sample in samples]
+        network, facts = self._network(tiles[0])
+        sides = [min(tile.shape[axis] for tile in tiles) for axis in (-2, -1)]
+        if min(sides) < 2 * SMALLEST:
+            raise ValueError(
+                f"an image of {sides[0]} × {sides[1]} px is too small to find a kernel in: give a "
+                f"kernel, or take {2 * SMALLEST} px or more along y and x"
+            )
+        ky, kx = (
+            min(max(_odd(n), SMALLEST), _odd(side // 2))
+            for n, side in zip(shape[1:], sides, strict=True)
+        )
+        start = _first(samples[0], (ky, kx), first)
+        with torch.no_grad():
+            found = found_kernel(network, tiles, start, scale)
+        whole = found.kernel.cpu()
+        kernel = _centred(torch.from_numpy(ops.reshaped(whole.numpy(), shape[1:])))
+        report: dict[str, Any] = {
+            "method": "gdunet",
+            "weights": self.weights,
+            "digest": self.digest,
+            "samples": [[list(span) for span in sample.region] for sample in samples],
+            "searched": [ky, kx],
+            "trained_with": list(facts["kernel_sizes"]),
+            "agreement": [_rounded(_likeness(one.cpu(), whole)) for one in found.each],
+            "counted": [_rounded(float(weight)) for weight in found.weights],
+        }
+        array = kernel.numpy()[None]
+        return Kernel(array, first.pixel_size if first else size, report)
+
+    def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
+        """Restore a tile (..., y, x) of counts; NaN where there are no data.
+
+        With ``kernel="found"`` the tile finds a kernel of its own, beginning with that of `blur`.
+        """
+        import torch
+
+        from napari_deblur import ops
+        from napari_deblur.gdunet.applying import restored, stages
+        from napari_deblur.protocols import Estimate
+
+        scale, kernels = self._scale(), _of_planes(blur, tile)
+        network, _ = self._network(tile)
+        nothing = torch.zeros(0, device=tile.device)
+        ops.checkpoint()
+        if self.kernel == "found":
+            if len(kernels) > 1:
+                raise ValueError("gdunet starts from one kernel, not from a field: give one kernel")
+            if min(blur.shape) < SMALLEST:
+                raise ValueError(
+                    f"gdunet finds no kernel of {blur.shape[0]} × {blur.shape[1]} px: ask for "
+                    f"{SMALLEST} px or more along y and x"
+                )
+            image, kernel = stages(network, tile, kernels[0], scale)[-1]
+            return Estimate(image, kernel, nothing)
+        planes = tile.reshape(-1, *tile.shape[-2:])
+        image = torch.empty_like(planes)
+        ky, kx = blur.shape
+        padded = (planes.shape[-2] + ky - 1) * (planes.shape[-1] + kx - 1)
+        many = max(1, AT_ONCE // padded) if len(kernels) == 1 else 1
+        for at in range(0, len(planes), many):
+            ops.checkpoint()
+            kernel = kernels[at if len(kernels) > 1 else 0]
+            image[at : at + many] = restored(network, planes[at : at + many], kernel, scale)
+        return Estimate(image.reshape(tile.shape), None, nothing)
+
+    def trace(self, tile: Tensor, blur: Blur) -> dict[str, Tensor]:
+        """Show how image and kernel come about.
+
+        Returns
+        -------
+        dict
+            "image", shape (stages, ..., y, x), and "kernel", shape (stages, y, x), after each
+            stage; the last ones are those that the method gives.
+        """
+        import torch
+
+        from napari_deblur.gdunet.applying import stages
+
+        scale, kernels = self._scale(), _of_planes(blur, tile)
+        if len(kernels) > 1:
+            raise ValueError("a trace is made with one kernel, not with a field: give one kernel")
+        network, _ = self._network(tile)
+        pairs = stages(network, tile, kernels[0], scale, fixed=self.kernel == "given")
+        return {
+            "image": torch.stack([pair.image for pair in pairs]),
+            "kernel": torch.stack([pair.kernel for pair in pairs]),
+        }
+
+    def _scale(self) -> Scale:
+        """Give range and noise to the network."""
+        from napari_deblur.gdunet.applying import Scale
+
+        numbers = (self.background, self.white, self.gain, self.noise)
+        if "auto" in numbers or not self.digest:
+            raise ValueError('gdunet has an "auto" left: call resolved(samples) first')
+        background, white, gain, noise = (float(v) for v in numbers)
+        return Scale(background, white, gain, noise)
+
+    def _network(self, tile: Tensor) -> tuple[Network, dict[str, Any]]:
+        """Load the network onto the tile's device, once per process."""
+        from napari_deblur.gdunet.weights import load_network, weights_path
+
+        return load_network(weights_path(self.weights), self.digest, str(tile.device))
+
+
+def _odd(n: int) -> int:
+    return max(n - 1 + n % 2, 1)
+
+
+def _plane(kernel: Kernel) -> NDArray[np.float32]:
+    """Give a kernel's middle plane."""
+    one = kernel.at()
+    plane: NDArray[np.float32] = one[one.shape[0] // 2]
+    return plane
+
+
+def _first(sample: Sample, size: tuple[int, int], first: Kernel | None) -> Tensor:
+    """Give the kernel to begin with: the user's, the optics', or the default of the training."""
+    import torch
+
+    from napari_deblur import ops
+    from napari_deblur.gdunet.synthesis import default_kernel
+    from napari_deblur.psfs.gaussian import Gaussian
+
+    facts, pixel = sample.facts, sample.pixel_size
+    if first is not None:
+        array = torch.from_numpy(ops.reshaped(_plane(first), size))
+        return ops.normalised(array) if float(array.sum()) > 0 else default_kernel(1, size)[0, 0]
+    if facts.na is None or facts.wavelength is None or pixel is None:
+        return default_kernel(1, size)[0, 0]
+    limit = Gaussian.from_optics(facts.na, facts.wavelength, facts.n_immersion or 1.515)
+    across = WIDER * limit.sigma[1]
+    return torch.from_numpy(Gaussian((0.0, across, across))((1, *size), pixel).at()[0].copy())
+
+
+def _centred(kernel: Tensor) -> Tensor:
+    """Move what is left of the centre of mass, a part of a pixel, to the middle."""
+    from napari_deblur import ops
+
+    kernel = ops.normalised(kernel)
+    for axis, n in enumerate(kernel.shape):
+        if n % 2 == 0:  # what has no counterpart on the other side would move the image
+            kernel.select(axis, 0).zero_()
+    for _ in range(3):
+        kernel = ops.normalised(ops.shifted(kernel, -ops.centroid(kernel)))
+    return kernel
+
+
+def _likeness(one: Tensor, other: Tensor) -> float:
+    """Give the normalised correlation of two kernels."""
+    return float((one * other).sum() / (one.norm() * other.norm()))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{max(value, 0.0):.4g}")
+
+
+def _noise_of(samples: Sequence[Sample], background: float, gain: float) -> float:
+    """Give the noise of a pixel at the background's level, in counts."""
+    from napari_deblur.ops.statistics import estimate_noise
+
+    facts = samples[0].facts
+    if gain and facts.offset is not None and facts.read_noise is not None:
+        # What photons and the camera are known to make, lest bright samples are taken for noise.
+        light = max(background - facts.offset, 0.0)
+        return float((gain * light + facts.read_noise**2) ** 0.5)
+    if facts.noise is not None:
+        return facts.noise
+    return estimate_noise([sample.tile.detach().cpu().numpy() for sample in samples])
+
+
+def _white_of(samples: Sequence[Sample], background: float, noise: float) -> float:
+    """Take the white from the facts, or the brightest 0.1 %; well above the background anyway."""
+    import numpy as np
+
+    white = samples[0].facts.white
+    if white is None:
+        values = np.concatenate([s.tile.detach().cpu().numpy().ravel() for s in samples])
+        values = values[np.isfinite(values)]
+        white = float(np.percentile(values, 99.9)) if values.size else background
+    white = max(white, background + LEAST * noise)
+    return white if white > background else background + max(abs(background), 1.0)
+
+
+def _of_planes(blur: Blur, tile: Tensor) -> list[Tensor]:
+    """Give the kernel of all planes of a tile, or one for each where they differ.
+
+    A blur within planes whose kernel varies along z alone is exact that way.
+    """
+    if blur.ndim != 2:
+        raise ValueError(
+            f"gdunet restores plane by plane, and the kernel has {blur.shape[0]} planes: give one "
+            "plane of it, or take a method for volumes, such as richardson-lucy"
+        )
+    if blur.weights is None:
+        return [blur.basis[0]]
+    weights = blur.weights.flatten(-2)
+    if float((weights - weights[..., :1]).abs().max()) > 1e-5:
+        raise ValueError(
+            "gdunet has one kernel for a plane, and this blur varies within planes: take "
+            "richardson-lucy, or one kernel"
+        )
+    shares = weights[..., 0].reshape(len(blur.basis), -1).T
+    kernels = (shares[:, :, None, None] * blur.basis).sum(dim=1).clamp(min=0)
+    kernels = kernels / kernels.sum(dim=(-2, -1), keepdim=True)
+    planes = tile.numel() // (tile.shape[-2] * tile.shape[-1])
+    if len(kernels) not in (1, planes):
+        raise ValueError(f"a tile of {planes} planes has kernels for {len(kernels)}")
+    return list(kernels)
