@@ -39,12 +39,15 @@ __all__ = [
     "estimated_field",
     "fields_given",
     "judged_by",
+    "judged_tiles",
     "shape_of",
     "start_of",
     "views_of",
 ]
 
 Triple = tuple[int, int, int]
+# Pieces in which kernels are found and judged, where each tile will find its own.
+TILES = 3
 # Share of the light that stays of a kernel whose shape nobody asked for.
 HELD = 0.998
 
@@ -325,8 +328,10 @@ def estimated(
     if start is None and not getattr(estimator, "knows_optics", False):
         start = _optical(views, shape)
     crop = crop and hasattr(estimator, "widest")
+    room = _room(estimator, shape)
     if scope != "channel-time":
-        found = find(views.samples(solid=solid, blurs=None, most=most, shape=shape), start)
+        samples = views.samples(solid=solid, blurs=None, most=most, shape=room)
+        found = find(samples, start)
         if crop and hasattr(estimator, "widened"):
             found = estimator.widened(found, views.stack.shape[2:], views.facts)
         if not {"verdict", "doubt"} & set(found.report):  # the estimator doesn't say
@@ -334,7 +339,7 @@ def estimated(
         return cropped(found, energy=HELD) if crop else found
     kernels = []
     for t in range(frames):
-        samples = views.samples(solid=solid, blurs=None, most=most, times=(t,), shape=shape)
+        samples = views.samples(solid=solid, blurs=None, most=most, times=(t,), shape=room)
         start = find(samples, start)
         kernels.append(start)
     every = Kernel(
@@ -343,6 +348,15 @@ def estimated(
         kernels[0].report,
     )
     return cropped(every, energy=HELD) if crop else every
+
+
+def _room(estimator: Any, shape: Triple) -> Triple:
+    """Give the kernel whose samples are as large as the estimator wants them."""
+    wanted = max(estimator.estimate_shapes, default=())
+    if shape[0] > 1 or not wanted:
+        return shape
+    y, x = (max(n, side // sampling.ROOM) for n, side in zip(shape[1:], wanted[-2:], strict=True))
+    return 1, y, x
 
 
 def estimated_field(
@@ -368,7 +382,20 @@ def estimated_field(
     found = replace(found, pixel_size=complete_size(views.stack.pixel_size))
     if crop and hasattr(estimator, "widened_field"):
         found = estimator.widened_field(found, views.stack.shape[2:], views.facts)
-    return found
+    return _cropped_field(found) if crop and hasattr(estimator, "widest") else found
+
+
+def _cropped_field(field: KernelField) -> KernelField:
+    """Cut off where no kernel of a field has any light to speak of.
+
+    All of its basis must be kernels: modes, which sum to 0, are left as they are.
+    """
+    if field.basis.min() < 0:
+        return field
+    parts = [cropped(Kernel(one), energy=HELD) for one in field.basis]
+    z, y, x = (max(ns) for ns in zip(*(part.shape for part in parts), strict=True))
+    cut = [cropped(Kernel(one), shape=(z, y, x)).at() for one in field.basis]
+    return replace(field, basis=np.stack(cut))
 
 
 def _optical(views: Views, shape: Triple) -> Kernel | None:
@@ -392,6 +419,46 @@ def judged_by(views: Views, kernel: Kernel) -> Kernel:
     trust = judged(samples, Kernel(kernel.at(frame)[None, None], kernel.pixel_size))
     said = {"verdict": trust.verdict, "why": trust.why, **trust.signs}
     return replace(kernel, report={**kernel.report, "judged": said})
+
+
+def judged_tiles(views: Views, method: Any, start: Kernel, device: str) -> Kernel:
+    """Add to the kernel that tiles start from whether what they find is to be believed.
+
+    Tiles find their kernels while they are restored, when nobody looks. So the method finds some
+    beforehand, in the pieces of most detail, and each is judged by its piece.
+    """
+    from napari_deblur.methods._judging import judged
+
+    blur = blur_of(start, 0, device)
+    samples = views.samples(
+        solid=start.shape[0] > 1, blurs=lambda box: blur, most=TILES, shape=start.shape
+    )
+    resolved = method.resolved(samples)
+    against, known, none = [], 0, []
+    for sample in samples:
+        found = resolved(sample.tile, blur).kernel
+        if found is None:
+            continue
+        array = found.detach().cpu().numpy()
+        trust = judged([sample], Kernel(array, start.pixel_size))
+        if trust.verdict in ("not judged", "nothing to deblur"):
+            none.append(trust)
+            continue
+        known += 1
+        if trust.verdict == "doubtful":
+            (_, (y, _), (x, _)) = sample.region
+            against.append(f"at y {y}, x {x}, {trust.why}")
+    if known:
+        verdict = "doubtful" if 2 * len(against) >= known else "believe"
+        looked = "one piece" if known == 1 else f"{known} pieces"
+        why = f"in {looked} no narrower or wider one predicts held-out light better"
+        if against:
+            why = f"in {len(against)} of {looked}, {'; '.join(against)}"
+    else:
+        verdict, why = (none[0].verdict, none[0].why) if none else ("not judged", "none was found")
+    name = registry.methods.name_of(method)
+    said = {"verdict": verdict, "why": why, "pieces": known, "doubtful": len(against)}
+    return replace(start, report={**start.report, "method": name, "judged": said})
 
 
 def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) -> Kernel:

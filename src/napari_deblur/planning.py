@@ -22,6 +22,7 @@ from napari_deblur.estimating import (
     estimated_field,
     fields_given,
     judged_by,
+    judged_tiles,
     shape_of,
     start_of,
     views_of,
@@ -190,7 +191,8 @@ def planning(
                 views, wishes[c].method, shapes[c], start, device, crop=shape is None
             )
             kernels[c] = fields[c].typical()
-            notes.append(of_field(fields[c], c if len(channels) > 1 else None))
+            if fields[c].report.get("verdict") != "nothing to deblur":
+                notes.append(of_field(fields[c], c if len(channels) > 1 else None))
         else:
             kernels[c] = _kernel(views, wishes[c], shapes.get(c), scope, device, crop=shape is None)
     brought = [c for c in channels if _is_brought(wishes[c]) and c not in fields]
@@ -198,6 +200,12 @@ def planning(
         yield "judging the kernel that was given"
         for c in brought:
             kernels[c] = judged_by(channels[c], kernels[c])
+    if judge and scope == "tile":
+        finding = [c for c in channels if wishes[c].finds]
+        if finding:
+            yield "judging kernels that tiles will find"
+        for c in finding:
+            kernels[c] = judged_tiles(channels[c], wishes[c].method, kernels[c], device)
     whole = together(kernels)
     notes += off_centre(whole) + believed(kernels)
 

@@ -148,3 +148,17 @@ def test_an_offset_below_the_line_means_no_read_noise():
     found = estimate_camera(planes(gain=5.0, offset=100), offset=90.0)
     assert found is not None
     assert found.zero == 90
+
+
+def test_single_photons_are_known_among_fine_structure():
+    from napari_deblur.bench.scenes import OBJECTS
+
+    thin = OBJECTS["filaments"]((256, 256), np.random.default_rng(10))
+    thin = np.random.default_rng(1).poisson(1000 * gaussian_filter(thin, 0.7))
+    found = estimate_camera([thin.astype(np.float32)])
+    assert found is not None
+    assert found.gain == pytest.approx(1, abs=0.15)
+    # The same in a camera's units, or interpolated, can be anything.
+    assert estimate_camera([thin.astype(np.float32) * 2.5]) is None
+    between = (thin[:-1, :-1] + thin[1:, :-1] + thin[:-1, 1:] + thin[1:, 1:]) / 4
+    assert estimate_camera([between.round().astype(np.float32)]) is None

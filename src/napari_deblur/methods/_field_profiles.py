@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_deblur.ops.held_out import HeldOut
     from napari_deblur.protocols import Sample
 
-__all__ = ["profiled"]
+__all__ = ["cells_of", "centres_of", "profiled"]
 
 # Lengths of cells, across and along z.
 CELL, CELL_PLANES = 32, 4
@@ -54,18 +54,18 @@ def profiled(
         for part in parts:
             steps = enumerate(ascended(part.sample, blur, scale, weight), 1)
             few = islice(steps, iterations[-1])
-            cells = [_cells(part, one, blur.ndim) for n, one in few if n in iterations]
+            cells = [cells_of(deviances(part, one), blur.ndim) for n, one in few if n in iterations]
             noted.append(torch.stack(cells))
         every.append(torch.cat(noted, dim=1).mean(dim=0).cpu().double().numpy())
-    places = torch.cat([_centres(part.sample, blur.ndim) for part in parts], dim=1)
+    places = torch.cat([centres_of(part.sample, blur.ndim) for part in parts], dim=1)
     return Profiles(values, np.stack(every), places.cpu())
 
 
-def _cells(part: HeldOut, predicted: Tensor, axes: int) -> Tensor:
-    """Sum the deviance in each cell."""
+def cells_of(worse: Tensor, axes: int) -> Tensor:
+    """Sum a deviance, pixel by pixel, in each cell; NaN counts nothing."""
     import torch
 
-    worse = torch.nan_to_num(deviances(part, predicted))
+    worse = torch.nan_to_num(worse)
     for axis, length in zip((-3, -2, -1), _lengths(worse, axes), strict=True):
         edges = [*range(0, worse.shape[axis], length), worse.shape[axis]]
         cells = [worse.narrow(axis, a, b - a).sum(axis) for a, b in pairwise(edges)]
@@ -73,7 +73,7 @@ def _cells(part: HeldOut, predicted: Tensor, axes: int) -> Tensor:
     return worse.flatten()
 
 
-def _centres(sample: Sample, axes: int) -> Tensor:
+def centres_of(sample: Sample, axes: int) -> Tensor:
     """Give the cells' centres in voxels of the stack, (3, cells)."""
     import torch
 

@@ -96,6 +96,16 @@ class Profiles:
         with torch.no_grad():
             return now[int(sums(now).argmin())].detach().clone()
 
+    def at(self, surface: Surface, coefficients: Tensor) -> tuple[NDArray[Any], float]:
+        """Give a surface's value in each cell, and the sum of the deviances there."""
+        import numpy as np
+
+        fine, table = self._fine(BETWEEN)
+        values = (coefficients @ surface.terms(list(self.places.float()))).numpy()
+        values = values.clip(fine[0], fine[-1])
+        nearest = np.rint((values - fine[0]) / (fine[-1] - fine[0]) * (len(fine) - 1)).astype(int)
+        return values, float(table[nearest, np.arange(len(nearest))].sum())
+
     def _fine(self, times: int) -> tuple[NDArray[Any], NDArray[Any]]:
         import numpy as np
         from scipy.interpolate import PchipInterpolator

@@ -12,6 +12,7 @@ from napari_deblur.methods.accelerated_richardson_lucy import AcceleratedRichard
 if TYPE_CHECKING:
     from napari_deblur.methods._families import Family
     from napari_deblur.methods._family_search import Fit, Search
+    from napari_deblur.methods._field_fit import FieldFit
     from napari_deblur.protocols import Facts, Kernel, KernelField, Sample
 
 __all__ = ["Blind"]
@@ -110,16 +111,26 @@ class Blind:
             Any other kernel is tried as it is and with an extra blur.
         """
         from napari_deblur import ops
+
+        with ops.one_thread(when=shape[0] == 1):
+            return self._told(samples, shape, *self._searched(samples, shape, first))
+
+    def _told(
+        self,
+        samples: Sequence[Sample],
+        shape: tuple[int, int, int],
+        search: Search,
+        fits: list[Fit],
+    ) -> Kernel:
+        """Judge the best of some fits and make its kernel."""
         from napari_deblur.methods._trust import trusted
         from napari_deblur.protocols import Kernel
 
-        with ops.one_thread(when=shape[0] == 1):
-            search, fits = self._searched(samples, shape, first)
-            again = self._second(samples, search, fits[0])
-            used = self._used(samples, shape)
-            array, report = trusted(used, search, fits, again, refine=self.refine)
+        again = self._second(samples, search, fits[0])
+        used = self._used(samples, shape)
+        array, report = trusted(used, search, fits, again, refine=self.refine)
         report = {"method": "blind", **report}
-        report["samples"] = [[list(span) for span in s.region] for s in self._used(samples, shape)]
+        report["samples"] = [[list(span) for span in s.region] for s in used]
         size = samples[0].pixel_size
         made = array.detach().cpu().reshape(shape).numpy().copy()
         for axis, n in enumerate(shape):
@@ -152,6 +163,10 @@ class Blind:
     ) -> KernelField:
         """Find how the first number of the best family varies over the field, or with depth.
 
+        Where that predicts held-out light hardly better than the same kernel everywhere, the field
+        is constant, and its kernel that of `estimate`. The report has the same verdict, with what
+        was seen at places all over the field.
+
         Parameters
         ----------
         samples : of one channel, from all over the field
@@ -159,16 +174,59 @@ class Blind:
         size : (z, y, x) of the stack
         """
         from napari_deblur import ops
-        from napari_deblur.methods._field_fit import fit_field
-
-        with ops.one_thread(when=shape[0] == 1):
-            _, fits = self._searched(samples, shape, first)
-        best = fits[0]
-        field = fit_field(
-            samples, best.family, list(best.values), size, pixel_size=samples[0].pixel_size
+        from napari_deblur.methods._field_fit import FieldFit
+        from napari_deblur.methods._field_signs import places
+        from napari_deblur.methods._field_solid import tied
+        from napari_deblur.methods._field_trust import (
+            constant_field,
+            detailed,
+            judged_field,
+            pointed,
         )
-        found = {"method": "blind", "family": best.family.name, "parameters": best.named()}
-        return replace(field, report={**found, **field.report})
+
+        pixel_size = samples[0].pixel_size
+        with ops.one_thread(when=shape[0] == 1):
+            if shape[0] == 1:
+                fit, rivals = self._fit_of_planes(samples, shape, first, size)
+                searched = None
+            else:
+                searched = self._searched(samples, shape, first)
+                family, start = tied(searched[1][0].family, searched[1][0].values.tolist())
+                fit, rivals = FieldFit(samples, family, start, size), {}
+            field = fit.found(pixel_size)
+            if field.report["varies"]:
+                seen = places(fit, field.report["coefficients"])
+                found = {"method": "blind", **rivals, **field.report}
+                field = replace(field, report=found | judged_field(samples, field, seen))
+                return pointed(field) if field.report["verdict"] == "nothing to deblur" else field
+            few = detailed(samples, PLANES) if searched is None else samples
+            kernel = self._told(few, shape, *(searched or self._searched(few, shape, first)))
+        return constant_field(kernel, field, size)
+
+    def _fit_of_planes(
+        self,
+        samples: Sequence[Sample],
+        shape: tuple[int, int, int],
+        first: Kernel | None,
+        size: tuple[int, int, int],
+    ) -> tuple[FieldFit, dict[str, Any]]:
+        """Give the fit of the family whose best surface predicts best; say which came next."""
+        from napari_deblur.methods._families import given
+        from napari_deblur.methods._field_choice import chosen
+
+        size_of = samples[0].pixel_size
+        known = families_of(shape, size_of, samples[0].facts, self.families)
+        said = dict(first.report) if first is not None else {}
+        if said.get("method") == "blind" and "family" in said:
+            known = [one for one in known if one.name == said["family"]] or known
+        elif first is not None:
+            known.append(given(first, shape, size_of))
+        tried = chosen(samples, known, size, seed=self.seed)
+        told: dict[str, Any] = {}
+        for rival in tried[1:2]:
+            worse = rival.deviance / tried[0].deviance - 1
+            told["runner-up"] = {"family": rival.family.name, "deviance more": worse}
+        return tried[0].fit, told
 
     def widened_field(
         self, field: KernelField, image: tuple[int, int, int], facts: Facts
@@ -179,7 +237,7 @@ class Blind:
         from napari_deblur.ops.fields import field_of
 
         report = field.report
-        if report["family"] != "gibson-lanni":
+        if report["family"] != "gibson-lanni" or report.get("verdict") == "nothing to deblur":
             return field
         (family,) = families_of(field.shape, field.pixel_size, facts, ("gibson-lanni",))
         values, name = field.maps[report["parameter"]], report["parameter"]

@@ -42,6 +42,8 @@ SURE, RISE = 6.0, 1.5
 STRAIGHT = 2.0
 # White noise has the same variance in each filter.
 WHITE = (0.6, 1.7)
+# Gain and zero of counted photons are 1 and 0 within this. Interpolation takes more off the gain.
+SINGLE = 0.15
 # No camera holds that many photons in a pixel: this is rounding, not noise.
 MOST_PHOTONS = 1e7
 
@@ -110,7 +112,10 @@ def estimate_camera(
     if gain is not None:
         return Camera(gain, _zero(bins, gain))
     if not bins.white:
-        return None
+        # Fine structure everywhere looks like noise that isn't white; but single photons are known
+        # by their numbers.
+        found = _line(bins) if _whole(arrays) else None
+        return found if found is not None and _counts_photons(found) else None
     if offset is not None and read_noise is not None:
         return _through(bins, offset, read_noise)
     found = _line(bins)
@@ -118,6 +123,16 @@ def estimate_camera(
         # There is no read noise below 0.
         return _through(bins, offset, 0.0)
     return found
+
+
+def _whole(arrays: Sequence[NDArray[np.float32]]) -> bool:
+    """Tell whether all counts are whole numbers."""
+    return all(bool((a[np.isfinite(a)] % 1 == 0).all()) for a in arrays)
+
+
+def _counts_photons(camera: Camera) -> bool:
+    """Tell whether each count is a photon, and none is none."""
+    return abs(camera.gain - 1) < SINGLE and abs(camera.zero) < SINGLE
 
 
 def _binned(arrays: Sequence[NDArray[np.float32]]) -> _Bins | None:
