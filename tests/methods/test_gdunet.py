@@ -410,3 +410,24 @@ def test_a_given_kernel_needs_no_search():
     np.testing.assert_array_equal(plan.kernel.array, first.array)
     with pytest.raises(ValueError, match="gdunet needs a kernel"):
         nd.plan(stack, GDUNet(kernel="given"))
+
+
+def test_a_sharp_image_is_left_as_it_is():
+    random = np.random.default_rng(0)
+    spots = np.zeros((128, 128))
+    spots[tuple(random.integers(0, 128, (2, 300)))] = random.uniform(200, 1000, 300)
+    sharp = random.poisson(spots + 10).astype(np.float32)
+    plan = nd.plan(stack_of(sharp), "gdunet", facts=Facts(gain=1.0, offset=0.0, read_noise=0.0))
+    assert plan.kernel.report["verdict"] == "nothing to deblur"
+    assert "nothing to deblur: the image is as sharp as its pixels" in plan.summary()
+    np.testing.assert_array_equal(np.asarray(nd.deconvolve(plan, stack_of(sharp))).squeeze(), sharp)
+
+
+def test_several_starts_are_one_kernel():
+    samples = [sample(counts(), **KNOWN)]
+    found = GDUNet().resolved(samples).estimate(samples, (1, 31, 31), None)
+    assert len(found.report["starts"]) == 4
+    few = GDUNet().resolved(samples).estimate(samples, (1, 9, 9), None)
+    assert len(few.report["starts"]) == 1
+    given = GDUNet().resolved(samples).estimate(samples, (1, 31, 31), kernel_of((31, 31), 2.0))
+    assert len(given.report["starts"]) == 1
