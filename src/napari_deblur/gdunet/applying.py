@@ -94,7 +94,7 @@ def restored(network: Network, tile: Tensor, kernel: Tensor, scale: Scale) -> Te
     Returns
     -------
     Tensor, shape of `tile`
-        In counts, background included; NaN where the tile has it.
+        In counts, background included; where nothing is known, what suits the pixels around.
     """
     return stages(network, tile, kernel, scale, fixed=True)[-1].image
 
@@ -126,7 +126,7 @@ def stages(
     ny, nx = planes.shape[-2:]
     for pair in pairs:
         image = inner(pair.image[0], size)[..., :ny, :nx].mul(scale.span).add_(scale.background)
-        image = image.masked_fill(~known, torch.nan).reshape(tile.shape)
+        image = image.reshape(tile.shape)
         ky, kx = kernel.shape
         done.append(Pair(image, pair.kernel[0, 0, :ky, :kx]))
     return done

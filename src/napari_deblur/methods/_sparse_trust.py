@@ -148,5 +148,5 @@ def doubt(
         values["disagreement"] = (1 - agreed) * (LIMITS["disagreement"] / REFINED if refined else 1)
     shares = {name: value / LIMITS[name] for name, value in values.items()}
     reasons = [REASONS[name] for name, share in shares.items() if share > 1]
-    sentence = f"Doubtful because {', and '.join(reasons)}." if reasons else None
+    sentence = ", and ".join(reasons) or None
     return max(shares.values()), sentence
