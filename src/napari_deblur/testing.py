@@ -28,7 +28,7 @@ __all__ = ["check_estimator", "check_method", "scene"]
 BACKGROUND = 20.0
 # Of trained networks: how far a bead may move, in pixels, and by what share its light may change;
 # how much a flat image and a sharp one may change, as a share of the range (root mean square).
-MOVED, LIT, FLAT, SHARP = 0.1, 0.05, 0.01, 0.01
+MOVED, LIT, FLAT, SHARP = 0.1, 0.05, 0.01, 0.02
 # Pixels beyond which nothing has a say, and what is left of it there, as a share of the range.
 REACH, LEFT = 96, 1e-3
 
