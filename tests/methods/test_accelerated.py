@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from napari_deblur import ops
+from napari_deblur.bench.scenes import Case
 from napari_deblur.methods.accelerated_richardson_lucy import AcceleratedRichardsonLucy
 from napari_deblur.methods.richardson_lucy import RichardsonLucy
 from napari_deblur.methods.richardson_lucy_tv import RichardsonLucyTv
@@ -85,6 +86,20 @@ def test_the_unmatched_back_projector_runs_away_and_the_matched_one_takes_over()
     assert max(curve) - curve[-1] > 1.0
     assert automatic.unmatched <= automatic.iterations < 100
     assert psnr(automatic(sample.tile, sample.blur).image, truth) > max(curve) - 0.5
+
+
+def test_it_stops_before_the_light_runs_away():
+    scene = Case("mixed", "gaussian", 1000, (96, 96), 2).scene()
+    wide = torch.from_numpy(kernel_of((31, 31), 3.5).at().copy())
+    scene = replace(scene, blur=Blur(wide))
+    sample = scene.sample()
+    wild = AcceleratedRichardsonLucy(iterations=80, unmatched=80, momentum=()).resolved([sample])
+    assert not wild(scene.tile, scene.blur).image.isfinite().all()
+    tamed = wild._tamed([sample])
+    done = tamed(scene.tile, scene.blur)
+    assert 10 < tamed.iterations < 60
+    assert done.image.isfinite().all()
+    assert done.residuals[-1] < 1.5 * done.residuals.min()
 
 
 def test_a_blur_that_varies_takes_the_matched_back_projector():

@@ -25,6 +25,8 @@ __all__ = ["AcceleratedRichardsonLucy"]
 
 # Beyond this an accelerated method has long passed its best.
 MOST = 80
+# By what the misfit to the data may rise above its least.
+RUNAWAY = 1.5
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ class AcceleratedRichardsonLucy:
         other, turn = replace(fixed, iterations="auto", unmatched=self.most)._stopped(parts)
         if not turn.clearly_better(least):
             return matched
+        other = other._tamed(samples)
         if self.iterations == "auto":
             return other
         # Beyond the step where it would begin to run away the adjoint goes on.
@@ -181,6 +184,27 @@ class AcceleratedRichardsonLucy:
             kept = ()
         unmatched = min(int(self.unmatched), iterations)
         return replace(self, iterations=iterations, unmatched=unmatched, momentum=kept), stop
+
+    def _tamed(self, samples: Sequence[Sample]) -> Self:
+        """Stop before the light runs away, which shows in the misfit to the data.
+
+        The adjoint can't, but with another back projector and a kernel that is too wide it may;
+        and with all of the light earlier than with the part from which the number was decided.
+        """
+        import torch
+
+        iterations = int(self.iterations)
+        for sample in samples:
+            assert sample.blur is not None
+            # Of each step's beginning.
+            misfit = self(sample.tile, sample.blur).residuals.cpu()
+            misfit = misfit.nan_to_num(torch.inf)
+            least = int(misfit.argmin())
+            if bool((misfit[least:] > RUNAWAY * misfit[least]).any()):
+                iterations = min(iterations, max(least, 1))
+        unmatched = min(int(self.unmatched), iterations)
+        momentum = self.momentum[:iterations] if self.momentum != "auto" else self.momentum
+        return replace(self, iterations=iterations, unmatched=unmatched, momentum=momentum)
 
     def _predictions(
         self, sample: Sample, momentum: list[float], *, measured: bool
