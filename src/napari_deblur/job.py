@@ -32,6 +32,8 @@ __all__ = ["ChannelTable", "Job"]
 class Job:
     """What is asked for; the options of ``napari-deblur run``, by the same names.
 
+    What is not listed here is as in `planning` and `open_stack`.
+
     Parameters
     ----------
     input : path or URL
@@ -63,8 +65,6 @@ class Job:
     na, wavelength, n_immersion, n_sample : float
         Of the optics, where the metadata do not say or say it wrongly; the wavelength of the
         emitted light in µm.
-
-    The rest is as in `planning` and `open_stack`.
     """
 
     input: str

@@ -145,6 +145,8 @@ class GDUNet:
     ) -> Kernel:
         """Find one kernel for all samples: one in each, and their mean by how much each shows.
 
+        It is never wider than the finest detail of the image allows.
+
         Parameters
         ----------
         samples : of one channel
@@ -155,8 +157,6 @@ class GDUNet:
         first : Kernel or None
             Where the search begins. None: from the optics, or from four Gaussians of different
             widths, and the mean of what was found is taken.
-
-        The kernel is never wider than the finest detail of the image allows.
         """
         import torch
 
