@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GDUNet"]
 
-# What is taken for the range is at least so many times the noise: as in training, where the fewest
-# photons make a noise of a sixth of it. Where there is nothing but noise, it stays what it is.
-LEAST = 6.0
 # A microscope's kernel is wider than the diffraction limit by about so much, to begin with.
 WIDER = 1.5
 # Pixels, with margins, that go through the network at a time: planes need nothing of each other.
@@ -113,6 +110,7 @@ class GDUNet:
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Take the weights' digest, and decide range and noise: the same for all tiles."""
         from napari_deblur.gdunet.weights import checked_digest, weights_path
+        from napari_deblur.methods._learned_range import noise_of, white_of
         from napari_deblur.ops.statistics import background_of
 
         path = weights_path(self.weights)
@@ -124,8 +122,8 @@ class GDUNet:
             )
         background = background_of(samples) if self.background == "auto" else self.background
         gain = (samples[0].facts.gain or 0.0) if self.gain == "auto" else self.gain
-        noise = _noise_of(samples, background, gain) if self.noise == "auto" else self.noise
-        white = _white_of(samples, background, noise) if self.white == "auto" else self.white
+        noise = noise_of(samples, background, gain) if self.noise == "auto" else self.noise
+        white = white_of(samples, background, noise) if self.white == "auto" else self.white
         return replace(
             self,
             weights=self.weights if path.stem == self.weights else str(path.resolve()),
@@ -372,33 +370,6 @@ def _likeness(one: Tensor, other: Tensor) -> float:
 
 def _rounded(value: float) -> float:
     return float(f"{max(value, 0.0):.4g}")
-
-
-def _noise_of(samples: Sequence[Sample], background: float, gain: float) -> float:
-    """Give the noise of a pixel at the background's level, in counts."""
-    from napari_deblur.ops.statistics import estimate_noise
-
-    facts = samples[0].facts
-    if gain and facts.offset is not None and facts.read_noise is not None:
-        # What photons and the camera are known to make, lest bright samples are taken for noise.
-        light = max(background - facts.offset, 0.0)
-        return float((gain * light + facts.read_noise**2) ** 0.5)
-    if facts.noise is not None:
-        return facts.noise
-    return estimate_noise([sample.tile.detach().cpu().numpy() for sample in samples])
-
-
-def _white_of(samples: Sequence[Sample], background: float, noise: float) -> float:
-    """Take the white from the facts, or the brightest 0.1 %; well above the background anyway."""
-    import numpy as np
-
-    white = samples[0].facts.white
-    if white is None:
-        values = np.concatenate([s.tile.detach().cpu().numpy().ravel() for s in samples])
-        values = values[np.isfinite(values)]
-        white = float(np.percentile(values, 99.9)) if values.size else background
-    white = max(white, background + LEAST * noise)
-    return white if white > background else background + max(abs(background), 1.0)
 
 
 def _of_planes(blur: Blur, tile: Tensor) -> list[Tensor]:
