@@ -25,6 +25,7 @@ __all__ = [
     "Look",
     "best",
     "brightness",
+    "by_depth",
     "enlarged",
     "in_linear_light",
     "look",
@@ -190,6 +191,21 @@ def enlarged(span: tuple[int, int], length: int, size: int) -> tuple[int, int]:
     length = min(length, size)
     start = min(max((span[0] + span[1] - length) // 2, 0), size - length)
     return start, start + length
+
+
+def by_depth(stack: Stack, seen: Look, side: int, most: int) -> list[tuple[int, Box]]:
+    """Choose the best places, at most so many, of each depth that was looked at.
+
+    They are grown to planes of `side`, as far as the stack allows, that don't overlap.
+    """
+    ny, nx = stack.shape[3:]
+    taken: dict[int, list[tuple[int, Box]]] = {}
+    for t, (z, y, x) in seen.places:
+        box = (z, enlarged(y, side, ny), enlarged(x, side, nx))
+        others = taken.setdefault(z[0], [])
+        if len(others) < most and not any(_overlap(box, place) for _, place in others):
+            others.append((t, box))
+    return [place for z in sorted(taken) for place in taken[z]]
 
 
 def _spread(size: int, length: int, count: int, chunk: int = 1) -> list[tuple[int, int]]:

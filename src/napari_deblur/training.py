@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur.opening import open_stack
+from napari_deblur.pictures import GLOW, GREY, Box, Page, Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +31,8 @@ LENS = (("lens", 0.7), ("layers", 0.1), ("gaussian", 0.1), ("point", 0.1))
 WITHIN = 0.1
 # Planes of a stack that are taken, evenly over its depth.
 PLANES = 8
+# Of the picture of the progress, in pixels.
+CELL, GAP, HEAD = 170, 10, 62
 
 
 def train_network(
@@ -47,7 +50,8 @@ def train_network(
     settings : str or Path
         A TOML file, or the name of one of this package: "tiny".
     out : Path
-        A folder for checkpoints, weights and the log; what it holds is gone on with.
+        A folder for checkpoints, weights, the log and a picture of each validation's cases,
+        ``progress.png``; what it holds is gone on with.
     data : Path, optional
         Where the folders of images are; beside the settings by default.
     device : str
@@ -87,7 +91,10 @@ def train_network(
         for part in words.get("pairs", [])
         for pair in image_pairs(root / part["blurred"], root / part["sharp"])
     ]
-    yield from train(chosen, images, out, pairs=pairs, device=device)
+    for step in train(chosen, images, out, pairs=pairs, device=device):
+        if step.shown:
+            _page_of(step).image.save(out / "progress.png")
+        yield step
 
 
 def _checked(name: str, words: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +153,25 @@ def line_of(step: Step) -> str:
             for kind in kinds
         ]
     )
+
+
+def _page_of(step: Step) -> Page:
+    """Draw what the network makes of some cases."""
+    page = Page(2 * GAP + 5 * (CELL + GAP), HEAD + len(step.shown) * (CELL + GAP) + GAP)
+    lefts = [GAP + column * (CELL + GAP) for column in range(5)]
+    page.words(lefts[0], 16, f"After {step.iteration} iterations")
+    for left, title in zip(lefts, ("blurred", "restored", "sharp", "kernel", "true"), strict=True):
+        page.words(left, HEAD - 12, title, size=14, at="ls")
+    for row, one in enumerate(step.shown):
+        top = HEAD + row * (CELL + GAP)
+        for left, values in zip(lefts, one[1:], strict=True):
+            image = values.shape == one.sharp.shape
+            alike = (one.sharp,) if image else (one.found, one.true)
+            limits = (0.0, max(float(np.quantile(v, 0.999 if image else 1.0)) for v in alike))
+            drawn = Picture(values, limits, colours=GREY if image else GLOW, power=0.7)
+            page.picture(Box(left, top, CELL, CELL), drawn)
+        page.words(lefts[0] + 5, top + CELL - 5, one.name, size=13, at="ls")
+    return page
 
 
 def training_settings(settings: str | Path) -> Path:

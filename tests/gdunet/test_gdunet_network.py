@@ -296,7 +296,7 @@ def test_attention_makes_gaussians_wider_and_narrower():
 @pytest.mark.parametrize(
     "change",
     [
-        *({"without": (part,)} for part in ("attention", "gradients", "noise")),
+        *({"without": (part,)} for part in ("attention", "gradients", "noise", "unfolding")),
         *({"kernel_step": kind} for kind in ("gradient", "released", "none")),
     ],
     ids=str,

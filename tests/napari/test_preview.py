@@ -23,14 +23,23 @@ def _finish(steps):
             return done.value, said
 
 
-def test_preview_equals_the_run_to_the_seam(picture):
+@pytest.mark.parametrize(
+    "method",
+    # The network bins pixels: a preview must bin those that the run does.
+    [nd.methods["richardson-lucy"](iterations=10), nd.methods["gdunet"](kernel="given")],
+    ids=lambda method: type(method).__name__,
+)
+def test_preview_equals_the_run_to_the_seam(picture, method):
     stack = open_stack(picture, "yx", 0.1)
-    ask = Ask(nd.methods["richardson-lucy"](iterations=10), KERNEL, device="cpu")
-    window = Window(0, (0,), ((0, 1), (20, 60), (30, 90)), 0)
+    ask = Ask(method, KERNEL, device="cpu")
+    window = Window(0, (0,), ((0, 1), (21, 60), (30, 90)), 0)
     preview, said = _finish(previewing(ask, stack, window, None, lambda: False))
     assert said[0] == "loading the engine"
     whole = nd.deconvolve(preview.plan, stack).compute()
-    difference = np.abs(preview.image[0, 0] - whole[20:60, 30:90]).max()
+    apart = preview.image[0, 0] - whole[21:60, 30:90]
+    # What a network knows of a pixel ends nowhere: its seam is a root mean square.
+    learned = getattr(method, "learned", False)
+    difference = np.sqrt((apart**2).mean()) if learned else np.abs(apart).max()
     assert difference < 1e-3 * picture.max()
 
 

@@ -85,13 +85,17 @@ def previewing(
         if plan is None:
             plan = yield from deciding(ask, stack)
         window = bounded(window, plan.kernel.shape)
-        grid = _One(plan.grid.shape, _lengths(window.box), plan.grid.halo, box=window.box)
+        grid = _around(plan.grid, window.box)
         part = replace(plan, grid=grid)
+        seen = tuple(
+            slice(a - first, b - first)
+            for (a, b), (first, _) in zip(window.box, grid.box, strict=True)
+        )
         images, kernel = [], plan.kernel.at(window.t, window.channels[0])
         for c in window.channels:
             yield "restoring what is seen" + (f", channel {c}" if len(window.channels) > 1 else "")
             restored = restore_tile(part, stack, (window.t, c, 0, 0, 0))
-            images.append(restored.image)
+            images.append(restored.image[seen])
             kernel = restored.kernel if restored.kernel is not None else kernel
     return Preview(window, np.stack(images), plan, kernel)
 
@@ -114,9 +118,20 @@ def _middle(span: tuple[int, int], shrink: float) -> tuple[int, int]:
     return start, start + length
 
 
-def _lengths(box: Box) -> tuple[int, int, int]:
-    z, y, x = (stop - start for start, stop in box)
-    return z, y, x
+def _around(grid: Grid, box: Box) -> _One:
+    """Give a grid of the window, grown until it begins where tiles of the run may begin."""
+    multiples = grid.multiple_of
+    z, y, x = (
+        (a // m * m, min(_up(b, m), n))
+        for (a, b), m, n in zip(box, multiples, grid.shape[2:], strict=True)
+    )
+    deep, high, wide = (_up(b - a, m) for (a, b), m in zip((z, y, x), multiples, strict=True))
+    hz, hy, hx = (_up(h, m) for h, m in zip(grid.halo, multiples, strict=True))
+    return _One(grid.shape, (deep, high, wide), (hz, hy, hx), multiples, box=(z, y, x))
+
+
+def _up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
 def load_torch() -> None:

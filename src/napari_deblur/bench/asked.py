@@ -29,6 +29,8 @@ class Asked:
         Whether methods are told the gain and the background that a scene was made with.
     photos, data : Path or None
         Folders with photographs, and with measured stacks.
+    weights : Path or None
+        Folder with the weights of networks.
     """
 
     out: Path = Path("bench-results")
@@ -40,6 +42,7 @@ class Asked:
     camera: str = "known"
     photos: Path | None = None
     data: Path | None = None
+    weights: Path | None = None
 
 
 def chosen(names: Iterable[str], only: tuple[str, ...], *, what: str) -> list[str]:

@@ -147,17 +147,20 @@ def gdunet(
         Path | None,
         typer.Option(help="Folder of sharp images not trained on; without, objects are made up."),
     ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder of networks' weights that are to be compared.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Compare the network with classical methods, on kernels of families not trained on.
 
-    Parts for --only: methods, sharp, noise, speed. Parts that were measured before into the same
-    folder stay in the table. No picture is drawn.
+    Parts for --only: methods, sharp, noise, speed, networks. Parts that were measured before into
+    the same folder stay in the table. No picture is drawn.
     """
     from napari_deblur.bench.gdunet import measured
 
     asked = Asked(out, quick, _split(only), rounds, _threads(threads))
-    _written(measured, "gdunet", _with_folders(asked, None, data), picture=False)
+    _written(measured, "gdunet", _with_folders(asked, None, data, weights), picture=False)
 
 
 def _written(measure: Measure, name: str, asked: Asked, *, picture: bool = True) -> None:
@@ -186,13 +189,15 @@ def _written(measure: Measure, name: str, asked: Asked, *, picture: bool = True)
     printing.note(f"measured in {printing.lasting(monotonic() - begun)}: {asked.out / name}.*")
 
 
-def _with_folders(asked: Asked, photos: Path | None, data: Path | None) -> Asked:
+def _with_folders(
+    asked: Asked, photos: Path | None, data: Path | None, weights: Path | None = None
+) -> Asked:
     from dataclasses import replace
 
-    for folder in (photos, data):
+    for folder in (photos, data, weights):
         if folder is not None and not folder.is_dir():
             raise FileNotFoundError(f"{folder} is no folder")
-    return replace(asked, photos=photos, data=data)
+    return replace(asked, photos=photos, data=data, weights=weights)
 
 
 def _split(only: list[str] | None) -> tuple[str, ...]:

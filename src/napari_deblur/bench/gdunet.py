@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ from napari_deblur.bench.gdunet_scenes import FAMILIES, SIDE, TILE, Case, object
 from napari_deblur.bench.parts import measured_parts
 from napari_deblur.bench.stopping import FACTORS
 from napari_deblur.bench.tracing import curve_of, trace_of
+from napari_deblur.gdunet.weights import load_network
 from napari_deblur.kernel_comparison import best_shift, ncc, signal_to_noise
-from napari_deblur.kernel_sets import doubtful
 from napari_deblur.kernel_widths import full_widths
 from napari_deblur.methods.accelerated_richardson_lucy import AcceleratedRichardsonLucy
 from napari_deblur.methods.blind import Blind
@@ -30,6 +30,8 @@ from napari_deblur.protocols import Blur, Kernel
 from napari_deblur.psfs.gaussian import Gaussian
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -83,6 +85,44 @@ def measured_sharp(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
                 if kernel is not None:
                     row[name]["width"] = float(np.mean(_widths(kernel)))
             yield row
+
+
+def measured_networks(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
+    """Restore every case with all the weights of a folder."""
+    if asked.weights is None:
+        yield "left out: it needs --weights FOLDER"
+        return
+    files = sorted(asked.weights.rglob("*.safetensors"))
+    named = {
+        file.parent.name if file.stem == "weights" else file.stem: file
+        for file in files
+        if file.stem != "checkpoint"
+    }
+    if not named:
+        raise ValueError(f"{asked.weights} has no weights: give a folder with .safetensors files")
+    for case in _cases(asked):
+        row: dict[str, Any] = {"case": case.name, "peak": case.peak, "family": case.family}
+        row["input"] = {**_quality(case, case.scene.tile), "seconds": 0.0}
+        for name, file in named.items():
+            row |= _of_weights(name, file, case)
+        yield row
+
+
+def _of_weights(name: str, file: Path, case: Case) -> dict[str, Any]:
+    """Restore with weights: blind, where they find kernels, and with the true kernel."""
+    method = GDUNet(weights=str(file), kernel="given").resolved([case.sample])
+    begun = perf_counter()
+    image = _restored(method, case, case.kernel)
+    seconds = perf_counter() - begun
+    given = {**_quality(case, image), "seconds": seconds}
+    network, _ = load_network(file, method.digest)
+    if not network.configuration.blind:
+        return {name: given}
+    make = partial(GDUNet, weights=str(file))
+    kernel, image, seconds = _by(make, lambda _: None)(case)
+    assert kernel is not None
+    blind = {**_quality(case, image), **_likeness(case, kernel), "seconds": seconds}
+    return {name: blind, f"{name}, true kernel": given}
 
 
 def measured_noise(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
@@ -205,11 +245,10 @@ def _of_families(case: Case) -> tuple[Kernel, float]:
 
 
 def _families(case: Case) -> Found:
-    """Do what `blind` does by default, cautious with a doubtful kernel."""
+    """Do what `blind` does by default."""
     kernel, searching = _of_families(case)
     begun = perf_counter()
-    method = Blind().cautious() if doubtful(kernel) else Blind().restorer()
-    image = _restored(method, case, _plane(kernel))
+    image = _restored(Blind().restorer(), case, _plane(kernel))
     return _plane(kernel), image, searching + perf_counter() - begun
 
 
@@ -333,4 +372,5 @@ PARTS: dict[str, Part] = {
     "sharp": measured_sharp,
     "noise": measured_noise,
     "speed": measured_speed,
+    "networks": measured_networks,
 }

@@ -26,7 +26,7 @@ KERNEL = {
 def gdunet(result: Result) -> Lines:
     """Write the parts that were measured."""
     write = {"methods": _methods, "sharp": _sharp, "noise": _noise, "speed": _speed}
-    for name, lines in write.items():
+    for name, lines in {**write, "networks": _methods}.items():
         if name in result:
             yield f"## {name.capitalize()}"
             yield ""

@@ -23,11 +23,19 @@ def train(
     iterations: Annotated[
         int | None, typer.Option(help="How many, instead of what the settings say.", min=1)
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another setting; repeatable.", metavar="NAME=VALUE"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Train a network on sharp images; stopped at any time, it goes on where it was."""
+    from napari_deblur import words
+    from napari_deblur.gdunet.schedule import Settings
     from napari_deblur.training import line_of, train_network
 
-    changes = {} if iterations is None else {"iterations": iterations}
+    changes = words.typed(Settings, words.pairs(set_ or []))
+    if iterations is not None:
+        changes["iterations"] = iterations
     for step in train_network(settings, out, data=data, device=device, **changes):
         typer.echo(line_of(step))

@@ -114,6 +114,7 @@ def stages(
     planes = tile.reshape(-1, *tile.shape[-2:])
     known = torch.isfinite(planes)
     whole = _filled(planes, known).sub_(scale.background).div_(scale.span)
+    _check(network, fixed=fixed)
     odd = _odd(kernel)
     size = (odd.shape[-2], odd.shape[-1])
     beyond = [max(k - n, 0) for n, k in zip(planes.shape[-2:], size, strict=True)]
@@ -152,6 +153,7 @@ def found_kernel(
     start = default_kernel(1, first)[0, 0] if isinstance(first, tuple) else first
     if not all(n % 2 for n in start.shape):
         raise ValueError(f"gdunet finds kernels of odd sizes, got {tuple(start.shape)}")
+    _check(network, fixed=False)
     kernels, structure = [], []
     for tile in tiles:
         planes = tile.reshape(-1, *tile.shape[-2:])
@@ -172,6 +174,14 @@ def found_kernel(
     weights = _robust(each, worth / (1 + worth) + 1e-6)
     kernel = (weights[:, None, None] * each).sum(dim=0)
     return Found(kernel / kernel.sum(), each, weights)
+
+
+def _check(network: Network, *, fixed: bool) -> None:
+    if not (fixed or network.configuration.blind):
+        raise ValueError(
+            'these weights are a plain U-Net\'s, which finds no kernels: take kernel="given", or '
+            "the weights of another network"
+        )
 
 
 def _robust(each: Tensor, weights: Tensor) -> Tensor:

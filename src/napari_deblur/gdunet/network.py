@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIGURATIONS", "Configuration", "Network", "Pair", "extended", "noise_map"]
 
-Part = Literal["attention", "gradients", "noise"]
+Part = Literal["attention", "gradients", "noise", "unfolding"]
 Steps = Literal["preconditioned", "gradient", "released", "none"]
 
 
@@ -65,7 +65,8 @@ class Configuration:
     kernel_width, kernel_blocks : int
         Channels and blocks of the kernel's proximal map.
     without : tuple of str
-        Parts that are left out, to find what they are worth: "attention", "gradients", "noise".
+        Parts that are left out, to find what they are worth: "attention", "gradients", "noise";
+        "unfolding" leaves nothing but the U-Net, which knows no kernel.
     kernel_step : str
         "preconditioned"; or, to find what that is worth, "gradient", "released" (what the
         published code does instead) or "none".
@@ -84,6 +85,11 @@ class Configuration:
     kernel_step: Steps = "preconditioned"
 
     @property
+    def blind(self) -> bool:
+        """Whether there are kernels in it."""
+        return "unfolding" not in self.without
+
+    @property
     def multiple(self) -> int:
         """A tile that begins at a multiple of so many pixels is treated as in a larger one."""
         return int(2 ** len(self.encoder))
@@ -91,6 +97,8 @@ class Configuration:
 
 CONFIGURATIONS = {
     "tiny": Configuration(),
+    # As large as "tiny", to compare with.
+    "u-net": Configuration(stages=1, width=20, without=("unfolding",)),
     "light": Configuration(stages=3, width=16, encoder=(1, 1, 2), gradient_width=16),
     # The published widths and numbers of blocks.
     "paper": Configuration(
@@ -166,7 +174,7 @@ class Network(nn.Module):
         for stage in self.stages:
             image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
             pairs.append(Pair(image, kernel))
-        if centre and not fixed:
+        if centre and not fixed and self.configuration.blind:
             pairs[-1] = centred(pairs[-1])
         return pairs
 
@@ -207,15 +215,18 @@ class Stage(nn.Module):
 
     def __init__(self, c: Configuration) -> None:
         super().__init__()
-        self.image_step = ImageStep(c)
+        self.unfolded = c.blind
+        if c.blind:
+            self.image_step = ImageStep(c)
         self.image_prior = Pyramid(3, c.width, c.encoder, c.middle, c.decoder)
-        self.kernel_step = KernelStep(c.kernel_step)
-        self.kernel_prior = KernelPrior(
-            c.width * c.multiple,
-            c.kernel_width,
-            c.kernel_blocks,
-            attention="attention" not in c.without,
-        )
+        if c.blind:
+            self.kernel_step = KernelStep(c.kernel_step)
+            self.kernel_prior = KernelPrior(
+                c.width * c.multiple,
+                c.kernel_width,
+                c.kernel_blocks,
+                attention="attention" not in c.without,
+            )
 
     def forward(
         self,
@@ -225,6 +236,8 @@ class Stage(nn.Module):
         fixed: bool,  # noqa: FBT001
     ) -> Pair:
         """Improve an image and a kernel."""
+        if not self.unfolded:
+            return Pair(self._restored(image, scene)[0], kernel)
         stepped = self.image_step(image, kernel, scene)
         image, features = self._restored(stepped, scene)
         if fixed:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from napari_deblur.gdunet.kernels import FAMILIES, SCALES
-from napari_deblur.gdunet.network import CONFIGURATIONS
+from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration
 from napari_deblur.gdunet.synthesis import Recipe
 
 __all__ = ["Settings", "hashed"]
@@ -109,6 +109,13 @@ class Settings:
                 f"iterations={self.iterations}, batch={self.batch}, decay={self.decay}: take "
                 "iterations and batch of at least 1, and no more iterations of decay than there are"
             )
+
+    @property
+    def network(self) -> Configuration:
+        """The sizes of the network."""
+        base = CONFIGURATIONS[self.configuration]
+        parts: dict[str, Any] = {"without": (*base.without, *self.without)}
+        return replace(base, kernel_step=self.kernel_step, **parts)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

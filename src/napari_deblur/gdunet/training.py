@@ -8,16 +8,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from napari_deblur.gdunet.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from napari_deblur.gdunet.losses import kernel_correlation, kernel_decibels, loss, psnr
-from napari_deblur.gdunet.network import CONFIGURATIONS, Network
+from napari_deblur.gdunet.network import Network
 from napari_deblur.gdunet.objects import crops
 from napari_deblur.gdunet.pairs import Pairs, crops_of_pairs, paired_batch
+from napari_deblur.gdunet.physics import inner
 from napari_deblur.gdunet.schedule import Settings, hashed
 from napari_deblur.gdunet.synthesis import (
     Bank,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.gdunet.network import Pair
 
-__all__ = ["Step", "train"]
+__all__ = ["Shown", "Step", "train"]
 
 Images = Mapping[str, tuple[float, Sequence["NDArray[Any]"]]]
 PairsOfImages = Sequence[tuple["NDArray[Any]", "NDArray[Any]"]]
@@ -44,7 +45,18 @@ PairsOfImages = Sequence[tuple["NDArray[Any]", "NDArray[Any]"]]
 HELD_BACK = 16
 # Differs from any training seed by chance only.
 OTHER_SEED = 7919
-CASES, EACH = 16, 8
+CASES, EACH, SHOWN = 16, 8, 3
+
+
+class Shown(NamedTuple):
+    """A case of the validation: images without their margins, and kernels."""
+
+    name: str
+    seen: NDArray[np.float32]
+    restored: NDArray[np.float32]
+    sharp: NDArray[np.float32]
+    found: NDArray[np.float32]
+    true: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,12 +75,15 @@ class Step:
     validation : dict of str to float, or None
         The same of cases that stay the same, with the averaged weights, at 100 and 1000 photons;
         "psnr given" with the true kernel.
+    shown : sequence of Shown
+        Some cases of the validation, if there was one; blind.
     """
 
     iteration: int
     loss: float
     numbers: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] | None = None
+    shown: Sequence[Shown] = ()
 
 
 def train(
@@ -103,8 +118,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     place = torch.device(device)
     torch.manual_seed(settings.seed)
-    parts: dict[str, Any] = {"without": settings.without, "kernel_step": settings.kernel_step}
-    network = Network(replace(CONFIGURATIONS[settings.configuration], **parts))
+    network = Network(settings.network)
     network.to(device=place)
     average = Network(network.configuration).to(place).requires_grad_(False)
     average.load_state_dict(network.state_dict())
@@ -130,7 +144,7 @@ def train(
             stages = network(
                 drawn.seen, drawn.noise, drawn.first, fixed=fixed, cut=cut, centre=False
             )
-        value = loss(stages, drawn, fixed=fixed)
+        value = loss(stages, drawn, fixed=fixed or not network.configuration.blind)
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -141,14 +155,14 @@ def train(
 
         count = iteration + 1
         last = count == settings.iterations
-        validation = None
+        validation, shown = None, []
         if count % settings.validate_every == 0 or last:
-            validation = _validated(average, cases, place)
+            validation, shown = _validated(average, cases, place)
         if count % settings.log_every == 0 or validation or last:
             step = sums.step(count, time.monotonic() - began, validation)
             with log.open("a") as file:
                 file.write(json.dumps(asdict(step)) + "\n")
-            yield step
+            yield replace(step, shown=shown)
             sums, began = _Sums(), time.monotonic()
         if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
             save_checkpoint(folder / "checkpoint.safetensors", state, count)
@@ -219,22 +233,34 @@ def _measured(stages: Sequence[Pair], drawn: Batch) -> dict[str, list[float]]:
     }
 
 
-def _validated(network: Network, cases: Mapping[str, list[Batch]], place: torch.device) -> Any:
+def _validated(
+    network: Network, cases: Mapping[str, list[Batch]], place: torch.device
+) -> tuple[dict[str, float], list[Shown]]:
     """Measure the network on cases that stay the same, blind and with the true kernels."""
     found: dict[str, float] = {}
+    shown: list[Shown] = []
     with torch.no_grad():
         for name, batches in cases.items():
             parts: dict[str, list[float]] = {}
-            for case in (one.to(place) for one in batches):
+            for number, case in enumerate(one.to(place) for one in batches):
                 size = (case.kernel.shape[-2], case.kernel.shape[-1])
                 first = default_kernel(len(case.kernel), size).to(place)
                 stages = network(case.seen, case.noise, first)
                 for key, values in _measured(stages, replace(case, first=first)).items():
                     parts.setdefault(key, []).extend(values)
+                if number == 0:
+                    shown += [_shown(name, case, stages[-1], item) for item in range(SHOWN)]
                 stages = network(case.seen, case.noise, case.kernel, fixed=True)
                 parts.setdefault("psnr given", []).extend(psnr(stages[-1].image, case).tolist())
             found |= {f"{name}: {key}": float(np.mean(v)) for key, v in parts.items()}
-    return found
+    return found, shown
+
+
+def _shown(name: str, case: Batch, pair: Pair, item: int) -> Shown:
+    size = (case.kernel.shape[-2], case.kernel.shape[-1])
+    images = (inner(image, size) for image in (case.seen, pair.image, case.sharp))
+    every = (*images, pair.kernel, case.kernel)
+    return Shown(name, *(one[item, 0].float().cpu().numpy() for one in every))
 
 
 def _banks(settings: Settings, images: Images) -> tuple[Bank, dict[str, list[Batch]]]:

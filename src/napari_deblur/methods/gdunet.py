@@ -7,32 +7,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_deblur.gdunet.applying import Scale
     from napari_deblur.gdunet.network import Network
-    from napari_deblur.protocols import Blur, Estimate, Kernel, Sample
+    from napari_deblur.protocols import Blur, Estimate, Kernel, KernelField, Sample
 
 __all__ = ["GDUNet"]
 
-# A microscope's kernel is wider than the diffraction limit by about so much, to begin with.
-WIDER = 1.5
 # Pixels, with margins, that go through the network at a time: planes need nothing of each other.
 AT_ONCE = 2**20
 # Pixels along each axis of the smallest kernel that is looked for.
 SMALLEST = 5
-# The finest detail of images of so many pixels at least says something.
-SEEN = 32
-# Full width at half the height of a Gaussian of σ = 1.
-FWHM = 2.3548
-# Standard deviations in pixels of the Gaussians to begin with where nothing is known: what is found
-# leans a little on where it began. On 48 images with kernels of other families the mean of four had
-# an error 2.3 dB lower than what was found from the third, which trainings begin with.
-STARTS = (1.2, 2.0, 3.1, 4.5)
-# And no wider than this, relative to the kernel's shape.
-WIDEST = 0.15
 
 
 @dataclass(frozen=True)
@@ -84,6 +70,7 @@ class GDUNet:
     estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ((256, 256),)
     knows_optics: ClassVar[bool] = True
     learned: ClassVar[bool] = True
+    varies_along: ClassVar[str] = "z"
 
     def __post_init__(self) -> None:
         if not self.weights or not isinstance(self.weights, str):
@@ -160,6 +147,14 @@ class GDUNet:
 
         from napari_deblur import ops
         from napari_deblur.gdunet.applying import found_kernel
+        from napari_deblur.methods._learned_kernel import (
+            centred,
+            held,
+            likeness,
+            plane,
+            rounded,
+            starts,
+        )
         from napari_deblur.protocols import Kernel
 
         if shape[0] > 1:
@@ -171,7 +166,7 @@ class GDUNet:
         if self.kernel == "given":
             if first is None:
                 raise ValueError('gdunet with kernel="given" needs a kernel: give one, or a psf')
-            return Kernel(ops.reshaped(_plane(first), shape[1:])[None], first.pixel_size or size)
+            return Kernel(ops.reshaped(plane(first), shape[1:])[None], first.pixel_size or size)
         scale = self._scale()
         tiles = [sample.tile for sample in samples]
         network, facts = self._network(tiles[0])
@@ -188,11 +183,11 @@ class GDUNet:
         with torch.no_grad():
             every = [
                 found_kernel(network, tiles, start, scale)
-                for start in _starts(samples[0], (ky, kx), first)
+                for start in starts(samples[0], (ky, kx), first)
             ]
         whole = torch.stack([found.kernel.cpu() for found in every]).mean(dim=0)
-        kernel = _centred(torch.from_numpy(ops.reshaped(whole.numpy(), shape[1:])))
-        kernel, held = _held(samples, kernel)
+        kernel = centred(torch.from_numpy(ops.reshaped(whole.numpy(), shape[1:])))
+        kernel, limited = held(samples, kernel)
         report: dict[str, Any] = {
             "method": "gdunet",
             "weights": self.weights,
@@ -201,12 +196,24 @@ class GDUNet:
             "searched": [ky, kx],
             "trained_with": list(facts["kernel_sizes"]),
             # Of what was found from each start, and in each sample from the first start.
-            "starts": [_rounded(_likeness(found.kernel.cpu(), whole)) for found in every],
-            "agreement": [_rounded(_likeness(one.cpu(), whole)) for one in every[0].each],
-            "counted": [_rounded(float(weight)) for weight in every[0].weights],
+            "starts": [rounded(likeness(found.kernel.cpu(), whole)) for found in every],
+            "agreement": [rounded(likeness(one.cpu(), whole)) for one in every[0].each],
+            "counted": [rounded(float(weight)) for weight in every[0].weights],
         }
         array = kernel.numpy()[None]
-        return Kernel(array, first.pixel_size if first else size, {**report, **held})
+        return Kernel(array, first.pixel_size if first else size, {**report, **limited})
+
+    def estimate_field(
+        self,
+        samples: Sequence[Sample],
+        shape: tuple[int, int, int],
+        first: Kernel | None,
+        image: tuple[int, int, int],
+    ) -> KernelField:
+        """Find how the kernel changes with depth: one for the samples of each depth."""
+        from napari_deblur.methods._learned_field import field_of_depths
+
+        return field_of_depths(lambda some: self.estimate(some, shape, first), samples, image)
 
     def __call__(self, tile: Tensor, blur: Blur) -> Estimate:
         """Restore a tile (..., y, x) of counts; NaN where there are no data.
@@ -286,90 +293,6 @@ class GDUNet:
 
 def _odd(n: int) -> int:
     return max(n - 1 + n % 2, 1)
-
-
-def _plane(kernel: Kernel) -> NDArray[np.float32]:
-    """Give a kernel's middle plane."""
-    one = kernel.at()
-    plane: NDArray[np.float32] = one[one.shape[0] // 2]
-    return plane
-
-
-def _starts(sample: Sample, size: tuple[int, int], first: Kernel | None) -> list[Tensor]:
-    """Give the kernels to begin with: the user's, the optics', or Gaussians of several widths."""
-    import torch
-
-    from napari_deblur import ops
-    from napari_deblur.gdunet.kernels import gaussians
-    from napari_deblur.psfs.gaussian import Gaussian
-
-    facts, pixel = sample.facts, sample.pixel_size
-    if first is not None:
-        array = torch.from_numpy(ops.reshaped(_plane(first), size))
-        if float(array.sum()) > 0:
-            return [ops.normalised(array)]
-    if first is None and facts.na is not None and facts.wavelength is not None and pixel:
-        limit = Gaussian.from_optics(facts.na, facts.wavelength, facts.n_immersion or 1.515)
-        across = WIDER * limit.sigma[1]
-        model = Gaussian((0.0, across, across))
-        return [torch.from_numpy(model((1, *size), pixel).at()[0].copy())]
-    widest = max(max(size) * WIDEST, min(STARTS))
-    sigmas = torch.tensor([sigma for sigma in STARTS if sigma <= widest])
-    return [one[0] for one in gaussians(sigmas, size)]
-
-
-def _centred(kernel: Tensor) -> Tensor:
-    """Move what is left of the centre of mass, a part of a pixel, to the middle."""
-    from napari_deblur import ops
-
-    kernel = ops.normalised(kernel)
-    for axis, n in enumerate(kernel.shape):
-        if n % 2 == 0:  # what has no counterpart on the other side would move the image
-            kernel.select(axis, 0).zero_()
-    for _ in range(3):
-        kernel = ops.normalised(ops.shifted(kernel, -ops.centroid(kernel)))
-    return kernel
-
-
-def _held(samples: Sequence[Sample], kernel: Tensor) -> tuple[Tensor, dict[str, Any]]:
-    """Hold a kernel to the finest detail of the image: no blur as wide would have left it.
-
-    Returns
-    -------
-    kernel : Tensor
-        Narrowed until it lets through what is there; a point where the image is as sharp as its
-        pixels.
-    report : dict
-    """
-    import numpy as np
-
-    from napari_deblur import ops
-    from napari_deblur.kernel_widths import line_width, profile
-    from napari_deblur.methods._detail import SHARP, detail_of
-
-    detail = detail_of(samples[:2]) if min(samples[0].tile.shape[-2:]) >= SEEN else None
-    if detail is None:
-        return kernel, {}
-    widest = detail.widest()
-    if widest < SHARP:
-        why = "the image is as sharp as its pixels"
-        point = ops.delta(tuple(kernel.shape)).to(kernel)
-        return point, {"verdict": "nothing to deblur", "why": why}
-    array = kernel.numpy()
-    widths = [line_width(profile(array[None].astype(np.float64), axis)) for axis in (1, 2)]
-    factor = widest * FWHM / (sum(widths) / 2)
-    if not 0 < factor < 1:  # 0 where a shape is too small for half its height
-        return kernel, {}
-    return ops.stretched(kernel, factor), {"narrowed": _rounded(factor)}
-
-
-def _likeness(one: Tensor, other: Tensor) -> float:
-    """Give the normalised correlation of two kernels."""
-    return float((one * other).sum() / (one.norm() * other.norm()))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{max(value, 0.0):.4g}")
 
 
 def _of_planes(blur: Blur, tile: Tensor) -> list[Tensor]:
