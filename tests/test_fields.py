@@ -507,3 +507,25 @@ def test_a_lens_that_was_found_at_each_depth_is_sampled_as_far_as_its_light_reac
     assert wide.nodes == field.nodes
     wanted = models[1](wide.shape, size).at()
     assert wide.kernel_at((8, 9, 9)) == pytest.approx(wanted, abs=0.02 * float(wanted.max()))
+
+
+def test_a_region_of_a_file_takes_its_part_of_a_field(tmp_path):
+    size = (1, 40, 96)
+    field = gaussians(size)
+    tifffile.imwrite(tmp_path / "a.tif", seen(field, size)[0])
+    save_field(field, tmp_path / "field.npz")
+    jobs = [
+        Job(
+            str(tmp_path / "a.tif"),
+            kernel=str(tmp_path / "field.npz"),
+            method="richardson-lucy",
+            parameters={"iterations": 5},
+            gain=1.0,
+            background=10.0,
+            region=region,
+        )
+        for region in (None, "0:1,:,32:")
+    ]
+    whole, part = (restored(plan, job.open()) for job in jobs for plan in [job.plan()])
+    np.testing.assert_allclose(part[..., 16:], whole[..., 48:], atol=2e-3 * whole.max())
+    assert "the given kernel was not judged: kernels that vary cannot be" in jobs[0].plan().notes

@@ -5,7 +5,7 @@ import pytest
 
 import napari_deblur as nd
 from napari_deblur.bench.blind_scenes import Scene, gaussian
-from napari_deblur.protocols import Kernel
+from napari_deblur.protocols import Facts, Kernel
 
 SCENE = Scene("filaments", "gaussian", 400.0, (144, 144))
 
@@ -79,3 +79,49 @@ def test_a_plan_says_whether_to_believe_what_was_found(name):
     plan = nd.plan(SCENE.counts.numpy(), name, facts=SCENE.facts, shape=(1, 15, 15))
     (note,) = [one for one in plan.notes if one.startswith("the kernel that was found is ")]
     assert "believed: " in note or "doubtful: " in note
+
+
+NOISE = np.random.default_rng(3).poisson(10, (144, 144)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("method", "scope"), [("blind-richardson-lucy", "channel"), ("blind-richardson-lucy", "tile"),
+                          ("blind-sparse", "channel")]
+)  # fmt: skip
+def test_noise_is_left_as_it_is_whoever_looked_for_a_kernel(method, scope):
+    plan = nd.plan(NOISE, method, scope=scope, shape=(1, 15, 15), facts=SCENE.facts)
+    (note,) = [one for one in plan.notes if "nothing to deblur" in one]
+    assert note.endswith("; it is left as it is")
+    np.testing.assert_array_equal(np.asarray(nd.deconvolve(plan, NOISE)).squeeze(), NOISE)
+
+
+def test_each_frame_has_its_verdict_and_noise_is_no_place_to_start_from():
+    movie = np.stack([NOISE, SCENE.counts.numpy().squeeze()])
+    stack = nd.open_stack(movie, "tyx", SCENE.size[1])
+    plan = nd.plan(stack, "blind", scope="channel-time", facts=SCENE.facts)
+    alone = nd.plan(stack.selected(times=(1,)), "blind", facts=SCENE.facts)
+    noise, image = plan.kernel.report["frames"]
+    assert noise["verdict"] == "nothing to deblur"
+    # Searched in full, though on fewer samples.
+    assert image["family"] == alone.kernel.report["family"]
+    np.testing.assert_allclose(
+        list(image["parameters"].values()),
+        list(alone.kernel.report["parameters"].values()),
+        rtol=0.1,
+    )
+    (note,) = [one for one in plan.notes if "frame by frame" in one]
+    assert f"{image['verdict'].replace('believe', 'believed')} in frame 1: " in note
+    assert note.endswith(
+        "nothing to deblur in frame 0: there is nothing but noise; left as they are"
+    )
+    result = np.asarray(nd.deconvolve(plan, stack)).squeeze()
+    np.testing.assert_array_equal(result[0], NOISE)
+    assert np.abs(result[1] - movie[1]).max() > 10
+
+
+def test_optics_that_cannot_be_used_are_named():
+    counts = SCENE.counts.numpy().squeeze()
+    facts = Facts(na=1.2, wavelength=0.5)
+    plan = nd.plan(counts, "blind-richardson-lucy", facts=facts, shape=(1, 9, 9))
+    (note,) = [one for one in plan.notes if "optics" in one]
+    assert "has no voxel size, which they need" in note

@@ -62,10 +62,21 @@ def test_the_optical_limit_is_that_of_the_kernels_own_report(tmp_path):
     assert f"of the optical limit {2.8 / 0.52:.3g}" in said
     for psf, far in (("confocal", across + 2 * 1.2 / 0.488), ("two-photon", 2 * 2 * 1.2 / 0.92)):
         said = call("kernel", file, "--psf", psf, *LENS, *size, "--overwrite")
+        # The wavelength that is given is the emission's: the same as in the report.
+        assert f"of the optical limit {far:.3g}" in said
         assert f"of the optical limit {far:.3g}" in call("kernel", file)
     odd = Kernel(np.ones((5, 5)), (1, 0.1, 0.1), {"psf": "x", "na": 1.2, "wavelength": "green"})
     save_kernel(odd, tmp_path / "odd.npz")
     assert "limit is known from --na and --wavelength" in call("kernel", tmp_path / "odd.npz")
+
+
+def test_a_sheet_of_light_carries_more_along_z_than_its_lens(tmp_path):
+    size = ("--pixel-size", "0.15,0.08,0.08", "--shape", "41,41,41")
+    said = call("kernel", tmp_path / "k.npz", "--psf", "light-sheet", *LENS, *size)
+    # (n − √(n² − NA²)) / λ of the lens, and 3.035 / 2πσ of a Gaussian at 1 %.
+    lens = (1.33 - (1.33**2 - 1.2**2) ** 0.5) / 0.52
+    assert f"of the optical limit {lens + 3.035 / (2 * np.pi * 2 / 2.3548):.3g}" in said
+    assert "power beyond the limit 0.0" in said
 
 
 def test_estimate_says_its_own_default_method():
@@ -178,8 +189,24 @@ def test_a_kernel_of_a_frame_and_channel_is_chosen(tmp_path):
     save_kernel(Kernel(np.random.default_rng(0).random((1, 2, 1, 5, 7))), tmp_path / "k.npz")
     assert "1 × 5 × 7 voxels" in call("kernel", tmp_path / "k.npz", "--channel", "1")
     said = call("kernel", tmp_path / "k.npz", "--channel", "2", status=1)
-    assert "kernels of 2 channels, from 0: there is no 2" in said
+    assert "kernels of 2 channels, from 0: there is no channel 2" in said
     assert "no kernel at" in call("kernel", tmp_path / "none.tif", status=1)
+
+
+def test_a_tiff_of_frames_or_channels_holds_so_many_kernels(tmp_path):
+    array = np.zeros((3, 9, 9), np.float32)
+    array[0, 4, 4] = array[1, 4, 4] = array[2, 4, 3:6] = 1
+    for axes, option, what in (("TYX", "--time", "frame"), ("CYX", "--channel", "channel")):
+        file = tmp_path / f"{axes}.tif"
+        tifffile.imwrite(file, array, imagej=True, metadata={"axes": axes})
+        said = call("kernel", file, option, "2")
+        assert "kernel 1 × 9 × 9 voxels" in said
+        assert "full width at half 1 × 3 px (y, x)" in said
+        assert f"of the file {what} 2 of 3, from 0" in said
+    file = tmp_path / "TYX.tif"
+    assert "the kernel of one channel: there is no channel 1" in call(
+        "kernel", file, "--channel", "1", status=1
+    )
 
 
 def test_the_figure_is_a_picture(kernel, tmp_path):

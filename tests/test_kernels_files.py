@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from yaozarrs import validate_zarr_store
 
@@ -124,6 +125,25 @@ def test_kernels_side_by_side_are_read_one_by_one(tmp_path):
     assert kernels.report["psf"] == "disc"
     want = every[1, 2, 0] / every[1, 2].sum()
     np.testing.assert_allclose(kernels.at(5)[0], want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", ["TYX", "CYX", "TZCYX"])
+def test_frames_and_channels_of_a_tiff_are_no_planes(tmp_path, axes):
+    shape = (2, 3, 4, 5, 7)[-len(axes) :] if len(axes) == 5 else (3, 5, 7)
+    array = np.random.default_rng(0).random(shape).astype(np.float32)
+    tifffile.imwrite(tmp_path / "k.tif", array, imagej=True, metadata={"axes": axes})
+    with pytest.raises(ValueError, match=r"holds \d (frames|channels), for its axes are"):
+        load_kernel(tmp_path / "k.tif")
+    many = load_kernel(tmp_path / "k.tif", several=True).array
+    here = {"TYX": array[:, None, None], "CYX": array[None, :, None]}.get(axes)
+    here = array.transpose(0, 2, 1, 3, 4) if here is None else here
+    np.testing.assert_allclose(many, here / here.sum(axis=(2, 3, 4), keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "QYX"])
+def test_planes_of_a_tiff_are_those_of_one_kernel(tmp_path, axes):
+    tifffile.imwrite(tmp_path / "k.tif", model().at(), metadata={"axes": axes})
+    assert load_kernel(tmp_path / "k.tif", several=True).shape == (5, 9, 11)
 
 
 def test_only_kernels_are_written_over(tmp_path):

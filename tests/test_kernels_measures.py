@@ -103,6 +103,21 @@ def test_hard_edges_and_single_voxels_have_their_own_width():
     assert full_widths(Kernel(bar))[0] is None
 
 
+@pytest.mark.parametrize("off", [(0.0, 0.0), (0.3, -0.2)])
+@pytest.mark.parametrize("radius", [2.5, 4.0, 6.0, 11.3])
+def test_a_disc_is_as_wide_as_twice_its_radius_both_ways(radius, off):
+    fine = (np.arange(31 * 16) + 0.5) / 16 - 15.5
+    y, x = ((fine - o)[:, None] for o in off)
+    disc = (np.hypot(y, x.T) <= radius).reshape(31, 16, 31, 16).mean(axis=(1, 3))
+    assert full_widths(Kernel(disc))[1:] == pytest.approx([2 * radius] * 2, rel=0.02)
+
+
+def test_the_middle_of_a_flat_top_is_in_its_own_piece():
+    two = np.zeros((1, 21, 21))
+    two[0, 5:8, 3:14] = two[0, 15:18, 3:14] = 1
+    assert full_widths(Kernel(two))[1:] == (3.0, 11.0)
+
+
 def test_energy_radii_of_a_gaussian_are_those_of_the_formula():
     kernel = Kernel(gaussian((1, 41, 41), (0, 3.0, 3.0), (0, 0.3, -0.4)), (1.0, 0.1, 0.1))
     wide = math.hypot(3, 12**-0.5) * 0.1

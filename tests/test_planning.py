@@ -289,19 +289,6 @@ def test_a_kernel_of_one_point_leaves_the_image_as_it_is(method):
     np.testing.assert_array_equal(np.squeeze(done.compute()), counts)
 
 
-def test_a_doubtful_kernel_restores_with_few_iterations():
-    from dataclasses import replace
-
-    from napari_deblur.methods.blind import CAUTIOUS, Blind
-    from napari_deblur.protocols import Facts, Kernel
-    from napari_deblur.wishes import Wish
-
-    kernel = Kernel(np.full((1, 3, 3), 1 / 9, np.float32), None, {"verdict": "doubtful"})
-    wish = Wish(Blind(), None, Facts())
-    assert wish.restorer("channel", kernel).most == CAUTIOUS
-    assert wish.restorer("channel", replace(kernel, report={})) == Blind().restorer()
-
-
 def test_an_array_will_do_where_its_stack_would(tmp_path):
     array = np.random.default_rng(0).poisson(50.0, (3, 24, 26)).astype(np.float32)
     plan = nd.plan(nd.open_stack(array, "tyx"), PLAIN, kernel=np.ones((3, 3)))

@@ -5,10 +5,12 @@ from PIL import Image
 
 from napari_deblur.job import ChannelTable, Job
 from napari_deblur.kernels import save_kernel
-from napari_deblur.pictures import GLOW, GREY, Box, Page, Picture
+from napari_deblur.pictures import GLOW, GREY, Box, Page, Picture, wrapped
 from napari_deblur.protocols import Kernel
 from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.report import write_report
+
+LONG = "accelerated-richardson-lucy"
 
 
 def restored(folder, image, axes, sigma=(0.0, 1.5, 1.5), **asked):
@@ -54,6 +56,27 @@ def test_a_flat_image_of_any_shape_is_drawn(tmp_path, shape):
     rng = np.random.default_rng(3)
     write_report(restored(tmp_path, rng.poisson(30, shape).astype("u2"), "YX"), tmp_path / "a.png")
     assert drawn(tmp_path / "a.png")[1] == 1688
+
+
+def test_long_settings_are_wrapped_above_the_pictures(tmp_path, image):
+    numbers = {"iterations": 30, "momentum": [round(0.9 - 0.011 * n, 4) for n in range(30)]}
+    heights = []
+    for name, parameters in (("richardson-lucy", {"iterations": 3}), (LONG, numbers)):
+        folder = tmp_path / name
+        folder.mkdir()
+        store = restored(folder, image[0], "YX", method=name, parameters=parameters)
+        write_report(store, folder / "a.png")
+        heights.append(drawn(folder / "a.png")[0])  # nothing is written on the margin
+    assert heights[1] > heights[0]
+
+
+def test_words_are_wrapped_at_spaces_to_a_width():
+    text = "momentum 0.25; 0.5; a" + 60 * "b" + " 3 × 5 µm"
+    lines = wrapped(text, 200, size=16)
+    assert " ".join(lines) == text
+    assert lines[0] == "momentum 0.25; 0.5;"
+    assert lines[-1] == "3 × 5 µm"
+    assert wrapped("", 200) == [""]
 
 
 def test_a_time_lapse_with_tiles_is_drawn(tmp_path, image):

@@ -145,6 +145,7 @@ def _run(
         complete = open_result(output).complete
         tally.start("tiles", len(plan), len(done.tiles))
         tally.clipped = sum(done.clipped.values())
+        tally.emptied = sum(done.emptied.values())
         if complete and len(done.tiles) == len(plan) and not any(_chunks(store, done)):
             yield replace(tally.progress(), phase="complete", note="it was complete already")
             return
@@ -187,6 +188,7 @@ def _work(
                 done.add(outcome)
                 tally.done += 1
                 tally.clipped += outcome.clipped
+                tally.emptied += outcome.emptied
                 yield tally.progress(task.index)
                 continue
             if how.fail_fast or stops_the_run(outcome):

@@ -156,6 +156,8 @@ def _of_fields(plan: Plan) -> Rows:
             continue
         grid = by(one.grid)
         said = [f"{one.rank} kernels mixed by weights at {grid} nodes (z, y, x)"]
+        if one.rank == 1 or one.grid == (1, 1, 1):
+            said = ["one kernel, the same everywhere"]
         said += [f"{name} {v.min():.4g} to {v.max():.4g}" for name, v in one.maps.items()]
         yield "field" if len(plan.fields) == 1 else f"field, channel {c}", ", ".join(said)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,111 +17,32 @@ from napari_deblur.checking import (
     the_method,
     three,
 )
-from napari_deblur.facts import facts_of
-from napari_deblur.kernel_sets import SAME_SIZE, Kernels, fitted, together
+from napari_deblur.kernel_judging import judged_found
+from napari_deblur.kernel_sets import Kernels, fitted, together
+from napari_deblur.kernel_verdicts import NOTHING, report_of_frames, verdict_of
 from napari_deblur.kernels import cropped
 from napari_deblur.opening import open_stack
-from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Sample
+from napari_deblur.protocols import Facts, Kernel, KernelField, Sample
 from napari_deblur.stack import complete_size
+from napari_deblur.views import views_of
 
 if TYPE_CHECKING:
-    from napari_deblur.sampling import Blurs
     from napari_deblur.stack import Stack
+    from napari_deblur.views import Views
 
 __all__ = [
-    "Views",
-    "blur_of",
-    "blurs_of",
     "default_shape",
     "estimate_field",
     "estimate_kernel",
     "estimated",
     "estimated_field",
-    "fields_given",
-    "judged_by",
-    "judged_tiles",
     "shape_of",
     "start_of",
-    "views_of",
 ]
 
 Triple = tuple[int, int, int]
-# Pieces in which kernels are found and judged, where each tile will find its own.
-TILES = 3
 # Share of the light that stays of a kernel whose shape nobody asked for.
 HELD = 0.998
-
-
-@dataclass(frozen=True, eq=False)
-class Views:
-    """One channel (or the luma of a picture in colour): where to look, and its facts."""
-
-    stack: Stack
-    channel: int
-    seen: sampling.Look
-    facts: Facts
-
-    def samples(
-        self,
-        *,
-        solid: bool,
-        blurs: Blurs | None,
-        most: int,
-        times: tuple[int, ...] | None = None,
-        shape: Triple = (1, 1, 1),
-    ) -> list[Sample]:
-        """Read the best samples, of some frames only if wanted, on the blur's device.
-
-        They are wide enough for a kernel of `shape` to be found in them.
-        """
-        places = sampling.wide(self.stack, self.seen, shape, times=times, most=most)
-        if not places and times is not None:
-            wide = sampling.wide(self.stack, self.seen, shape, most=most)
-            places = [(times[0], box) for _, box in wide]
-        made = [
-            sampling.sample(self.stack, self.channel, place, self.facts, blurs, solid=solid)
-            for place in places
-        ]
-        return self._with_data(made)
-
-    def spread(self, *, solid: bool) -> list[Sample]:
-        """Read samples all over the field."""
-        places = sampling.spread(self.stack, self.seen, solid=solid)
-        return self._with_data(
-            [sampling.piece(self.stack, self.channel, place, self.facts) for place in places]
-        )
-
-    def _with_data(self, made: list[Sample]) -> list[Sample]:
-        with_data = [s for s in made if bool(s.tile.isfinite().any())]
-        if not with_data:
-            raise ValueError(
-                f"channel {self.channel} has no valid pixel in any sample, all are NaN, infinite "
-                "or saturated: check the file"
-            )
-        return [
-            s if s.blur is None else replace(s, tile=s.tile.to(s.blur.basis.device))
-            for s in with_data
-        ]
-
-    def gains(self) -> tuple[float, ...]:
-        """Give a brightness factor for each frame."""
-        return sampling.brightness(self.stack, self.channel, self.seen, self.facts)
-
-
-def views_of(
-    stack: Stack, *, solid: bool, given: Mapping[int, Facts], gamma: str
-) -> dict[int, Views]:
-    """Look at each channel; of a picture in colour, at its luma alone."""
-    if stack.rgb:
-        luma = sampling.luma_of(stack, gamma)
-        seen = sampling.look(luma, 0, solid=solid)
-        return {0: Views(luma, 0, seen, facts_of(stack, 0, seen.planes, given.get(0, Facts())))}
-    views = {}
-    stack = sampling.in_linear_light(stack, gamma)
-    for c in range(stack.shape[1]):
-        seen = sampling.look(stack, c, solid=solid)
-        views[c] = Views(stack, c, seen, facts_of(stack, c, seen.planes, given.get(c, Facts())))
-    return views
 
 
 def default_shape(stack: Stack, facts: Facts, c: int = 0) -> Triple:
@@ -242,40 +163,6 @@ def estimate_field(
     }
 
 
-def fields_given(stack: Stack, kernel: object) -> tuple[dict[int, KernelField], Any]:
-    """Tell the fields among the kernels that the user gave, by channel, from the rest.
-
-    The rest has a typical kernel in the place of each field.
-    """
-    if isinstance(kernel, KernelField):
-        _check_size(stack, kernel)
-        return dict.fromkeys(range(stack.shape[1]), kernel), kernel.typical()
-    if not isinstance(kernel, Mapping):
-        return {}, kernel
-    names = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
-    fields: dict[int, KernelField] = {}
-    for key, one in kernel.items():
-        if isinstance(one, KernelField):
-            _check_size(stack, one)
-            place: Any = names.get(key, key)
-            fields[place] = one
-    rest = {k: one.typical() if isinstance(one, KernelField) else one for k, one in kernel.items()}
-    return fields, rest
-
-
-def _check_size(stack: Stack, field: KernelField) -> None:
-    """Refuse a field of other voxels than the image's: its nodes would lie elsewhere."""
-    if field.pixel_size is None or stack.pixel_size is None:
-        return
-    axes = range(0 if field.shape[0] > 1 else 1, 3)
-    wanted = [(stack.pixel_size[a], field.pixel_size[a]) for a in axes]
-    if any(a is not None and abs(a / b - 1) > SAME_SIZE for a, b in wanted):
-        raise ValueError(
-            f"the field was made for voxels of {field.pixel_size} µm (z, y, x) and the image has "
-            f"{stack.pixel_size}: make one for this image"
-        )
-
-
 def known_of(stack: Stack, facts: Facts | Mapping[int, Facts] | None) -> Mapping[int, Facts]:
     """Give what the user said of each channel."""
     if isinstance(facts, Mapping):
@@ -334,18 +221,19 @@ def estimated(
         found = find(samples, start)
         if crop and hasattr(estimator, "widened"):
             found = estimator.widened(found, views.stack.shape[2:], views.facts)
-        if not {"verdict", "doubt"} & set(found.report):  # the estimator doesn't say
-            found = judged_by(views, found)
+        found = judged_found(views, found)
         return cropped(found, energy=HELD) if crop else found
     kernels = []
     for t in range(frames):
         samples = views.samples(solid=solid, blurs=None, most=most, times=(t,), shape=room)
-        start = find(samples, start)
-        kernels.append(start)
+        found = judged_found(views, find(samples, start), t)
+        kernels.append(found)
+        if verdict_of(found.report)[0] != NOTHING:  # a point is no place to start from
+            start = found
     every = Kernel(
         np.concatenate([k.array for k in kernels]),
-        start.pixel_size if start else None,
-        kernels[0].report,
+        kernels[0].pixel_size,
+        report_of_frames([k.report for k in kernels]),
     )
     return cropped(every, energy=HELD) if crop else every
 
@@ -373,7 +261,11 @@ def estimated_field(
     With `crop` the shape was our choice, so an estimator may give wider kernels in the end.
     """
     solid = shape[0] > 1
-    samples = [replace(s, tile=s.tile.to(device)) for s in views.spread(solid=solid)]
+    if getattr(estimator, "varies_along", "") == "z":
+        read = views.by_depth(max(_room(estimator, shape)[1:]) * sampling.ROOM)
+    else:
+        read = views.spread(solid=solid)
+    samples = [replace(s, tile=s.tile.to(device)) for s in read]
     start = first
     if start is None and not getattr(estimator, "knows_optics", False):
         start = _optical(views, shape)
@@ -410,57 +302,6 @@ def _optical(views: Views, shape: Triple) -> Kernel | None:
     return Gaussian((z, y, x))(shape, size)
 
 
-def judged_by(views: Views, kernel: Kernel) -> Kernel:
-    """Add to a kernel's report whether the channel's image speaks for it; nothing else changes."""
-    from napari_deblur.methods._judging import judged
-
-    samples = views.samples(solid=False, blurs=None, most=2)
-    frame = samples[0].time if kernel.array.shape[0] > 1 else 0
-    trust = judged(samples, Kernel(kernel.at(frame)[None, None], kernel.pixel_size))
-    said = {"verdict": trust.verdict, "why": trust.why, **trust.signs}
-    return replace(kernel, report={**kernel.report, "judged": said})
-
-
-def judged_tiles(views: Views, method: Any, start: Kernel, device: str) -> Kernel:
-    """Add to the kernel that tiles start from whether what they find is to be believed.
-
-    Tiles find their kernels while they are restored, when nobody looks. So the method finds some
-    beforehand, in the pieces of most detail, and each is judged by its piece.
-    """
-    from napari_deblur.methods._judging import judged
-
-    blur = blur_of(start, 0, device)
-    samples = views.samples(
-        solid=start.shape[0] > 1, blurs=lambda box: blur, most=TILES, shape=start.shape
-    )
-    resolved = method.resolved(samples)
-    against, known, none = [], 0, []
-    for sample in samples:
-        found = resolved(sample.tile, blur).kernel
-        if found is None:
-            continue
-        array = found.detach().cpu().numpy()
-        trust = judged([sample], Kernel(array, start.pixel_size))
-        if trust.verdict in ("not judged", "nothing to deblur"):
-            none.append(trust)
-            continue
-        known += 1
-        if trust.verdict == "doubtful":
-            (_, (y, _), (x, _)) = sample.region
-            against.append(f"at y {y}, x {x}, {trust.why}")
-    if known:
-        verdict = "doubtful" if 2 * len(against) >= known else "believe"
-        looked = "one piece" if known == 1 else f"{known} pieces"
-        why = f"in {looked} no narrower or wider one predicts held-out light better"
-        if against:
-            why = f"in {len(against)} of {looked}, {'; '.join(against)}"
-    else:
-        verdict, why = (none[0].verdict, none[0].why) if none else ("not judged", "none was found")
-    name = registry.methods.name_of(method)
-    said = {"verdict": verdict, "why": why, "pieces": known, "doubtful": len(against)}
-    return replace(start, report={**start.report, "method": name, "judged": said})
-
-
 def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) -> Kernel:
     """Give the kernel that each tile starts from."""
     from napari_deblur.psfs.gaussian import Gaussian
@@ -473,19 +314,3 @@ def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) ->
         return optical
     wide = Gaussian.wide(shape)
     return Kernel(wide.array, size, wide.report)
-
-
-def blur_of(kernel: Kernel, c: int, device: str) -> Blur:
-    """Give the blur of a channel's first frame."""
-    import torch
-
-    array = torch.from_numpy(kernel.at(0, c if kernel.array.shape[1] > 1 else 0).copy())
-    return Blur((array if array.shape[0] == 1 else array[None]).to(device))
-
-
-def blurs_of(kernel: Kernel, field: KernelField | None, c: int, device: str) -> Blurs:
-    """Give the blur of any box of a channel's first frame: of the field, or always the same."""
-    if field is not None:
-        return lambda box: field.at(box, device)
-    one = blur_of(kernel, c, device)
-    return lambda box: one

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur.kernel_measures import full_widths
+from napari_deblur.kernel_verdicts import NOTHING, sentence_of_frames
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,13 @@ def _wide(widths: Iterable[float | None]) -> str:
     return " × ".join("wider than the kernel" if w == inf else by([w]) for w in widths)
 
 
+def _widths(widths: tuple[float | None, ...], axes: Iterable[int], unit: str) -> str:
+    """Write the widths along some axes, and their unit; a kernel of one voxel has none."""
+    if all(width is None for width in widths):
+        return "none: it is a single point"
+    return f"{_wide(widths[a] for a in axes)} {unit}"
+
+
 def number(value: Any) -> str:
     """Say a number, or the first few of several."""
     if isinstance(value, tuple | list):
@@ -49,8 +57,11 @@ def number(value: Any) -> str:
 
 def of_kernel(kernel: Kernel) -> Rows:
     """Say how large kernels are, how wide, and where their centres of mass lie."""
+    last = kernel.array.shape[0] - 1
     for t, c in np.ndindex(kernel.array.shape[:2]):
-        if t not in (0, kernel.array.shape[0] - 1):
+        if t not in (0, last):
+            if (t, c) == (1, 0):
+                yield "…", f"and those of frame{f's 1 to {last - 1}' if last > 2 else ' 1'}"
             continue
         several = kernel.array.shape[0] * kernel.array.shape[1] > 1
         label = f"kernel t {t}, c {c}" if several else "kernel"
@@ -60,7 +71,7 @@ def of_kernel(kernel: Kernel) -> Rows:
         wide = full_widths(kernel, t=t, c=c)
         centre = kernel.centroid(t, c)
         yield label, f"{by(kernel.shape)} voxels (z, y, x)"
-        yield "  full width at half", f"{_wide(wide[a] for a in axes)} {unit} ({names})"
+        yield "  full width at half", _widths(wide, axes, f"{unit} ({names})")
         yield "  centre", f"{', '.join(f'{centre[a]:+.2f}' for a in axes)} px off the middle"
 
 
@@ -73,7 +84,7 @@ def of_measures(found: Measures, pixel_size: tuple[float, float, float] | None) 
     yield "kernel", f"{by(found.shape)} voxels (z, y, x){rule}"
     known = "not stated: lengths are in pixels"
     yield "voxel size", known if pixel_size is None else f"{by(pixel_size)} µm (z, y, x)"
-    yield "full width at half", f"{_wide(found.fwhm[a] for a in axes)} {unit} ({names})"
+    yield "full width at half", _widths(found.fwhm, axes, f"{unit} ({names})")
     # Beyond rounding errors, and without a sign where there is nothing to say.
     centre = ", ".join(f"{round(found.centroid[a], 9) + 0.0:+.3g}" for a in axes)
     yield "centre of mass", f"{centre} {unit} off the middle ({names})"
@@ -82,7 +93,8 @@ def of_measures(found: Measures, pixel_size: tuple[float, float, float] | None) 
         f"50 % within {found.radius_50:.3g} {unit}, 90 % within {found.radius_90:.3g} {unit}",
     )
     odd = [found.asymmetry[a] for a in axes]
-    yield "asymmetry", ", ".join("?" if v is None else f"{v:.1%}" for v in odd) + f" ({names})"
+    if found.shape != (1, 1, 1):
+        yield "asymmetry", ", ".join("?" if v is None else f"{v:.1%}" for v in odd) + f" ({names})"
     for n, where in enumerate(("along z", "across")):
         end, limit = found.cutoff[n], None if found.limit is None else found.limit[n]
         if end is None:
@@ -104,6 +116,9 @@ def of_nodes(kernels: Kernel, grid: tuple[int, int, int], maps: Mapping[str, NDA
     """
     axes = [a for a in range(3) if kernels.shape[a] > 1 or a > 0]
     unit = "px" if kernels.pixel_size is None else "µm"
+    if grid == (1, 1, 1):
+        yield "field", "one kernel, the same everywhere"
+        return
     yield "field", f"kernels at {by(grid)} nodes (z, y, x); what follows is of their mean"
     every = [full_widths(kernels, t=t) for t in range(kernels.array.shape[0])]
     for a in axes:
@@ -161,6 +176,9 @@ def of_field(field: KernelField, c: int | None = None) -> str:
 def of_report(kernel: Kernel) -> Rows:
     """Say where a kernel comes from, as far as its file tells."""
     report = kernel.report
+    if "one_of" in report:
+        places = [f"{what} {n} of {count}, from 0" for what, (n, count) in report["one_of"].items()]
+        yield "of the file", "; ".join(places)
     if isinstance(report.get("psf"), str):
         numbers = [
             f"{name.replace('_', ' ')} {number(value)}"
@@ -175,8 +193,10 @@ def of_report(kernel: Kernel) -> Rows:
 
 
 def _of_verdict(report: Mapping[str, Any], of: str) -> Rows:
-    if "verdict" in report:
-        if report["verdict"] != "nothing to deblur":
+    if "frames" in report:
+        yield "verdict" + of, sentence_of_frames(report["frames"], "")
+    elif "verdict" in report:
+        if report["verdict"] != NOTHING and {"family", "parameters"} <= report.keys():
             numbers = ", ".join(f"{n} {v:.4g}" for n, v in report["parameters"].items())
             yield "family" + of, f"{report['family']}: {numbers}"
         yield "verdict" + of, f"{report['verdict']}: {report['why']}"

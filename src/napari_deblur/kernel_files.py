@@ -43,8 +43,7 @@ def load_kernel(
     pixel_size : (z, y, x) in µm, or None
         Overrides what the file says.
     several : bool
-        Read the kernels of all frames and channels of an NPZ file or zarr store; otherwise more
-        than one is refused.
+        Read the kernels of all frames and channels; otherwise more than one is refused.
 
     Returns
     -------
@@ -62,7 +61,7 @@ def load_kernel(
     if path.suffix in (".npy", ".npz"):
         array, size, said = _from_numpy(path)
     elif path.suffix.lower() in (".tif", ".tiff"):
-        array, size, said = _from_tiff(path)
+        array, size, said = _from_tiff(path, several=several)
     else:
         from napari_deblur.opening import open_stack
 
@@ -168,8 +167,13 @@ def _whole(sizes: Any, *, planes: int) -> Size | None:
     return sizes[0] or 1.0, sizes[1], sizes[2]
 
 
-def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
-    """Read the first image as y,x or z,y,x, whatever the file calls its axes."""
+def _from_tiff(
+    path: Path, *, several: bool = False
+) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
+    """Read the first image as y,x or z,y,x, or as t,c,z,y,x where there are several.
+
+    Frames and channels are what the file calls so; an axis of any other name is one of planes.
+    """
     import tifffile
 
     from napari_deblur.readers._tiff_facts import read_facts
@@ -179,7 +183,17 @@ def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
             series = file.series[0]
             if file.is_ome:
                 _refuse_tiles(path, file.ome_metadata, series.shape)
-            shape = list(series.shape)
+            if series.axes.endswith("S"):
+                raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
+            array, places = _in_order(series.asarray(), series.axes)
+            if places[:2] != [1, 1] and not several:
+                count, what = max(zip(places, ("frames", "channels"), strict=False))
+                raise ValueError(
+                    f"{path} holds {count} {what}, for its axes are {series.axes.lower()}, and a "
+                    "kernel has y,x or z,y,x: save one; or, if those are planes, save it again "
+                    "with axes zyx"
+                )
+            shape = places[2:]
             while len(shape) > 3 and 1 in shape:
                 shape.remove(1)
             if len(shape) not in (2, 3):
@@ -187,14 +201,27 @@ def _from_tiff(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
                     f"a kernel has axes y,x or z,y,x and {path} has shape {tuple(series.shape)}: "
                     "save one kernel"
                 )
-            if series.axes.endswith("S"):
-                raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
             sizes = read_facts(file, 0, 1).pixel_size
             planes = shape[0] if len(shape) == 3 else 1
             said = kernel_reports.read((file.imagej_metadata or {}).get("Info"))
-            return series.asarray().reshape(shape), _whole(sizes, planes=planes), said
+            if places[:2] != [1, 1]:
+                shape = [*places[:2], planes, *shape[-2:]]
+            return array.reshape(shape), _whole(sizes, planes=planes), said
     except (tifffile.TiffFileError, LookupError, TypeError, struct.error) as error:
         raise _unreadable(path) from error
+
+
+def _in_order(array: NDArray[Any], axes: str) -> tuple[NDArray[Any], list[int]]:
+    """Put frames and channels in front, of length 1 where there are none; give all lengths."""
+    names = [*axes]
+    for name in ("C", "T"):
+        if name in names:
+            array = np.moveaxis(array, names.index(name), 0)
+            names.remove(name)
+        else:
+            array = array[None]
+        names.insert(0, name)
+    return array, [*array.shape]
 
 
 def _refuse_tiles(path: Path, xml: str, shape: tuple[int, ...]) -> None:

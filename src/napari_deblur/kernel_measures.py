@@ -22,6 +22,7 @@ from napari_deblur.kernel_comparison import (
 )
 from napari_deblur.kernel_transfer import (
     Transfer,
+    band_of,
     end_of,
     limits,
     optics_for,
@@ -102,8 +103,8 @@ def measured(kernel: Kernel, optics: Facts | None = None, *, t: int = 0, c: int 
     optics = optics or Facts()
     limit = beyond = None
     if optics.na and optics.wavelength and kernel.pixel_size is not None:
-        limit = limits(optics.na, optics.wavelength, optics.n_immersion)
-        single = Kernel(one, kernel.pixel_size)
+        single = Kernel(one, kernel.pixel_size, kernel.report)
+        limit = band_of(single, optics.na, optics.wavelength, optics.n_immersion)
         beyond = power_beyond(single, optics.na, optics.wavelength, optics.n_immersion)
     seen = transfer(Kernel(one, kernel.pixel_size))
     cz, cy, cx = (v * s for v, s in zip(kernel.centroid(t, c), size, strict=True))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from napari_deblur.kernel_verdicts import sentence_of_frames
 from napari_deblur.kernels import centred, padded, resampled
 from napari_deblur.protocols import Kernel, KernelField
 from napari_deblur.stack import complete_size
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Kernels",
     "believed",
-    "doubtful",
+    "fields_given",
     "fitted",
     "is_point",
     "of_each",
@@ -87,6 +88,40 @@ def fitted(
             _say(notes, f"the kernel was moved to its middle: by ({moved}) px (z, y, x)")
             each[c] = centred(given)
     return {c: _at_size(stack, given, notes) for c, given in each.items()}
+
+
+def fields_given(stack: Stack, kernel: object) -> tuple[dict[int, KernelField], Any]:
+    """Tell the fields among the kernels that the user gave, by channel, from the rest.
+
+    The rest has a typical kernel in the place of each field.
+    """
+    if isinstance(kernel, KernelField):
+        _check_size(stack, kernel)
+        return dict.fromkeys(range(stack.shape[1]), kernel), kernel.typical()
+    if not isinstance(kernel, Mapping):
+        return {}, kernel
+    names = {channel.name: c for c, channel in enumerate(stack.channels) if channel.name}
+    fields: dict[int, KernelField] = {}
+    for key, one in kernel.items():
+        if isinstance(one, KernelField):
+            _check_size(stack, one)
+            place: Any = names.get(key, key)
+            fields[place] = one
+    rest = {k: one.typical() if isinstance(one, KernelField) else one for k, one in kernel.items()}
+    return fields, rest
+
+
+def _check_size(stack: Stack, field: KernelField) -> None:
+    """Refuse a field of other voxels than the image's: its nodes would lie elsewhere."""
+    if field.pixel_size is None or stack.pixel_size is None:
+        return
+    axes = range(0 if field.shape[0] > 1 else 1, 3)
+    wanted = [(stack.pixel_size[a], field.pixel_size[a]) for a in axes]
+    if any(a is not None and abs(a / b - 1) > SAME_SIZE for a, b in wanted):
+        raise ValueError(
+            f"the field was made for voxels of {field.pixel_size} µm (z, y, x) and the image has "
+            f"{stack.pixel_size}: make one for this image"
+        )
 
 
 def of_each(stack: Stack, kernel: Kernel) -> dict[int, Kernel]:
@@ -169,11 +204,6 @@ def together(kernels: Mapping[int, Kernel]) -> Kernel:
     return Kernel(array, every[0].pixel_size, report)
 
 
-def doubtful(kernel: Kernel) -> bool:
-    """Tell whether a kernel that was found is doubted."""
-    return bool(kernel.report.get("verdict") == "doubtful")
-
-
 def is_point(kernel: Kernel) -> bool:
     """Tell whether a kernel is a single point in its middle, for all frames and channels."""
     z, y, x = (n // 2 for n in kernel.shape)
@@ -189,6 +219,9 @@ def believed(kernels: Mapping[int, Kernel]) -> list[str]:
     for c, kernel in kernels.items():
         report = kernel.report
         of = f" of channel {c}" if len(kernels) > 1 else ""
+        if "frames" in report:
+            said.append(sentence_of_frames(report["frames"], of))
+            continue
         if "judged" in report:
             said.append(_judgement(report["judged"], of, found="method" in report))
         if "doubt" in report:

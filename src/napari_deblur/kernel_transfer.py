@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import sqrt
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import log, pi, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.floating[Any]]
 
 __all__ = [
-    "Transfer", "end_of", "limits", "optics_for", "power_beyond", "transfer", "trimmed",
+    "Transfer", "band_of", "end_of", "limits", "optics_for", "power_beyond", "transfer", "trimmed",
 ]  # fmt: skip
 
 Triple = tuple[float, float, float]
@@ -137,29 +137,53 @@ def limits(
     return (n_immersion - sqrt(n_immersion**2 - na**2)) / wavelength, 2 * na / wavelength
 
 
+def band_of(
+    kernel: Kernel, na: float, wavelength: float, n_immersion: float | None = None
+) -> tuple[float | None, float]:
+    """Give the `limits` of the microscope that a kernel's report names.
+
+    A sheet of light, seen by a camera, multiplies the blur along z: the frequencies of its own
+    profile come on top of the lens's, as far as that profile's transfer is above 1 %.
+
+    Raises
+    ------
+    ValueError
+        As `limits`.
+    """
+    along, across = limits(na, wavelength, n_immersion)
+    thick = _number(kernel.report, "thickness", 1e-3, 1e6)
+    if kernel.report.get("psf") == "light-sheet" and thick and along is not None:
+        sigma = thick / sqrt(8 * log(2))
+        along += sqrt(-2 * log(ENDED)) / (2 * pi * sigma)
+    return along, across
+
+
 def optics_for(kernel: Kernel, given: Facts | None = None) -> Facts:
     """Complete what is given of the optics by what a kernel's report says of its model's.
 
     Numbers of no lens are not taken. Of a confocal and a two-photon model the wavelength is that
     of a widefield lens of the same reach: blurs of excitation and emission multiply, so the
-    frequencies that they carry add up.
+    frequencies that they carry add up. So a wavelength that is given, which is the emission's, is
+    combined with the excitation of a confocal model, and has no say in a two-photon one.
     """
     facts, report = given or Facts(), kernel.report
-
-    def number(name: str, low: float, high: float) -> float | None:
-        value = report.get(name)
-        fits = isinstance(value, int | float) and low <= value <= high
-        return float(value) if fits and value is not None else None
-
-    na, index = number("na", 1e-3, 4), number("n_immersion", 1, 4)
-    emission, excitation = (number(name, 0.1, 20) for name in ("wavelength", "excitation"))
+    na, index = _number(report, "na", 1e-3, 4), _number(report, "n_immersion", 1, 4)
+    excitation = _number(report, "excitation", 0.1, 20)
+    emission = facts.wavelength or _number(report, "wavelength", 0.1, 20)
     if report.get("psf") == "two-photon":
         emission = None if excitation is None else excitation / 2
     elif report.get("psf") == "confocal" and emission and excitation:
         emission = 1 / (1 / emission + 1 / excitation)
     if (facts.na or na or 0) >= (facts.n_immersion or index or np.inf):  # of no one lens
         na = index = None
-    return facts.completed("read", na=na, wavelength=emission, n_immersion=index)
+    known = facts.completed("read", na=na, wavelength=emission, n_immersion=index)
+    return replace(known, wavelength=emission)
+
+
+def _number(report: Mapping[str, Any], name: str, low: float, high: float) -> float | None:
+    value = report.get(name)
+    fits = isinstance(value, int | float) and low <= value <= high
+    return float(value) if fits and value is not None else None
 
 
 def power_beyond(
@@ -167,7 +191,7 @@ def power_beyond(
 ) -> float:
     """Give the share of a kernel's power at frequencies that no light of these optics carries.
 
-    0 where the pixels are too coarse to tell.
+    0 where the pixels are too coarse to tell. What the optics carry is `band_of` the kernel.
 
     Parameters
     ----------
@@ -184,7 +208,7 @@ def power_beyond(
     """
     if kernel.pixel_size is None:
         raise ValueError("the kernel has no voxel size to compare with the optics: give its own")
-    along, across = limits(na, wavelength, n_immersion)
+    along, across = band_of(kernel, na, wavelength, n_immersion)
     one = trimmed(kernel.at().astype(np.float64))
     deep = along is not None and one.shape[0] > 1
     fz = None

@@ -17,6 +17,8 @@ __all__ = ["full_widths", "line_width", "profile"]
 
 # Below this share of the peak a logarithm says more of noise than of the kernel's shape.
 FAINT = 0.02
+# What is this near to the peak, as a share of it, and hangs together with it is one plateau.
+FLAT = 1e-3
 
 
 def full_widths(
@@ -38,7 +40,7 @@ def full_widths(
 def profile(one: NDArray[np.floating], axis: int) -> Array:
     """Give the line along `axis` through the peak of an array (z, y, x), found between voxels."""
     line = np.asarray(one, np.float64)
-    top = [int(i) for i in np.unravel_index(int(line.argmax()), line.shape)]
+    top = _top(line)
     through = line
     for a in (2, 1, 0):
         if a == axis:
@@ -47,6 +49,17 @@ def profile(one: NDArray[np.floating], axis: int) -> Array:
         weights = np.sinc(np.arange(across.size) - top[a] - _vertex(across, top[a])[0])
         through = np.tensordot(through, weights, (a, 0))
     return np.maximum(through, 0)
+
+
+def _top(values: Array) -> tuple[int, ...]:
+    """Give the place of the peak; of a flat top, such as a disc's, the voxel in its middle."""
+    from scipy.ndimage import label
+
+    first = np.unravel_index(int(values.argmax()), values.shape)
+    pieces, _ = label(values >= (1 - FLAT) * values[first])
+    plateau = np.argwhere(pieces == pieces[first])
+    nearest = ((plateau - plateau.mean(axis=0)) ** 2).sum(axis=1).argmin()
+    return tuple(int(i) for i in plateau[nearest])
 
 
 def _vertex(line: Array, at: int) -> tuple[float, float]:
@@ -69,7 +82,7 @@ def line_width(line: NDArray[np.floating]) -> float:
     other's ground, with a standard deviation of 0.8 pixels and the peak between two of them.
     """
     line = np.asarray(line, np.float64)
-    at = int(line.argmax())
+    (at,) = _top(line)
     height = _vertex(line, at)[1]
     if height <= 0:
         return float("inf")

@@ -48,7 +48,7 @@ class Entry:
         SHA-256 of the decoded voxels, C order, little-endian.
     inputs : str
         For levels: what stands for the values of the chunks below.
-    splits, clipped, retries, device, seconds, finished
+    splits, clipped, emptied, retries, device, seconds, finished
         How it went; `finished` in UTC.
     """
 
@@ -61,6 +61,7 @@ class Entry:
     inputs: str = ""
     splits: int = 0
     clipped: int = 0
+    emptied: int = 0
     retries: int = 0
     device: str = ""
     seconds: float = 0.0
@@ -95,6 +96,7 @@ class Done:
 
     tiles: dict[Index, str] = field(default_factory=dict)
     clipped: dict[Index, int] = field(default_factory=dict)
+    emptied: dict[Index, int] = field(default_factory=dict)
     splits: dict[Index, int] = field(default_factory=dict)
     levels: dict[tuple[int, Index], str] = field(default_factory=dict)
     inputs: dict[tuple[int, Index], str] = field(default_factory=dict)
@@ -106,6 +108,7 @@ class Done:
         if entry.kind == "tile":
             self.tiles[index] = entry.values
             self.clipped[index] = entry.clipped
+            self.emptied[index] = entry.emptied
         elif entry.kind == "split":
             self.splits[index] = max(entry.splits, self.splits.get(index, 0))
         elif entry.kind == "level":

@@ -14,8 +14,8 @@ from napari_deblur.kernel_measures import aligned_ncc, full_widths, ncc, signal_
 from napari_deblur.kernel_sets import together
 from napari_deblur.kernels import load_kernel, resampled, save_kernel
 from napari_deblur.modelled import advice, check_optics, model_of, too_far
-from napari_deblur.protocols import Facts, Kernel
-from napari_deblur.results import is_field, load_field
+from napari_deblur.protocols import Facts, Kernel, KernelField
+from napari_deblur.results import is_field, load_field, save_field
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from napari_deblur.stack import Stack
 
-__all__ = ["Nodes", "compared", "from_beads", "nodes_of", "of_model", "opened", "write"]
+__all__ = [
+    "Nodes", "compared", "from_beads", "nodes_of", "of_model", "opened", "refuse_targets", "write",
+    "write_fields",
+]  # fmt: skip
 
 Triple = tuple[int, int, int]
 Size = tuple[float, float, float]
@@ -58,7 +61,9 @@ def nodes_of(path: Path, pixel_size: Size | None = None, channel: int = 0) -> No
     """Read the kernels of a field, of one channel; None where a file holds no field."""
     if is_field(path):
         if channel and path.is_file():
-            raise ValueError(f"{path} holds the field of one channel: there is no {channel}")
+            raise ValueError(
+                f"{path} holds the field of one channel: there is no channel {channel}"
+            )
         found = load_field(path, channel)
         every = found.kernels().reshape(-1, 1, *found.shape)
         size = pixel_size or found.pixel_size
@@ -74,7 +79,8 @@ def nodes_of(path: Path, pixel_size: Size | None = None, channel: int = 0) -> No
 def opened(path: Path, pixel_size: Size | None, time: int, channel: int) -> Kernel:
     """Read one kernel of a file, which may hold those of several frames and channels.
 
-    Of a field it is the mean of its kernels.
+    Of a field it is the mean of its kernels. If there are several, the report says as ``one_of``
+    which one it is: {"frame": (its number, how many), "channel": …}.
     """
     nodes = nodes_of(path, pixel_size, channel)
     if nodes is not None:
@@ -82,12 +88,26 @@ def opened(path: Path, pixel_size: Size | None, time: int, channel: int) -> Kern
     every = load_kernel(path, pixel_size=pixel_size, several=True)
     _check("frame", time, every.array.shape[0], path)
     _check("channel", channel, every.array.shape[1], path)
-    return Kernel(every.at(time, channel), every.pixel_size, every.report)
+    places = {"frame": (time, every.array.shape[0]), "channel": (channel, every.array.shape[1])}
+    several = {what: place for what, place in places.items() if place[1] > 1}
+    report = _of_frame(every.report, time)
+    report = {**report, "one_of": several} if several else report
+    return Kernel(every.at(time, channel), every.pixel_size, report)
+
+
+def _of_frame(report: Mapping[str, Any], time: int) -> Mapping[str, Any]:
+    """Give what a report for all frames says of one of them."""
+    frames = report.get("frames")
+    if not isinstance(frames, list) or not time < len(frames):
+        return report
+    every = ("frames", "verdict", "why", "doubt", "judged", "family", "parameters")
+    return {name: v for name, v in report.items() if name not in every} | frames[time]
 
 
 def _check(what: str, index: int, count: int, path: Path) -> None:
     if index >= count:
-        raise ValueError(f"{path} has kernels of {count} {what}s, from 0: there is no {index}")
+        of = f"kernels of {count} {what}s, from 0" if count > 1 else f"the kernel of one {what}"
+        raise ValueError(f"{path} has {of}: there is no {what} {index}")
 
 
 def of_model(
@@ -120,7 +140,13 @@ def of_model(
         wanted = (1, y_length, x_length)
     kernel: Kernel = model("auto" if wanted is None else wanted, size)
     said = advice(model, optics, size, flat=kernel.shape[0] == 1)
-    return kernel, [*said, *too_far(kernel, chosen=shape is not None)]
+    far = too_far(kernel, chosen=shape is not None)
+    if far and shape is None:  # without an image there is none that could be larger
+        far = [
+            f"{kernel.report['left_out']:.0%} of the light of the {name} falls farther than its "
+            "kernel reaches, and that is left out: --shape (shape) takes a larger one"
+        ]
+    return kernel, [*said, *far]
 
 
 def compared(one: Kernel, other: Kernel) -> dict[str, str]:
@@ -173,12 +199,35 @@ def from_beads(
     return together(kernels), reports
 
 
+def refuse_targets(targets: Sequence[Path], scope: str, frames: int) -> None:
+    """Raise ValueError if files can't hold what is going to be found in a scope."""
+    suffix = targets[0].suffix.lower()
+    if scope == "field" and suffix != ".npz":
+        raise ValueError(f'kernels that vary are saved as .npz, and "{targets[0].name}" is none')
+    if scope == "channel-time" and frames > 1 and suffix in (".tif", ".tiff"):
+        raise ValueError(
+            f"a TIFF holds one kernel, and there will be one for each of {frames} frames: save "
+            "them as .npz or .zarr"
+        )
+
+
 def write(found: Kernel, targets: Sequence[Path]) -> Sequence[Path]:
-    """Write the kernels to their files, each channel's to its own unless it is an OME-Zarr."""
+    """Write the kernels to their files, each channel's to its own unless it is an OME-Zarr.
+
+    A file holds those of all frames.
+    """
     if targets[0].suffix.lower() == ".zarr":
         save_kernel(found, targets[0])
         return targets
     for c, target in enumerate(targets):
         report = found.report.get("channels", [found.report] * len(targets))[c]
-        save_kernel(Kernel(found.at(0, c), found.pixel_size, report), target)
+        own = c if found.array.shape[1] > 1 else 0
+        save_kernel(Kernel(found.array[:, own][:, None], found.pixel_size, report), target)
+    return targets
+
+
+def write_fields(found: Mapping[int, KernelField], targets: Sequence[Path]) -> Sequence[Path]:
+    """Write the field of each channel to its own NPZ file."""
+    for c, target in enumerate(targets):
+        save_field(found[c], target)
     return targets

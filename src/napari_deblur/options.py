@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AcceptSeam", "Against", "Axes", "Background", "Border", "CameraGain", "CameraNoise",
     "CameraOffset", "CentreKernel", "Channels", "Debug", "Device", "Diameter", "Dtype", "FailFast",
-    "Field", "Figure", "FluorophoreName", "From", "Gain", "Gamma", "Haze", "Input", "KernelFile",
-    "KernelPixelSize", "Level", "Memory", "MethodName", "NImmersion", "NSample", "Na",
-    "NoBackground", "ObjectiveName", "Offset", "Overwrite", "Parameters", "Photons", "PixelSize",
-    "PlanOnly", "Psf", "PsfParameters", "ReadNoise", "Regions", "Replay", "Resume", "Saturation",
-    "Scheduler", "Scope", "Seam", "Seed", "Series", "Shape", "TileShape", "Times", "Vary",
-    "Wavelength", "Workers", "asked", "beads_asked", "job_of", "kernel_size", "optics_asked",
-    "psf_asked", "told",
+    "Field", "Figure", "FirstKernel", "FluorophoreName", "FoundScope", "FoundShape", "From", "Gain",
+    "Gamma", "Haze", "Input", "KernelFile", "KernelPixelSize", "Level", "Memory", "MethodName",
+    "NImmersion", "NSample", "Na", "NoBackground", "ObjectiveName", "Offset", "Overwrite",
+    "Parameters", "Photons", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "PsfShape",
+    "ReadNoise", "Regions", "Replay", "Resume", "Saturation", "Scheduler", "Scope", "Seam", "Seed",
+    "Series", "Shape", "TileShape", "Times", "Vary", "Wavelength", "Workers", "asked",
+    "beads_asked", "job_of", "kernel_size", "optics_asked", "psf_asked", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
@@ -92,6 +92,17 @@ Against = Annotated[Path | None, _option("--against", "Another kernel.", BLUR, "
 Shape = Annotated[
     Text, _option("--shape", "Of the kernel to be found, or of the psf.", BLUR, "Z,Y,X")
 ]
+FoundShape = Annotated[Text, _option("--shape", "Of the kernel to be found.", BLUR, "Z,Y,X")]
+PsfShape = Annotated[Text, _option("--shape", "Of the psf.", BLUR, "Z,Y,X")]
+FoundScope = Annotated[
+    Text,
+    _option("--scope", "One kernel for each: channel, channel-time; or field.", BLUR, "WORD"),
+]
+FirstKernel = Annotated[
+    Texts,
+    _option("--kernel", "Where the search starts, or one for each channel.", BLUR,
+            "[CHANNEL=]FILE"),
+]  # fmt: skip
 Na = Annotated[float | None, _option("--na", "Numerical aperture.", OPTICS, "NUMBER")]
 Wavelength = Annotated[
     float | None, _option("--wavelength", "Of the emitted light, in µm.", OPTICS, "0.52")
@@ -327,12 +338,12 @@ def beads_asked(
 
 
 def kernel_size(text: str | None) -> tuple[float, float, float] | None:
-    """Read a voxel size z,y,x or y,x in µm."""
+    """Read a kernel's voxel size z,y,x or y,x in µm, from --pixel-size."""
     if text is None:
         return None
-    size = _usage("kernel_pixel_size", words.floats, text)
-    if len(size) not in (2, 3):
-        raise typer.BadParameter("give z,y,x or y,x in µm", param_hint="--kernel-pixel-size")
+    size = _usage("pixel_size", words.floats, text)
+    if len(size) not in (2, 3) or not all(v > 0 for v in size):
+        raise typer.BadParameter("give z,y,x or y,x in µm", param_hint="--pixel-size")
     z, y, x = (1.0,) * (3 - len(size)) + tuple(size)
     return z, y, x
 

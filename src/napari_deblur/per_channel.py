@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -15,7 +16,7 @@ from napari_deblur.registry import methods, psfs
 if TYPE_CHECKING:
     from napari_deblur.job import Job
     from napari_deblur.protocols import KernelField
-    from napari_deblur.stack import Stack
+    from napari_deblur.stack import Region, Stack
 
 __all__ = [
     "ChannelTable",
@@ -199,12 +200,15 @@ def tables_of(job: Job, stack: Stack) -> dict[int, ChannelTable]:
 def kernels_of(job: Job, stack: Stack) -> Given | dict[int, Given] | None:
     """Read the kernels of a job: one for all channels of `stack`, or one for each that has one.
 
-    One file for all may hold a kernel for each channel, or one that varies over the field.
+    One file for all may hold a kernel for each channel, or one that varies over the field. Where a
+    job takes a region of a file, the nodes of a field count in voxels of the file.
     """
-    size, tables = job.kernel_pixel_size, tables_of(job, stack)
+    tables = tables_of(job, stack)
+    where = stack.source.region if job.region is not None and stack.source else None
+    read = partial(given_in, size=job.kernel_pixel_size, region=where)
     found: dict[int, Given] = {}
     if isinstance(job.kernel, str):
-        whole = given_in(job.kernel, size)
+        whole = read(job.kernel)
         if not tables:
             return whole
         every = range(stack.shape[1])
@@ -213,19 +217,28 @@ def kernels_of(job: Job, stack: Stack) -> Given | dict[int, Given] | None:
             found |= of_each(stack, whole)
     for key, file in job.kernel.items() if isinstance(job.kernel, Mapping) else ():
         c = _channel_named(stack, key, f"kernel {file}")
-        found[c] = given_in(file, size)
+        found[c] = read(file)
     for c, table in tables.items():
         if table.psf is not None:
             found.pop(c, None)
         if table.kernel is not None:
-            found[c] = given_in(table.kernel, size)
+            found[c] = read(table.kernel)
     return found or None
 
 
-def given_in(file: str, size: Any = None) -> Given:
-    """Read kernels or a field; `size` (z, y, x or y, x) overrides what the file says, if given.
+def given_in(file: str, size: Any = None, region: Region | None = None) -> Given:
+    """Read kernels or a field.
 
     A file may hold a kernel for each frame and channel, but the field of one channel only.
+
+    Parameters
+    ----------
+    file : str
+    size : (z, y, x) or (y, x), optional
+        Overrides what the file says of the voxels.
+    region : of z, y, x, optional
+        Where the stack lies in its file: nodes of a field are moved by it. Those of a result that
+        was itself a region's count from there.
     """
     from napari_deblur.kernels import load_kernel
     from napari_deblur.results import is_field, load_field, open_result
@@ -233,13 +246,17 @@ def given_in(file: str, size: Any = None) -> Given:
     if size is not None and len(size) == 2:
         size = (1.0, *size)  # a kernel of y, x has one plane, however thick
     if is_field(file):
-        own = len(open_result(file).plan.fields) if Path(file).is_dir() else 1
-        if own > 1:
+        many = len(open_result(file).plan.fields) if Path(file).is_dir() else 1
+        if many > 1:
             raise ValueError(
-                f"{file} has a field for each of {own} channels: save those that are meant with "
+                f"{file} has a field for each of {many} channels: save those that are meant with "
                 "save_field, and give each as CHANNEL=FILE"
             )
         field = load_field(file)
+        if region is not None:
+            source = open_result(file).plan.source if Path(file).is_dir() else None
+            own = (source.region if source else None) or ((0, 0),) * 3
+            field = field.moved([a - b for (a, _), (b, _) in zip(own, region, strict=True)])
         return field if size is None else dataclasses.replace(field, pixel_size=size)
     return load_kernel(file, pixel_size=size, several=True)
 

@@ -14,7 +14,19 @@ from PIL import Image, ImageDraw, ImageFont
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DIM", "GLOW", "GREY", "PAGE", "SIGNED", "TEXT", "Box", "Page", "Picture"]
+__all__ = [
+    "DIM",
+    "FIXED",
+    "GLOW",
+    "GREY",
+    "PAGE",
+    "SIGNED",
+    "TEXT",
+    "Box",
+    "Page",
+    "Picture",
+    "wrapped",
+]
 
 PAGE, PANEL, TEXT, DIM, ACCENT = "#0e1014", "#171a20", "#f2f4f7", "#98a1ad", "#ffc857"
 CURVES = ("#ffc857", "#5fb3f9", "#7bd88f")
@@ -24,7 +36,8 @@ GLOW = ("#000004", "#420a68", "#932667", "#dd513a", "#fca50a", "#fcffa4")
 SIGNED = ("#8fd3ff", "#2f7fd6", "#14161b", "#d6602f", "#ffd08f")
 # Pillow's own font is Latin without µ and ×; one of these is on nearly every system.
 FONTS = ("DejaVuSans.ttf", "LiberationSans-Regular.ttf", "arial.ttf", "Arial.ttf", "Helvetica.ttc")
-PLAIN = str.maketrans({"µ": "u", "×": "x", "–": "-", "√": "sqrt ", "±": "+-", "−": "-"})
+FIXED = "\N{NO-BREAK SPACE}"
+PLAIN = str.maketrans({"µ": "u", "×": "x", "–": "-", "√": "sqrt ", "±": "+-", "−": "-", FIXED: " "})
 
 
 @dataclass(frozen=True)
@@ -98,8 +111,7 @@ class Page:
         at: str = "la",
     ) -> None:
         """Write a line; `at` is Pillow's anchor."""
-        font, whole = _font(size)
-        shown = text if whole else text.translate(PLAIN).encode("ascii", "replace").decode()
+        font, shown = _shown(text, size)
         self.draw.text((left, top), shown, font=font, fill=fill, anchor=at)
 
     def heading(self, box: Box, title: str, aside: str = "") -> None:
@@ -166,6 +178,25 @@ class Page:
             self.draw.line(points, fill=CURVES[n % 3], width=3, joint="curve")
             end = inner.left + inner.width
             self.words(end, inner.top + 6 + 22 * n, name, size=14, fill=CURVES[n % 3], at="ra")
+
+
+def wrapped(text: str, width: float, *, size: int = 17) -> list[str]:
+    """Break a text at spaces into lines that are no wider than `width`, single words left whole."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        font, shown = _shown(longer, size)
+        if lines and font.getlength(shown) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _shown(text: str, size: int) -> tuple[Any, str]:
+    """Give a font, and the text in its letters."""
+    font, whole = _font(size)
+    return font, text if whole else text.translate(PLAIN).encode("ascii", "replace").decode()
 
 
 def _end(box: Box) -> tuple[int, int]:

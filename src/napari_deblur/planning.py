@@ -15,22 +15,13 @@ import numpy as np
 from napari_deblur import gridding, registry, sampling
 from napari_deblur.checking import check_asked, check_field, three
 from napari_deblur.describing import decided_fields, of_field, said_of
-from napari_deblur.estimating import (
-    Views,
-    blurs_of,
-    estimated,
-    estimated_field,
-    fields_given,
-    judged_by,
-    judged_tiles,
-    shape_of,
-    start_of,
-    views_of,
-)
-from napari_deblur.kernel_sets import Kernels, believed, off_centre, together
+from napari_deblur.estimating import estimated, estimated_field, shape_of, start_of
+from napari_deblur.kernel_judging import judged_by, judged_tiles
+from napari_deblur.kernel_sets import Kernels, believed, fields_given, off_centre, together
 from napari_deblur.opening import open_stack
 from napari_deblur.plans import ChannelPlan, Layout, Plan
 from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Method
+from napari_deblur.views import Views, blurs_of, views_of
 from napari_deblur.wishes import Wish, wishes_of
 
 if TYPE_CHECKING:
@@ -179,6 +170,7 @@ def planning(
     known = {c: wish.facts for c, wish in wishes.items()}
     channels = views_of(stack, solid=solid, given=known, gamma=gamma)
     names = {registry.methods.name_of(wishes[c].method): c for c in shapes}
+    notes += [_unused(stack) for c in shapes if wishes[c].facts.na and not stack.pixel_size][:1]
     if names and scope != "tile":
         yield f"finding the kernel with {' and '.join(names)}"
     fields = {c: one for c, one in given_fields.items() if c in channels and not wishes[c].finds}
@@ -200,6 +192,10 @@ def planning(
         yield "judging the kernel that was given"
         for c in brought:
             kernels[c] = judged_by(channels[c], kernels[c])
+    if judge:
+        for c in (c for c in fields if c in given_fields):
+            said = {"verdict": "not judged", "why": "kernels that vary cannot be"}
+            kernels[c] = replace(kernels[c], report={**kernels[c].report, "judged": said})
     if judge and scope == "tile":
         finding = [c for c in channels if wishes[c].finds]
         if finding:
@@ -316,6 +312,11 @@ def _check_varying(method: Any, sample: Sample, field: KernelField) -> None:
     plain = Blur(field.at(sample.region).basis[:1].to(sample.tile.device))
     resolved = method.resolved([replace(sample, blur=plain)])
     resolved(sample.tile, field.at(sample.region, str(sample.tile.device)))
+
+
+def _unused(stack: Stack) -> str:
+    known = f"{stack.name} has no voxel size" if stack.name else "the image has no voxel size"
+    return f"the optics say nothing of the kernel: {known}, which they need (pixel_size)"
 
 
 def _about(stack: Stack) -> list[str]:

@@ -32,6 +32,8 @@ class Progress:
         Tiles that were given up.
     clipped : int
         Voxels that did not fit into the integers of the output.
+    emptied : int
+        Voxels that had data, and have none in the result.
     note : str
         One sentence if there is something to say.
     """
@@ -44,6 +46,7 @@ class Progress:
     eta: float | None = None
     failed: int = 0
     clipped: int = 0
+    emptied: int = 0
     note: str = ""
 
     def __str__(self) -> str:
@@ -54,6 +57,8 @@ class Progress:
             parts.append(f"{self.failed} failed")
         if self.clipped:
             parts.append(f"{self.clipped} voxels clipped")
+        if self.emptied:
+            parts.append(f"{self.emptied} voxels without data that had some")
         return ", ".join(parts) + (f": {self.note}" if self.note else "")
 
 
@@ -68,6 +73,7 @@ class Tally:
     already: int = 0
     total: int = 0
     clipped: int = 0
+    emptied: int = 0
     failed: list[dict[str, Any]] = field(default_factory=list)
 
     def start(self, phase: str, total: int, already: int = 0) -> None:
@@ -87,5 +93,6 @@ class Tally:
             (now - self.phase_begun) / new * (self.total - self.done) if new else None,
             len(self.failed),
             self.clipped,
+            self.emptied,
             note,
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_deblur import describing
 from napari_deblur.opening import reopen
-from napari_deblur.pictures import DIM, GLOW, SIGNED, Box, Page, Picture
+from napari_deblur.pictures import DIM, FIXED, GLOW, SIGNED, Box, Page, Picture, wrapped
 from napari_deblur.results import Result, open_result
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ __all__ = ["write_report"]
 MOST = (64, 512, 512)
 # Of the values, from which on everything is white: single bright voxels don't count.
 WHITE = 99.8
-MARGIN, GAP, COLUMN, HEAD = 36, 28, 520, 118
+MARGIN, GAP, COLUMN = 36, 28, 520
+HEAD, LINE, SMALL = 118, 24, 16  # above all with one line of settings, each more, their letters
 STEP, INSET = 46, 380  # between panels, with a heading; height of the part that is enlarged
 
 
@@ -71,13 +72,16 @@ def write_report(store: str | Path, png: str | Path, stack: Stack | None = None)
     heights = [round(min(COLUMN, COLUMN * across))]
     heights += [round(min(320, max(60, COLUMN * along)))] if solid else []
     heights += [INSET]
-    page = Page(2 * MARGIN + 3 * COLUMN + 2 * GAP, HEAD + sum(heights) + STEP * len(heights) + 20)
-    _words(page, result, seen, page.image.width)
+    inner = 3 * COLUMN + 2 * GAP
+    lines = wrapped(_settings(result), inner, size=SMALL)
+    head = HEAD + LINE * (len(lines) - 1)
+    page = Page(2 * MARGIN + inner, head + sum(heights) + STEP * len(heights) + 20)
+    _words(page, result, seen, lines)
     for n, (name, image) in enumerate((("before", seen.before), ("after", seen.after))):
         left = MARGIN + n * (COLUMN + GAP)
         limits = _limits(image, plan.channels[0].facts.background)
         aside = f"{limits[0]:.3g} – {limits[1]:.3g} counts"
-        boxes = _column(left, heights)
+        boxes = _column(left, head, heights)
         flat = image[seen.plane]
         y0, y1, x0, x1 = mark
         page.heading(boxes[0], f"{name}{', xy' if solid else ''}", aside)
@@ -89,12 +93,12 @@ def write_report(store: str | Path, png: str | Path, stack: Stack | None = None)
         page.heading(boxes[-1], f"{name}, the frame", aside)
         inset = flat[y0:y1, x0:x1]
         page.picture(boxes[-1], Picture(inset, limits, (size[1], size[2]), unit))
-    _third(page, result, seen, MARGIN + 2 * (COLUMN + GAP), page.image.height)
+    _third(page, result, seen, MARGIN + 2 * (COLUMN + GAP), head)
     page.image.save(png, "PNG", optimize=True)
 
 
-def _column(left: int, heights: list[int]) -> list[Box]:
-    boxes, top = [], HEAD + STEP
+def _column(left: int, head: int, heights: list[int]) -> list[Box]:
+    boxes, top = [], head + STEP
     for height in heights:
         boxes.append(Box(left, top, COLUMN, height))
         top += height + STEP
@@ -144,16 +148,10 @@ def _busiest(plane: NDArray[np.float32]) -> tuple[int, int, int, int]:
     return place[0], place[0] + tall, place[1], place[1] + wide
 
 
-def _words(page: Page, result: Result, seen: Seen, width: int) -> None:
-    """Write what was done, above everything."""
+def _settings(result: Result) -> str:
+    """Say what was done."""
     plan = result.plan
     rows = dict(describing.of_plan(plan))
-    layout = plan.layout
-    shape = " × ".join(
-        f"{axis} {n}" for axis, n in zip("tczyx", layout.shape, strict=True) if axis in layout.axes
-    )
-    page.words(MARGIN, 30, layout.name, size=30)
-    page.words(width - MARGIN, 36, "napari-deblur", size=18, fill=DIM, at="ra")
     method = describing.of_method(plan.channels[0]).split(", background")[0]
     # As everything here, of channel 0.
     found = plan.kernel.report.get("channels", [plan.kernel.report])[0]
@@ -164,21 +162,35 @@ def _words(page: Page, result: Result, seen: Seen, width: int) -> None:
         how = "found in each tile"
     widths = rows.get("  width") or rows.get("kernel", "")
     tiles = f"{len(plan)} tile{'s' if len(plan) > 1 else ''}, {rows['device'].split(',')[0]}"
-    line = f"{method}  ·  kernel {how}, {widths.split(';')[0].rstrip(') ')}) wide  ·  {tiles}"
-    page.words(MARGIN, 76, line, size=16, fill=DIM)
+    kernel = f"kernel {how}, {widths.split(';')[0].rstrip(') ')}) wide"
+    # A line ends between parts, or within the method's numbers.
+    parts = [method, *(part.replace(" ", FIXED) for part in (kernel, tiles))]
+    return f"{FIXED}{FIXED}·{FIXED} ".join(parts)
+
+
+def _words(page: Page, result: Result, seen: Seen, settings: list[str]) -> None:
+    """Write what was done, above everything."""
+    layout = result.plan.layout
+    shape = " × ".join(
+        f"{axis} {n}" for axis, n in zip("tczyx", layout.shape, strict=True) if axis in layout.axes
+    )
+    page.words(MARGIN, 30, layout.name, size=30)
+    page.words(page.image.width - MARGIN, 36, "napari-deblur", size=18, fill=DIM, at="ra")
     (start, stop), *flat = seen.region
     shown = ", ".join(f"{a} {s}:{e}" for a, (s, e) in zip("yx", flat, strict=True))
     place = f"z {start + seen.plane} of {start}:{stop}, " if stop - start > 1 else ""
-    page.words(MARGIN, 100, f"{shape}, {layout.dtype}  ·  shown: {place}{shown}", size=16, fill=DIM)
+    seen_of = f"{shape}, {layout.dtype}  ·  shown: {place}{shown}"
+    for n, line in enumerate([*settings, seen_of]):
+        page.words(MARGIN, 76 + LINE * n, line, size=SMALL, fill=DIM)
 
 
-def _third(page: Page, result: Result, seen: Seen, left: int, bottom: int) -> None:
+def _third(page: Page, result: Result, seen: Seen, left: int, head: int) -> None:
     """Draw the third column: kernel, residuals, and the residual image."""
     kernel = _kernel_at(result, seen)
     size = [p or 1.0 for p in result.kernel_pixel_size or (1.0, 1.0, 1.0)]
     unit = "µm" if result.kernel_pixel_size else "px"
     solid = kernel.shape[0] > 1
-    top, side = HEAD + STEP, (COLUMN - GAP) // 2
+    top, side, bottom = head + STEP, (COLUMN - GAP) // 2, page.image.height
     views = [("kernel, xy", kernel[kernel.shape[0] // 2], size[1])]
     if solid:
         views.append(("kernel, xz", kernel[:, kernel.shape[1] // 2], size[0]))

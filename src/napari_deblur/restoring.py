@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur.methods.identity import Identity
 from napari_deblur.tiles import Box, Index, halves
 
 if TYPE_CHECKING:
@@ -43,12 +44,15 @@ class Restored:
     residuals : array (n,), float32
     splits : int
         How often the core was halved because memory ran out.
+    emptied : int
+        Voxels that had data and are NaN now.
     """
 
     image: NDArray[np.float32]
     kernel: NDArray[np.float32] | None
     residuals: NDArray[np.float32]
     splits: int = 0
+    emptied: int = 0
 
 
 def restore_tile(
@@ -110,6 +114,7 @@ def _restore_pieces(plan: Plan, stack: Stack, index: Index, core: Box, splits: i
         kernel,
         ((first.residuals + second.residuals) / 2).astype(np.float32),
         splits,
+        first.emptied + second.emptied,
     )
 
 
@@ -132,7 +137,8 @@ def _restore_core(plan: Plan, stack: Stack, index: Index, core: Box) -> Restored
     if gain != 1.0:
         counts = (counts - background) / gain + background
     with _devices[plan.device], torch.no_grad():
-        estimate = channel.method(counts.to(plan.device), blur_of(plan, t, c, tile.read))
+        method = Identity() if _still(plan, t, c) else channel.method
+        estimate = method(counts.to(plan.device), blur_of(plan, t, c, tile.read))
         image = estimate.image[tile.inside].to("cpu", torch.float32)
         kernel = estimate.kernel.to("cpu").numpy() if estimate.kernel is not None else None
         residuals = estimate.residuals.to("cpu", torch.float32).numpy()
@@ -149,7 +155,16 @@ def _restore_core(plan: Plan, stack: Stack, index: Index, core: Box) -> Restored
         restored = np.where(unknown, own - dark, restored).astype(np.float32)
     if kernel is not None:
         kernel = kernel.reshape(plan.kernel.shape)
-    return Restored(restored, kernel, residuals)
+    emptied = int((np.isnan(restored) & np.isfinite(block[tile.inside])).sum())
+    return Restored(restored, kernel, residuals, emptied=emptied)
+
+
+def _still(plan: Plan, t: int, c: int) -> bool:
+    """Tell whether nothing is blurred in a frame, where each has a kernel of its own."""
+    if plan.scope != "channel-time":
+        return False
+    middle = tuple(n // 2 for n in plan.kernel.shape)
+    return bool(plan.kernel.at(t, c)[middle] == 1)
 
 
 def as_counts(block: NDArray[Any], facts: Facts) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -123,7 +123,7 @@ def simulate(
     psf : Kernel, KernelField, array of a kernel, name of a model, (name, parameters) or model
         A kernel of another voxel size is resampled.
     pixel_size : (z, y, x) in µm, or None
-        None: 1 µm, so that a model's lengths are in pixels; a model with optics has none.
+        None: a model's lengths are in pixels, and its kernel has no voxel size; optics need one.
     photons, read_noise, gain, offset, background, seed
         See `Exposure`. The same seed gives the same image.
     field : Variation, its text, or None
@@ -157,6 +157,8 @@ def simulate(
         if model is None
         else _kernel(model, image, size, shape, vary, border)
     )
+    if model is not None and not sized:
+        kernel = replace(kernel, pixel_size=None)
     known = _optics(model, known)
     notes = [] if model is None else advice(model, known, size, flat=image[0] == 1)
     if isinstance(kernel, Kernel):
@@ -167,7 +169,7 @@ def simulate(
     report = {
         **{f.name: getattr(seen, f.name) for f in fields(seen)},
         "border": border,
-        "pixel_size": list(size),
+        "pixel_size": list(size) if sized else None,
         "kernel": dict(kernel.report),
     }
     return Simulated(made[one], clean[one], kernel, facts, report, tuple(notes))

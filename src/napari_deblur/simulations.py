@@ -92,7 +92,7 @@ def notes_of(stack: Stack, done: Sequence[Simulated]) -> list[str]:
     """Say in sentences what somebody may not expect."""
     notes = []
     if complete_size(stack.pixel_size) is None:
-        notes.append("the image has no pixel size, so lengths are in pixels (1 µm each)")
+        notes.append("the image has no pixel size, so the psf's lengths are in pixels")
     if stack.rgb:
         notes.append("of the colours the brightness is taken: one channel")
     for c, one in enumerate(done):

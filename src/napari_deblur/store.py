@@ -124,6 +124,7 @@ class Store:
                 values=digest(stored),
                 splits=restored.splits,
                 clipped=clipped,
+                emptied=restored.emptied,
                 retries=retries,
                 device=self.plan.device,
                 seconds=round(seconds, 4),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur.checking import check_wish, default_method, finds_kernels, the_method
-from napari_deblur.estimating import default_shape, fields_given
-from napari_deblur.kernel_sets import doubtful, fitted, is_point, same_as
+from napari_deblur.estimating import default_shape
+from napari_deblur.kernel_sets import fields_given, fitted, is_point, same_as
+from napari_deblur.kernel_verdicts import NOTHING, verdict_of
 from napari_deblur.methods.accelerated_richardson_lucy import AcceleratedRichardsonLucy
 from napari_deblur.methods.identity import Identity
 from napari_deblur.methods.richardson_lucy import RichardsonLucy
@@ -47,12 +48,11 @@ class Wish:
 
     def restorer(self, scope: str, found: Kernel) -> Any:
         """Give what restores a tile once the kernel is known; in scope "tile" that finds it too."""
-        if scope != "tile" and is_point(found) and self._leaves_points():
+        still = scope != "tile" or verdict_of(found.report)[0] == NOTHING
+        if still and is_point(found) and self._leaves_points():
             return Identity()
         if not self.finds or scope == "tile":
             return self.method
-        if doubtful(found) and hasattr(self.method, "cautious"):
-            return self.method.cautious()
         return self.method.restorer()
 
     def _leaves_points(self) -> bool:

@@ -79,8 +79,9 @@ def test_acceleration_needs_a_quarter_of_the_iterations(back_projector, short):
 def test_the_unmatched_back_projector_runs_away_and_the_matched_one_takes_over():
     truth, sample = seen(1000.0)
     base = AcceleratedRichardsonLucy(acceleration="heavy-ball")
-    alone = replace(base, iterations=100, back_projector="wiener-butterworth").resolved([sample])
-    assert alone.unmatched == 100
+    few = replace(base, iterations=5, back_projector="wiener-butterworth").resolved([sample])
+    assert few.unmatched == 5
+    alone = replace(few, iterations=100, unmatched=100)
     automatic = replace(base, back_projector="auto").resolved([sample])
     curve = best_of(alone, sample, truth, 100)
     assert max(curve) - curve[-1] > 1.0
@@ -88,18 +89,46 @@ def test_the_unmatched_back_projector_runs_away_and_the_matched_one_takes_over()
     assert psnr(automatic(sample.tile, sample.blur).image, truth) > max(curve) - 0.5
 
 
-def test_it_stops_before_the_light_runs_away():
+def too_wide():
+    """Give a sample with a kernel that is wider than what blurred it."""
     scene = Case("mixed", "gaussian", 1000, (96, 96), 2).scene()
-    wide = torch.from_numpy(kernel_of((31, 31), 3.5).at().copy())
-    scene = replace(scene, blur=Blur(wide))
-    sample = scene.sample()
-    wild = AcceleratedRichardsonLucy(iterations=80, unmatched=80, momentum=()).resolved([sample])
-    assert not wild(scene.tile, scene.blur).image.isfinite().all()
+    return replace(
+        scene.sample(), blur=Blur(torch.from_numpy(kernel_of((31, 31), 3.5).at().copy()))
+    )
+
+
+def test_it_stops_before_the_light_runs_away():
+    sample = too_wide()
+    few = AcceleratedRichardsonLucy(iterations=5, unmatched=5, momentum=()).resolved([sample])
+    wild = replace(few, iterations=80, unmatched=80)
+    assert not wild(sample.tile, sample.blur).image.isfinite().all()
     tamed = wild._tamed([sample])
-    done = tamed(scene.tile, scene.blur)
+    done = tamed(sample.tile, sample.blur)
     assert 10 < tamed.iterations < 60
     assert done.image.isfinite().all()
     assert done.residuals[-1] < 1.5 * done.residuals.min()
+
+
+@pytest.mark.parametrize("iterations", ["auto", 80])
+@pytest.mark.parametrize("acceleration", ["auto", "heavy-ball"])
+def test_the_unmatched_back_projector_that_was_asked_for_does_not_run_away(
+    iterations, acceleration
+):
+    sample = too_wide()
+    method = AcceleratedRichardsonLucy(
+        iterations, acceleration, back_projector="wiener-butterworth"
+    ).resolved([sample])
+    done = method(sample.tile, sample.blur)
+    assert 10 < method.unmatched < 60
+    assert method.iterations == (method.unmatched if iterations == "auto" else 80)
+    assert done.image.isfinite().all()
+    assert done.residuals[-1] < 1.5 * done.residuals.min()
+
+
+def test_unmatched_steps_that_run_away_are_refused():
+    sample = too_wide()
+    with pytest.raises(ValueError, match=r"runs away after \d+ iterations: give unmatched=\d+ or"):
+        AcceleratedRichardsonLucy(iterations=80, unmatched=80).resolved([sample])
 
 
 def test_a_blur_that_varies_takes_the_matched_back_projector():

@@ -10,6 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_deblur import ops
+from napari_deblur.bench.scenes import OBJECTS
 from napari_deblur.methods import _sparse_grids as grids
 from napari_deblur.methods import _sparse_kernel as kernels
 from napari_deblur.methods import _sparse_trust as trust
@@ -98,6 +99,57 @@ def test_the_restorer_sharpens_with_what_was_found():
     errors = [float((m - truth)[14:-14, 14:-14].square().mean()) for m in moved]
     before = float((sample.tile - truth)[14:-14, 14:-14].square().mean())
     assert min(errors) < 0.2 * before
+
+
+def fluorescent(photons, sigma=2.0, seed=5):
+    """Filaments in light of few photons, as a camera of one count a photon sees them."""
+    side = int(8 * sigma) // 2 * 2 + 1
+    kernel = torch.from_numpy(Gaussian((0.0, sigma, sigma))((1, side, side), (1.0,) * 3).at()[0].copy())
+    shape, random = (144, 144), np.random.default_rng(seed)
+    light = OBJECTS["filaments"](ops.object_shape(shape, tuple(kernel.shape)), random)
+    seen = ops.blur(torch.from_numpy(light.astype(np.float32)), Blur(kernel[None].clone()))
+    counts = random.poisson(photons * seen.clamp(min=0).double().numpy() + 10).astype(np.float32)
+    facts = Facts(gain=1.0, offset=0.0, read_noise=0.0, noise=10**0.5, background=10.0)
+    return Sample(torch.from_numpy(counts), ((0, 1), (0, 144), (0, 144)), 0, 0, None, facts)
+
+
+def test_a_kernel_too_narrow_for_filaments_is_doubted():
+    sample = fluorescent(400)
+    _, kernel = found(sample, 15)
+    assert "which is wider, predicts held-out light better" in kernel.report["doubt"]
+    assert kernel.report["doubt_number"] > 1
+    assert kernel.report["wider gaussian"] > trust.LIMIT
+    # The true one is not.
+    true = torch.from_numpy(Gaussian((0.0, 2.0, 2.0))((1, 17, 17), (1.0,) * 3).at()[0].copy())
+    sign, why = trust.refuted([sample], true)
+    assert why is None
+    assert sign < 0
+
+
+def test_the_true_path_of_a_camera_is_not_doubted_for_its_photons():
+    path = grids.fitted(hook(), (13, 13))
+    _, sample = photograph(hook(), 0.0)
+    light = torch.from_numpy(np.random.default_rng(3).poisson(4.0 * sample.tile.clamp(min=0)))
+    facts = Facts(gain=1.0, offset=0.0, read_noise=0.0, noise=1.0, background=0.0)
+    sign, why = trust.refuted([replace(sample, tile=light.float(), facts=facts)], path)
+    assert why is None
+    assert sign < trust.LIMIT
+    # Where the noise of photons isn't known, held-out light is not asked.
+    assert trust.refuted([sample], path) == (None, None)
+
+
+def test_too_few_pixels_are_doubted_or_refused():
+    random = np.random.default_rng(1)
+    for side in (3, 40):
+        tile = torch.from_numpy(random.poisson(30, (side, side)).astype(np.float32))
+        sample = Sample(tile, ((0, 1), (0, side), (0, side)), 0, 0, None, Facts(background=0.0))
+        if side == 3:
+            with pytest.raises(ValueError, match="the image has 3 x 3 pixels: too few to find a"):
+                found(sample, 3)
+        else:
+            report = found(sample, 9)[1].report
+            assert "the image is smaller than 48 pixels" in report["doubt"]
+            assert report["doubt_number"] > 1
 
 
 def test_several_samples_and_holes_serve_one_kernel():

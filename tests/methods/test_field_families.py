@@ -9,7 +9,8 @@ import torch
 import napari_deblur as nd
 from napari_deblur import ops
 from napari_deblur.bench.scenes import OBJECTS
-from napari_deblur.estimating import judged_tiles, start_of, views_of
+from napari_deblur.estimating import start_of
+from napari_deblur.kernel_judging import judged_tiles
 from napari_deblur.methods._families import families_of
 from napari_deblur.methods._field_ascent import PHOTONS, held_of
 from napari_deblur.methods._field_choice import chosen
@@ -20,6 +21,7 @@ from napari_deblur.methods._field_trust import judged_field
 from napari_deblur.methods.blind import Blind
 from napari_deblur.protocols import Facts, KernelField, Sample
 from napari_deblur.simulating import simulate
+from napari_deblur.views import views_of
 
 SHAPE = (1, 25, 25)
 

@@ -313,7 +313,14 @@ def test_of_pure_noise_less_is_left(noise):
     array = random.normal(100, 5, (110, 100)) if noise == "normal" else random.poisson(
         20, (110, 100)
     )  # fmt: skip
-    _, image = planned_and_restored(array.astype(np.float32))
+    stack = stack_of(array.astype(np.float32))
+    # A plan finds out that there is nothing else.
+    plan, image = planned_and_restored(array.astype(np.float32))
+    assert plan.kernel.report["verdict"] == "nothing to deblur"
+    np.testing.assert_array_equal(image, stack.read(0, 0)[0])
+    # With a kernel that is said to be right, the network makes less of it, not more.
+    plan = nd.plan(stack, GDUNet(kernel="given"), kernel=kernel_of((15, 15), 1.8))
+    image = restore_tile(plan, stack, (0, 0, 0, 0, 0)).image[0]
     assert image.var() < 0.5 * array.var()
     assert abs(image.mean() - array.mean()) < 0.1 * array.std()
 
@@ -431,3 +438,19 @@ def test_several_starts_are_one_kernel():
     assert len(few.report["starts"]) == 1
     given = GDUNet().resolved(samples).estimate(samples, (1, 31, 31), kernel_of((31, 31), 2.0))
     assert len(given.report["starts"]) == 1
+
+
+def test_kernels_may_change_with_depth():
+    # In focus at the top, less and less below.
+    planes = [counts((128, 120), sigma=1.0 + 0.4 * z, seed=0) for z in range(6)]
+    stack = stack_of(np.stack(planes), "zyx")
+    plan = nd.plan(stack, "gdunet", scope="field")
+    field = plan.fields[0]
+    assert field.grid == (len(field.report["depths"]), 1, 1)
+    assert field.nodes[0] == tuple(field.report["depths"])
+    assert len(field.nodes[0]) > 2
+    widths = field.maps["fwhm"].ravel()
+    assert widths[-1] > 1.2 * widths[0]
+    assert nd.deconvolve(plan, stack).compute().shape == (6, 128, 120)
+    with pytest.raises(ValueError, match="this image has one plane"):
+        nd.plan(stack_of(planes[0]), "gdunet", scope="field")

@@ -8,13 +8,13 @@ from napari_deblur import ops
 from napari_deblur.bench.blind_scenes import Scene
 from napari_deblur.bench.finding import samples_of
 from napari_deblur.bench.scenes import OBJECTS
-from napari_deblur.estimating import views_of
 from napari_deblur.methods._detail import RISES, SHARP, detail_of
-from napari_deblur.methods._judging import COLOURED, LIMITS, judged
+from napari_deblur.methods._judging import COLOURED, LIMITS, VARIES, judged
 from napari_deblur.methods._prediction import Prediction
 from napari_deblur.opening import open_stack
 from napari_deblur.protocols import Blur, Facts, Kernel, Sample
 from napari_deblur.psfs.gaussian import Gaussian
+from napari_deblur.views import views_of
 
 
 def gaussian(sigma, side=17):
@@ -98,12 +98,62 @@ def test_noise_alone_has_nothing_to_deblur():
         (Kernel(np.ones((1, 1))), "it is a point, and leaves the image as it is"),
         (Kernel(np.pad(np.ones((1, 1)), 4)), "it is a point, and leaves the image as it is"),
         (Kernel(np.pad(np.ones((1, 1, 1)), 2)), "it is a point, and leaves the image as it is"),
-        (gaussian(2.0, 151), "it is wider than 121 pixels"),
+        (gaussian(20.0, 181), "it is wider than 121 pixels"),
     ],
 )
 def test_what_is_not_judged_says_why(samples, kernel, why):
     trust = judged(samples, kernel)
     assert (trust.verdict, trust.why) == ("not judged", why)
+
+
+@pytest.mark.parametrize(("sigma", "verdict"), [(2.0, "believe"), (3.6, "doubtful")])
+def test_a_kernel_is_judged_in_however_large_a_box(samples, sigma, verdict):
+    wide = gaussian(sigma, 255)
+    assert judged(samples, wide).verdict == verdict
+    assert judged(samples, wide).signs == judged(samples, gaussian(sigma, 45)).signs
+
+
+def test_a_kernel_wider_than_the_image_is_doubted():
+    small = sampled(filaments(2.0)[:128, :100])
+    for side in (201, 112):
+        trust = judged(small, gaussian(20.0, side))
+        assert (trust.verdict, trust.why) == ("doubtful", "it is wider than the image")
+    assert judged(small, gaussian(2.0, 201)).verdict == "believe"
+
+
+def varying(side=160, seed=7):
+    """Blur filaments by a σ from 1 px on the left to 3 px on the right."""
+    sigmas = np.linspace(1, 3, 7)
+    light = OBJECTS["filaments"](ops.object_shape((side, side), (21, 21)),
+                                 np.random.default_rng(seed))  # fmt: skip
+    light = torch.from_numpy(light.astype(np.float32))
+    seen, at = torch.zeros(side, side), np.linspace(1, 3, side)
+    for sigma in sigmas:
+        weight = np.clip(1 - np.abs(at - sigma) / (sigmas[1] - sigmas[0]), 0, None)
+        blur = Blur(torch.from_numpy(gaussian(sigma, 21).at()[0].copy())[None])
+        seen += ops.blur(light, blur) * torch.from_numpy(weight.astype(np.float32))
+    return 400 * seen.clamp(min=0).double().numpy() + 10
+
+
+def test_one_kernel_where_the_blur_varies_is_doubted():
+    (one,) = sampled(varying())
+    trust = judged([one], gaussian(1.5, 21))
+    assert trust.verdict == "doubtful"
+    assert trust.why == "parts of the image want other widths: try the scope field"
+    assert trust.signs["varies"] > VARIES
+    # The same of two places of a larger image, each of one blur.
+    apart = [*sampled(filaments(1.2)), *sampled(filaments(2.4))]
+    assert judged(apart, gaussian(1.6)).signs["varies"] > VARIES
+    trust = judged([one], gaussian(1.5, 21), everywhere=False)
+    assert trust.verdict == "believe"
+
+
+def test_parts_of_an_image_of_one_blur_want_the_same_width(samples):
+    other = sampled(filaments(2.0)[::-1].copy())
+    for some in (samples, [*samples, *other]):
+        trust = judged(some, gaussian(2.0))
+        assert trust.verdict == "believe"
+        assert trust.signs["varies"] < VARIES / 2
 
 
 def test_small_images_are_not_judged():

@@ -34,12 +34,86 @@ def place_of(kwargs, index):
     return [t + i * s for t, i, s in zip(kwargs["translate"], index, kwargs["scale"], strict=True)]
 
 
-def test_the_middle_of_each_kernel_lies_on_its_node(result):
-    spatial = own_kwargs(result.plan.layout)
-    view, kwargs, kind = kernels_layer(result, spatial, name="kernels")
-    assert (kind, view.shape) == ("image", (14, 21))
-    assert place_of(kwargs, (3, 3)) == pytest.approx([0.0, 2.5])
-    assert place_of(kwargs, (10, 17)) == pytest.approx([20.0, 22.5])
+def cells_of(view):
+    """Bounds (start, stop) of the cells along the last two axes."""
+    found = []
+    for axis in (-1, -2):
+        others = tuple(i for i in range(view.ndim) if i != axis % view.ndim)
+        there = np.concatenate([[0], np.isfinite(view).any(axis=others), [0]]).astype(int)
+        edges = np.diff(there)
+        pairs = zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True)
+        found.append([(int(a), int(b)) for a, b in pairs])
+    return found[1], found[0]
+
+
+def test_cells_are_square_small_and_centred_at_the_nodes(result):
+    view, kwargs, kind = kernels_layer(result, own_kwargs(result.plan.layout), name="kernels")
+    rows, columns = cells_of(view)
+    assert (kind, len(rows), len(columns)) == ("image", 2, 3)
+    assert len({stop - start for start, stop in rows + columns}) == 1
+    # Pixels of the shape of the image's; half of the way between two nodes is left free.
+    assert kwargs["scale"][0] == kwargs["scale"][1]
+    side = (rows[0][1] - rows[0][0]) * kwargs["scale"][0]
+    assert 0.3 * 20 * 0.5 < side <= 0.5 * 20 * 0.5
+    pixel = kwargs["scale"][0]
+    for (start, stop), y in zip(rows, (0.0, 20.0), strict=True):
+        for (first, last), x in zip(columns, (2.5, 12.5, 22.5), strict=True):
+            middle = ((start + stop - 1) / 2, (first + last - 1) / 2)
+            assert place_of(kwargs, middle) == pytest.approx([y, x], abs=pixel / 2 + 1e-6)
+            inside = view[start + 1 : stop - 1, first + 1 : last - 1]
+            assert np.unravel_index(inside.argmax(), inside.shape) == tuple(
+                n // 2 for n in inside.shape
+            )
+    # The restored image is what is seen first.
+    assert kwargs["visible"] is False
+
+
+def test_the_drawn_kernels_are_those_of_the_field(result):
+    view, kwargs, _ = kernels_layer(result, own_kwargs(result.plan.layout), name="kernels")
+    kernels = result.plan.field(0).kernels()[0, :, :, 0]
+    rows, columns = cells_of(view)
+    for place in np.ndindex(2, 3):
+        (y, below), (x, right) = rows[place[0]], columns[place[1]]
+        drawn = view[y + 1 : below - 1, x + 1 : right - 1]
+        edge = (7 - drawn.shape[0]) // 2
+        np.testing.assert_array_equal(drawn, kernels[place][edge : 7 - edge, edge : 7 - edge])
+    assert kwargs["contrast_limits"] == (0.0, kernels.max())
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A volume whose kernels widen with depth; its voxels are no cubes."""
+    sigmas = np.linspace(0.8, 1.6, 3)[:, None, None]
+    kernels = np.zeros((3, 1, 1, 5, 9, 9))
+    for place in np.ndindex(3, 1, 1):
+        s = sigmas[place]
+        kernels[place] = Gaussian((1.0, s, s))((5, 9, 9), (1.0, 1.0, 1.0)).at()
+    field = field_of(kernels, ((0.0, 10.0, 20.0), (31.5,), (31.5,)), maps={"depth": sigmas})
+    image = np.random.default_rng(0).poisson(30, (21, 64, 64)).astype(np.uint16)
+    stack = nd.open_stack(image, "zyx", pixel_size=(0.4, 0.1, 0.1))
+    plan = nd.plan(stack, nd.methods["richardson-lucy"](iterations=2), kernel=field, judge=False)
+    list(nd.run(plan, tmp_path / "deep.deblur.zarr", stack=stack))
+    return open_result(tmp_path / "deep.deblur.zarr")
+
+
+def test_kernels_of_depths_follow_the_slider(deep):
+    view, kwargs, _ = kernels_layer(deep, own_kwargs(deep.plan.layout), name="kernels")
+    assert view.shape[0] == 3 * 5
+    assert view.shape[1] == view.shape[2]
+    assert kwargs["scale"] == pytest.approx((10 * 0.4 / 5, 0.1, 0.1))
+    for i, z in enumerate((0.0, 4.0, 8.0)):
+        middle = (5 * i + 2, view.shape[1] // 2, view.shape[2] // 2)
+        place = place_of(kwargs, middle)
+        assert place[0] == pytest.approx(z)
+        assert place[1:] == pytest.approx([3.15, 3.15])
+        assert view[5 * i : 5 * i + 5].max() == view[middle]
+
+
+def test_a_layer_of_kernels_that_vary_is_taken_for_the_field(result):
+    from napari_deblur._napari.choices import _field_of
+
+    taken = _field_of("a", str(result.path))
+    np.testing.assert_array_equal(taken.kernels(), result.plan.field(0).kernels())
 
 
 def test_the_map_has_a_voxel_on_each_node(result):
@@ -58,12 +132,13 @@ def test_the_reader_gives_the_map_too(result):
         "stack kernels",
         "stack sigma",
     ]
-    assert layers[2][1]["visible"] is False
+    assert [kwargs.get("visible", True) for _, kwargs, _ in layers] == [True, False, False]
 
 
 def test_a_run_that_goes_on_finds_each_of_its_layers_again(result):
     viewer = ViewerModel()
     spatial = own_kwargs(result.plan.layout)
+    kernels = kernels_layer(result, spatial, name="kernels")[0]
     for _ in range(2):
         run = Run.__new__(Run)  # without the process that restores
         run.viewer, run.spatial, run.name, run.looks = viewer, spatial, "a", {}
@@ -73,4 +148,4 @@ def test_a_run_that_goes_on_finds_each_of_its_layers_again(result):
             run._show()
         names = [layer.name.partition(" [")[0] for layer in viewer.layers]
         assert names == ["a restored", "a kernels", "a sigma"]
-        assert [layer.data.shape for layer in viewer.layers] == [(41, 51), (14, 21), (2, 3)]
+        assert [layer.data.shape for layer in viewer.layers] == [(41, 51), kernels.shape, (2, 3)]

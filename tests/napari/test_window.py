@@ -397,3 +397,30 @@ def test_image_is_the_active_one_until_one_is_chosen(make_napari_viewer_proxy, k
     viewer.layers.selection.active = viewer.layers["truth"]
     viewer.layers.selection.active = viewer.layers["spots"]
     assert widget.layer.currentText() == "cells"
+
+
+def test_a_kernel_takes_a_method_that_uses_it_until_one_is_chosen(make_napari_viewer_proxy):
+    viewer = make_napari_viewer_proxy()
+    _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
+    start = "Its search starts from the kernel that is given below."
+
+    def by(way):
+        widget.kernel.setCurrentIndex(widget.kernel.findData(way))
+        return widget.method.currentText()
+
+    ways = ("find", "file", "layer", "find", "file")
+    assert [by(way) for way in ways] == [
+        "blind",
+        "accelerated-richardson-lucy",
+        "accelerated-richardson-lucy",
+        "blind",
+        "accelerated-richardson-lucy",
+    ]
+    assert not widget.scope.isEnabled()
+    assert start not in widget.about.text()
+    widget.method.setCurrentText("blind")
+    assert start in widget.about.text()
+    assert [by(way) for way in ("layer", "find")] == ["blind", "blind"]
+    assert start not in widget.about.text()
+    widget.method.setCurrentText("wiener")
+    assert [by(way) for way in ("file", "find")] == ["wiener", "wiener"]

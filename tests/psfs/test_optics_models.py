@@ -361,6 +361,27 @@ def test_by_itself_the_shape_holds_what_matters(model):
     assert model.default_shape(SIZE, (1, 60, 64))[0] == 1
 
 
+def test_without_an_image_the_cone_of_a_deep_point_ends_somewhere():
+    deep = GibsonLanni(na=1.4, wavelength=0.52, n_sample=1.33, depth=20)
+    planes, y, x = deep.default_shape((0.3, 0.1, 0.05))
+    assert 0.95 * 2**24 < planes * y * x <= 2**24
+    assert planes % 2 == y % 2 == x % 2 == 1
+    assert x / y == pytest.approx(2, abs=0.02)
+    # Of an image as large there is the whole of it.
+    assert deep.default_shape((0.3, 0.1, 0.05), (100, 701, 901))[1:] == (701, 901)
+
+
+def test_a_depth_that_leaves_no_focus_is_refused_at_once():
+    silly = GibsonLanni(na=1.4, wavelength=0.52, n_sample=1.33, depth=2000)
+    for shape in ("auto", (9, 31, 31)):
+        with pytest.raises(ValueError, match="miss each other by 1656 wavelengths"):
+            silly(shape, (0.3, 0.1, 0.1))
+    # Where the sample has the index of the immersion, light comes from any depth.
+    GibsonLanni(na=1.0, wavelength=0.52, n_immersion=1.45, n_sample=1.45, depth=5000)(
+        (3, 15, 15), (0.3, 0.1, 0.1)
+    )
+
+
 def test_light_that_is_left_out_is_what_a_larger_kernel_has():
     model = Vectorial(na=1.2, wavelength=0.52, n_immersion=1.33)
     report = model("auto", SIZE, (4, 21, 21)).report

@@ -27,6 +27,7 @@ from napari_deblur._napari.reading import (
     stated_size,
 )
 from napari_deblur._napari.settings import preferences
+from napari_deblur.checking import default_method
 
 if TYPE_CHECKING:
     import napari.layers
@@ -41,7 +42,6 @@ __all__ = ["Choices"]
 
 # The proof of the geometry; it deblurs nothing.
 HIDDEN = {"identity"}
-FIRST = "blind"
 # A layer of so much fewer voxels than the image is not the next image but its kernel.
 SMALL = 4
 
@@ -53,6 +53,7 @@ class Choices(Controls):
         super().__init__()
         self.viewer = viewer
         self.picked = False  # whether the user chose the image, so that it stays
+        self._method_picked = False
         self._output_of: Any = None
         self._stated: tuple[float | None, ...] = (None, None, None)
         self._forms: dict[str, Any] = {}
@@ -60,14 +61,16 @@ class Choices(Controls):
         for name in registry.methods:
             if name not in HIDDEN:
                 self.method.addItem(name)
-        self.method.setCurrentText(FIRST)
+        self.method.setCurrentText(default_method("channel", known=False))
         self.layer.currentIndexChanged.connect(self._layer_picked)
         self.kernel_layer.currentIndexChanged.connect(self._kernel_picked)
         for line in (self.axes, *self.sizes.values()):
             line.textEdited.connect(self._edited)
         viewer.layers.selection.events.active.connect(self._follow)
-        self.method.currentIndexChanged.connect(self._method_chosen)
+        self.method.activated.connect(self._pick_method)
+        self.method.currentIndexChanged.connect(self._pick_method)
         self.kernel.currentIndexChanged.connect(self.kernel_ways.setCurrentIndex)
+        self.kernel.currentIndexChanged.connect(self._kernel_way_chosen)
         self._method_chosen()
         self.reset_choices()
 
@@ -122,9 +125,12 @@ class Choices(Controls):
             layer = self.kernel_layer.currentData()
             if layer is None or layer is image:
                 raise ValueError("Choose the layer that holds the kernel, not the image itself")
-            stack = kernel_stack(layer)
-            _must_be_flat(stack.shape[2], flat)
-            load = partial(kernel_read, stack)
+            if layer.metadata.get("varies"):  # drawn for the eye
+                load = partial(_field_of, layer.name, layer.metadata["deblur"]["store"])
+            else:
+                stack = kernel_stack(layer)
+                _must_be_flat(stack.shape[2], flat)
+                load = partial(kernel_read, stack)
         elif way == "file":
             if not self.kernel_file.text():
                 raise ValueError("Choose the file that holds the kernel")
@@ -219,10 +225,27 @@ class Choices(Controls):
         except (ValueError, TypeError) as error:
             self.reads.setText(f"✗ {error}")
 
-    def _method_chosen(self, _: int = 0) -> None:
+    def _pick_method(self, _: int = 0) -> None:
+        self._method_picked = True
+        self._method_chosen()
+
+    def _kernel_way_chosen(self, _: int = 0) -> None:
+        """Take the method that suits a kernel, or none, as the command line does."""
+        if not self._method_picked:
+            self.method.blockSignals(True)
+            self.method.setCurrentText(default_method("channel", known=self._kernel_given()))
+            self.method.blockSignals(False)
+        self._method_chosen()
+
+    def _kernel_given(self) -> bool:
+        return bool(self.kernel.currentData() != "find")
+
+    def _method_chosen(self) -> None:
         name = self.method.currentText()
         cls = registry.methods[name]
-        self.about.setText(summary_of(cls))
+        starts = finds_kernels(cls) and self._kernel_given()
+        hint = " Its search starts from the kernel that is given below." if starts else ""
+        self.about.setText(summary_of(cls) + hint)
         if name not in self._forms:
             self._forms[name] = form_of(cls)
             shown = rows_of((row.label, row.native) for row in self._forms[name])
@@ -280,6 +303,16 @@ def _loaded(path: Path) -> Given:
             f"{path.name} holds Python objects, not an array of numbers: save the kernel with "
             "numpy.save as float32"
         ) from error
+
+
+def _field_of(name: str, store: str) -> Given:
+    """Read the field whose kernels a layer shows."""
+    from napari_deblur.results import open_result
+
+    fields = open_result(store).plan.fields
+    if len(fields) != 1 or fields[0] is None:
+        raise ValueError(f'"{name}" has a field for each channel: give one of their files')
+    return fields[0]
 
 
 def _output_for(layer: Any) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.placing import kernel_kwargs, part_of
+from napari_deblur._napari.nodes import map_places, node_kernels
+from napari_deblur._napari.placing import kernel_kwargs
 from napari_deblur._napari.seen import Seen
 from napari_deblur.stack import AXES
 
@@ -102,6 +103,21 @@ def image_layer(
 def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> LayerData:
     """Give the kernels, with as many axes as the image has, placed over what they belong to."""
     plan = result.plan
+    own, image = result.kernel_pixel_size, plan.layout.pixel_size
+    metadata: dict[str, Any] = {"deblur": blank(plan) | {"store": str(result.path)}}
+    metadata["kernel_pixel_size"] = own
+    looks: dict[str, Any] = {
+        "name": name,
+        "colormap": "inferno",
+        "gamma": KERNEL_GAMMA,
+        "metadata": metadata,
+    }
+    if plan.nodes is not None:
+        drawn = node_kernels(plan, spatial)
+        metadata["varies"] = True
+        # They hide parts of the restored image.
+        looks |= {"contrast_limits": (0.0, float(np.nanmax(drawn.array))), "visible": False}
+        return (drawn.array, {**looks, **drawn.placed}, "image")
     axes = "".join(spatial["axis_labels"])
     view = Seen(result.kernels, [AXES.index(axis) for axis in axes])
     sizes = dict(zip(AXES, plan.layout.shape, strict=True))
@@ -109,9 +125,6 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     peak = float(plan.kernel.array.max())
     if plan.finds_kernels:
         peak = max(peak, float(np.nan_to_num(view[(0,) * (view.ndim - 2)]).max()))
-    if plan.nodes is not None:
-        peak = max(peak, *(float(one.kernels().max()) for one in plan.fields if one is not None))
-    own, image = result.kernel_pixel_size, plan.layout.pixel_size
     ratio = {
         axis: k / i
         for axis, k, i in zip("zyx", own or (None,) * 3, image or (None,) * 3, strict=True)
@@ -120,17 +133,12 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     placed = kernel_kwargs(
         spatial, [sizes[axis] for axis in axes], view.shape, ratio=ratio, cores=cores
     )
-    if plan.nodes is not None:
-        placed = _on_nodes(plan, spatial, placed)
     kwargs = {
-        "name": name,
+        **looks,
         "contrast_limits": (0.0, peak),
-        "colormap": "inferno",
-        "gamma": KERNEL_GAMMA,
         "blending": "additive",
-        "metadata": {"deblur": blank(plan) | {"store": str(result.path)}, "kernel_pixel_size": own},
         # Kernels of tiles lie over the whole image: it should be seen through them.
-        "opacity": 0.6 if plan.finds_kernels or plan.nodes is not None else 1.0,
+        "opacity": 0.6 if plan.finds_kernels else 1.0,
         **placed,
     }
     return (view, kwargs, "image")
@@ -151,24 +159,12 @@ def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list
     for c, one in enumerate(plan.fields):
         for parameter, values in one.maps.items() if one is not None else ():
             assert one is not None
-            steps, shifts = _node_steps(plan, one.nodes)
-            scale, shift = list(spatial["scale"]), [0.0] * len(axes)
-            for i, axis in enumerate(axes):
-                if axis in steps:
-                    shift[i] = shifts[axis] * scale[i]
-                    scale[i] *= steps[axis]
-                elif axis == "t":  # one map for all frames
-                    shift[i] = (plan.layout.shape[0] - 1) / 2 * scale[i]
-                    scale[i] *= plan.layout.shape[0]
-                elif axis == "c":
-                    shift[i] = c * scale[i]
+            placed = map_places(plan, one.nodes, axes, spatial, c)
             shape = [values.shape["zyx".index(a)] if a in "zyx" else 1 for a in axes]
-            placed = _moved(spatial, shift)
             low, high = float(values.min()), float(values.max())
             of = f", channel {c}" if len(plan.fields) > 1 else ""
             kwargs = {
                 **placed,
-                "scale": tuple(scale),
                 "name": f"{name} {parameter}{of}",
                 "contrast_limits": (low, high if high > low else low + 1),
                 "colormap": "viridis",
@@ -183,40 +179,6 @@ def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list
             }
             layers.append((values.reshape(shape), kwargs, "image"))
     return layers
-
-
-def _node_steps(plan: Plan, nodes: Any) -> tuple[dict[str, float], dict[str, float]]:
-    """Give the distance of nodes and the place of the first, in voxels of the image, by axis.
-
-    A single node stands for its whole axis. Nodes at uneven distances are shown at even ones.
-    """
-    steps, shifts = {}, {}
-    sizes = plan.layout.shape[2:]
-    for axis, line, size in zip("zyx", nodes, sizes, strict=True):
-        alone = len(line) == 1
-        steps[axis] = float(size) if alone else (line[-1] - line[0]) / (len(line) - 1)
-        shifts[axis] = (size - 1) / 2 if alone else line[0]
-    return steps, shifts
-
-
-def _on_nodes(plan: Plan, spatial: Mapping[str, Any], placed: Mapping[str, Any]) -> dict[str, Any]:
-    """Place a mosaic so that the middle of each kernel lies on its node."""
-    steps, shifts = _node_steps(plan, plan.nodes)
-    lengths = dict(zip("zyx", plan.kernel.shape, strict=True))
-    labels = spatial["axis_labels"]
-    scale, moved = list(placed["scale"]), [0.0] * len(labels)
-    for i, axis in enumerate(labels):
-        if axis in steps:
-            scale[i] = spatial["scale"][i] * steps[axis] / lengths[axis]
-            moved[i] = spatial["scale"][i] * shifts[axis] - lengths[axis] // 2 * scale[i]
-        else:
-            moved[i] = placed["translate"][i] - spatial["translate"][i]
-    return {**placed, "scale": tuple(scale), "translate": _moved(spatial, moved)["translate"]}
-
-
-def _moved(spatial: Mapping[str, Any], shifts: Sequence[float]) -> dict[str, Any]:
-    """Move a place along its own axes, by lengths in the unit of its scale."""
-    return part_of({**spatial, "scale": tuple(float(v) for v in shifts)}, (1,) * len(shifts))
 
 
 def limits_of(result: Result) -> tuple[float, float]:

@@ -17,8 +17,6 @@ from napari_deblur.bench.blind_trust import measured_trust
 from napari_deblur.bench.finding import found_in, restored, samples_of
 from napari_deblur.bench.parts import measured_parts
 from napari_deblur.kernel_comparison import ncc
-from napari_deblur.kernel_sets import doubtful
-from napari_deblur.methods.blind import Blind
 from napari_deblur.methods.blind_richardson_lucy import BlindRichardsonLucy
 from napari_deblur.psfs.gaussian import Gaussian
 
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from napari_deblur.bench.asked import Asked
     from napari_deblur.bench.blind_scenes import Scene, Volume
     from napari_deblur.bench.parts import Part
-    from napari_deblur.protocols import Kernel
 
 __all__ = ["PARTS", "measured"]
 
@@ -57,9 +54,6 @@ def measured_planes(asked: Asked) -> Generator[dict[str, Any] | str, None, None]
         }
         for name, (array, took) in ways.items():
             row[name] = _against(scene, torch.from_numpy(array.copy()), raw, true, took)
-        row["blind, never cautious"] = row["blind"]
-        if doubtful(kernel):
-            row["blind"] = _cautious(scene, kernel, raw, true, seconds)
         row["report"] = _short(kernel.report)
         yield row
 
@@ -75,9 +69,6 @@ def measured_volumes(asked: Asked) -> Generator[dict[str, Any] | str, None, None
         ways = {"blind": (kernel.at(), seconds), "at the coverslip": (volume.psf(0).numpy(), 0.0)}
         for name, (array, took) in ways.items():
             row[name] = _against(volume, torch.from_numpy(array.copy()), raw, true, took)
-        row["blind, never cautious"] = row["blind"]
-        if doubtful(kernel):
-            row["blind"] = _cautious(volume, kernel, raw, true, seconds)
         row["report"] = _short(kernel.report)
         yield row
 
@@ -116,24 +107,14 @@ def _against(
     raw: float,
     true: float,
     seconds: float,
-    method: Any = None,
 ) -> dict[str, float]:
-    decibels, _ = restored(scene, kernel, method)
+    decibels, _ = restored(scene, kernel)
     return {
         "gain": decibels - raw,
         "share": (decibels - raw) / (true - raw),
         "ncc": ncc(kernel.numpy(), scene.true.numpy()),
         "seconds": seconds,
     }
-
-
-def _cautious(
-    scene: Scene | Volume, kernel: Kernel, raw: float, true: float, seconds: float
-) -> dict[str, float]:
-    """Restore as a plan does with a doubtful kernel."""
-    array = kernel.at() if scene.counts.ndim == 3 else kernel.at()[0]
-    made = torch.from_numpy(array.copy())
-    return _against(scene, made, raw, true, seconds, Blind().cautious())
 
 
 def _by_turns(scene: Scene, keep: Any) -> tuple[Any, float]:

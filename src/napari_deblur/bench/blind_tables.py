@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_deblur.bench.blind_trust import rates
 from napari_deblur.bench.tables import number, table
+from napari_deblur.kernel_verdicts import verdict_of
 
 if TYPE_CHECKING:
     from napari_deblur.bench.tables import Lines, Result
@@ -115,13 +116,13 @@ def _varying(rows: Sequence[Result]) -> Lines:
 
 
 def _motion(rows: Sequence[Result]) -> Lines:
-    every = [row for row in rows if "decibels" in row]
+    every = [row for row in rows if "error ratio" in row]
     cells = []
     for kind in dict.fromkeys(row["case"].split()[0] for row in every):
         some = [row for row in every if row["case"].split()[0] == kind]
         mean = {k: np.mean([row["decibels"][k] for row in some]) for k in some[0]["decibels"]}
         errors = [row["error ratio"] for row in some]
-        doubted = [r["report"].get("verdict") != "believe" for r in some]
+        doubted = [verdict_of(r["report"])[0] != "believe" for r in some]
         failed = [error > 2 for error in errors]
         cells.append(
             [
@@ -138,10 +139,12 @@ def _motion(rows: Sequence[Result]) -> Lines:
                 "failures doubted", "seconds")  # fmt: skip
         yield from table(["mean dB", *head], cells)
     for row in rows:
-        if "decibels" not in row:
+        if "error ratio" not in row:
+            means = ", ".join(f"{k} {v:.2f} dB" for k, v in row["decibels"].items())
             yield (
-                f"{row['case']}: likeness {row['likeness']:.2f}, {row['seconds']:.0f} s, "
-                f"{row['memory'] / 1e6:.0f} MB of the whole process."
+                f"{row['case']}: likeness {row['likeness']:.2f} of {row['at most']:.2f} at most, "
+                f"{means}, {row['seconds']:.0f} s, {row['memory'] / 1e6:.0f} MB of the whole "
+                "process."
             )
             yield ""
 

@@ -27,8 +27,8 @@ PLANES, VOLUMES = 4, 2
 
 def samples_of(scene: Scene | Volume) -> list[Sample]:
     """Choose the samples that a plan chooses."""
-    from napari_deblur.estimating import views_of
     from napari_deblur.opening import open_stack
+    from napari_deblur.views import views_of
 
     counts = scene.counts.numpy()
     solid = counts.ndim == 3
@@ -60,15 +60,12 @@ def found_in(scene: Scene | Volume, asked: Asked, *, again: bool = False) -> tup
     return kernel, seconds
 
 
-def restored(scene: Scene | Volume, kernel: Tensor, method: Any = None) -> tuple[float, Any]:
-    """Restore a scene with a kernel, stopped automatically; give dB and the method.
-
-    With accelerated Richardson-Lucy, if no `method` is given.
-    """
+def restored(scene: Scene | Volume, kernel: Tensor) -> tuple[float, Any]:
+    """Restore a scene, stopped automatically; give dB and the method."""
     tile = scene.counts
     blur = Blur(kernel[None])
     y, x = tile.shape[-2:]
     z = tile.shape[0] if tile.ndim == 3 else 1
     sample = Sample(tile, ((0, z), (0, y), (0, x)), 0, 0, blur, scene.facts, scene.size)
-    method = (method or AcceleratedRichardsonLucy()).resolved([sample])
+    method = AcceleratedRichardsonLucy().resolved([sample])
     return scene.score(method(tile, blur).image), method

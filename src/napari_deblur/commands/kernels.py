@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +12,15 @@ from napari_deblur import options as o
 from napari_deblur import printing
 from napari_deblur.options import told
 
+if TYPE_CHECKING:
+    from napari_deblur.job import Job
+    from napari_deblur.protocols import Kernel, KernelField
+    from napari_deblur.stack import Stack
+
 __all__ = ["estimate", "kernel_"]
+
+# Of those of a run: a kernel for each tile is found while it is restored.
+SCOPES = ("channel", "channel-time", "field")
 
 Finder = Annotated[
     str | None,
@@ -33,7 +42,10 @@ def estimate(
     saturation: o.Saturation = None,
     method: Finder = None,
     set_: o.Parameters = None,
-    shape: o.Shape = None,
+    scope: o.FoundScope = None,
+    first: o.FirstKernel = None,
+    kernel_pixel_size: o.KernelPixelSize = None,
+    shape: o.FoundShape = None,
     axes: o.Axes = None,
     pixel_size: o.PixelSize = None,
     channels: o.Channels = None,
@@ -56,24 +68,93 @@ def estimate(
     overwrite: o.Overwrite = False,
     debug: o.Debug = False,
 ) -> None:
-    """Find the blur kernel of each channel and write it to a file."""
+    """Find the blur kernel of each channel and write it to a file.
+
+    With --scope channel-time there is one for each frame; with --scope field kernels that vary.
+    """
     from napari_deblur import describing, measuring, outputs
 
     beads = o.beads_asked(from_, method, diameter, saturation)
-    job = o.job_of({**context.params, "kernel": None})
+    if beads is not None and (scope or first):
+        hint = "--scope" if scope else "--kernel"
+        raise typer.BadParameter("beads are averaged, not searched: leave it out", param_hint=hint)
+    job = o.job_of({**context.params, "kernel": first})
+    if beads is None:
+        method_of = _finder(job)
     stack = job.open()
     targets = outputs.kernel_targets(kernel, stack, overwrite=overwrite)
     if beads is not None:
         found, reports = measuring.from_beads(stack, job.shape, **beads)
         for c, report in enumerate(reports):
             printing.table(describing.of_beads(report, c if len(reports) > 1 else None))
+        written = measuring.write(found, targets)
     else:
-        printing.note(f"finding the kernel with {job.method_name} …")
-        found = job.estimate()
-        printing.table(describing.of_kernel(found))
-        printing.table(describing.of_search(found))
-    for target in measuring.write(found, targets):
+        measuring.refuse_targets(targets, job.scope, stack.shape[0])
+        if job.scope == "field":
+            written = measuring.write_fields(_fields(job, stack, method_of), targets)
+        else:
+            written = measuring.write(_kernels(job, stack, method_of), targets)
+    for target in written:
         printing.say(f"wrote {target}")
+
+
+def _finder(job: Job) -> tuple[str, Any]:
+    """Give the method that finds kernels, with its name; ValueError if it finds none."""
+    from napari_deblur.checking import check_field, default_method, finds_kernels
+
+    if job.scope not in SCOPES:
+        tile = "; in scope tile each finds its own while it is restored, see run"
+        raise ValueError(
+            f'scope "{job.scope}" is not one of {", ".join(SCOPES)}'
+            + (tile if job.scope == "tile" else "")
+        )
+    name = job.method or default_method(job.scope, known=False)
+    method = dataclasses.replace(job, method=name).restorer()
+    if not finds_kernels(method):
+        raise ValueError(f"{name} restores with a kernel but finds none: take blind")
+    if job.scope == "field":
+        check_field(method)
+    return name, method
+
+
+def _asked(job: Job, stack: Stack) -> dict[str, Any]:
+    from napari_deblur import per_channel
+
+    return {
+        "shape": per_channel.triple(job.shape),
+        "first": per_channel.kernels_of(job, stack),
+        "device": job.device,
+        "facts": per_channel.known_of(job, stack),
+    }
+
+
+def _kernels(job: Job, stack: Stack, finder: tuple[str, Any]) -> Kernel:
+    """Find the kernels of all channels, and frames if asked for, and say what they are like."""
+    from napari_deblur import describing
+    from napari_deblur.estimating import estimate_kernel
+
+    name, method = finder
+    frames = stack.shape[0] if job.scope == "channel-time" else 1
+    what = "the kernel" if frames == 1 else f"the kernels of {frames} frames"
+    printing.note(f"finding {what} with {name} …")
+    found = estimate_kernel(stack, method, scope=job.scope, **_asked(job, stack))
+    printing.table(describing.of_kernel(found))
+    printing.table(describing.of_search(found))
+    return found
+
+
+def _fields(job: Job, stack: Stack, finder: tuple[str, Any]) -> dict[int, KernelField]:
+    """Find how the kernels of all channels vary, and say so."""
+    from napari_deblur import describing
+    from napari_deblur.estimating import estimate_field
+
+    name, method = finder
+    printing.note(f"finding kernels that vary with {name} …")
+    found = estimate_field(stack, method, **_asked(job, stack))
+    for c, field in found.items():
+        printing.say(describing.of_field(field, c if len(found) > 1 else None))
+        printing.table(describing.of_search(field.typical()))
+    return found
 
 
 @told
@@ -89,7 +170,7 @@ def kernel_(
         typer.Option(help="Write the kernel of this model to FILE first.", metavar="NAME"),
     ] = None,
     psf_set: o.PsfParameters = None,
-    shape: o.Shape = None,
+    shape: o.PsfShape = None,
     pixel_size: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +208,7 @@ def kernel_(
     if psf is not None:
         model = o.psf_asked(context.params)
         outputs.refuse_kernel(file, overwrite=overwrite)
+        printing.note(f"making the kernel of {psf} …")
         made, notes = measuring.of_model(*model)
         for note in notes:
             printing.note(f"note: {note}")

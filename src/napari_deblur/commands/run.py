@@ -134,6 +134,11 @@ def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
         last = printing.followed(run)
     if last.clipped:
         printing.note(f"{last.clipped} voxels were brighter than the output's type can say")
+    if last.emptied:
+        printing.note(
+            f"{last.emptied} voxels that had data have none now: with this kernel no voxel of the "
+            "input tells enough of them"
+        )
     what = "incomplete" if last.failed else "done"
     printing.say(f"{what} in {printing.lasting(monotonic() - begun)}: {output}")
     if output.suffix != ".zarr":

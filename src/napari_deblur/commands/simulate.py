@@ -21,7 +21,7 @@ def simulate(
     out: Annotated[Path, typer.Argument(help="A folder, or a name that ends in .tif.")],
     psf: o.Psf = None,
     psf_set: o.PsfParameters = None,
-    shape: o.Shape = None,
+    shape: o.PsfShape = None,
     vary: o.Vary = None,
     border: o.Border = "mirror",
     photons: o.Photons = 1000.0,

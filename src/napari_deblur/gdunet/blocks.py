@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from napari_deblur.gdunet.strips import block_in_strips, fits, to_one_channel
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Block", "Pyramid", "soft"]
+__all__ = ["Block", "Pyramid", "one_channel", "soft"]
 
 # A window of attention is so many cells wide; a cell is a pixel of the coarsest level.
 WINDOW = 3
@@ -55,6 +57,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Change (batch, channels, y, x)."""
+        if self.cell is not None and fits(x):
+            return block_in_strips(self, self.cell, x)
         x = x.permute(0, 2, 3, 1)
         # Nothing large has a name that keeps it longer than needed.
         x = x + self.share * self.narrow(self._attended(_gated(self._wide(x))))
@@ -73,12 +77,20 @@ class Block(nn.Module):
         batch, ny, nx, channels = x.shape
         cell = self.cell
         cells = x.reshape(batch, ny // cell, cell, nx // cell, cell, channels)
-        means = cells.mean(dim=(2, 4)).permute(0, 3, 1, 2)
+        weights = self.around(cells.mean(dim=(2, 4)))
+        return (cells * weights[:, :, None, :, None]).reshape(x.shape)
+
+    def around(self, means: Tensor) -> Tensor:
+        """Weigh the channels of each cell by the means, (batch, y, x, channels), around it."""
         around = functional.avg_pool2d(
-            means, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False
+            means.permute(0, 3, 1, 2),
+            WINDOW,
+            stride=1,
+            padding=WINDOW // 2,
+            count_include_pad=False,
         )
         weights: Tensor = self.attend(around.permute(0, 2, 3, 1))
-        return (cells * weights[:, :, None, :, None]).reshape(x.shape)
+        return weights
 
 
 class Pyramid(nn.Module):
@@ -139,9 +151,28 @@ class Pyramid(nn.Module):
             x = down(x)
         x = features = self.middle(x)
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
-            finer = functional.pixel_shuffle(up(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), 2)
-            x = blocks(finer + kept.pop())
-        return self.last(x)[..., :ny, :nx], features
+            x = blocks(_finer(up.get_parameter("weight"), x, kept.pop()))
+        return one_channel(self.last, x)[..., :ny, :nx], features
+
+
+def one_channel(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a convolution of 3 × 3 that leaves one channel."""
+    if fits(x):
+        return to_one_channel(convolution, x)
+    result: Tensor = convolution(x)
+    return result
+
+
+def _finer(weight: Tensor, x: Tensor, kept: Tensor) -> Tensor:
+    """Make four pixels of one and add what was `kept`: a shuffle of pixels, channels last."""
+    batch, channels, ny, nx = kept.shape
+    # Its rows are sorted by channel, then place; turned round, channels stay side by side.
+    by_place = weight.reshape(channels, 4, -1).transpose(0, 1).flatten(0, 1)
+    four = functional.linear(x.permute(0, 2, 3, 1), by_place)
+    four = four.reshape(batch, ny // 2, nx // 2, 2, 2, channels).transpose(2, 3)
+    both = kept.permute(0, 2, 3, 1).reshape(four.shape) + four
+    finer: Tensor = both.reshape(batch, ny, nx, channels).permute(0, 3, 1, 2)
+    return finer
 
 
 def soft(x: Tensor, threshold: Tensor | float) -> Tensor:

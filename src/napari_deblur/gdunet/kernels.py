@@ -141,12 +141,12 @@ def point(size: int, random: Random, _: Scales) -> torch.Tensor:
 
 
 FAMILIES: dict[str, tuple[float, Callable[[int, Random, Scales], torch.Tensor]]] = {
-    "lens": (0.42, lens),
-    "layers": (0.09, layers),
-    "gaussian": (0.20, gaussian),
-    "motion": (0.12, motion),
+    "lens": (0.37, lens),
+    "layers": (0.08, layers),
+    "gaussian": (0.18, gaussian),
+    "motion": (0.11, motion),
     "disc": (0.05, disc),
-    "point": (0.12, point),
+    "point": (0.21, point),
 }
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from napari_deblur.gdunet.blocks import Block, Pyramid, soft
+from napari_deblur.gdunet.blocks import Block, Pyramid, one_channel, soft
 from napari_deblur.gdunet.kernel_prior import KernelPrior
 from napari_deblur.gdunet.physics import (
     autocorrelation,
@@ -304,7 +304,8 @@ class GradientPrior(nn.Module):
         ny, nx = x.shape[-2:]
         beyond = (0, -nx % self.cell, 0, -ny % self.cell)
         x = functional.pad(x, beyond, mode="replicate") if any(beyond) else x
-        x = self.last(self.blocks(self.first(x)))[..., :ny, :nx]
+        x = self.first(x.contiguous(memory_format=torch.channels_last))
+        x = one_channel(self.last, self.blocks(x))[..., :ny, :nx]
         x = x.transpose(-2, -1) if axis == -2 else x
         change: Tensor = x.reshape(steep.shape)
         return change

@@ -114,8 +114,9 @@ class Settings:
     def network(self) -> Configuration:
         """The sizes of the network."""
         base = CONFIGURATIONS[self.configuration]
-        parts: dict[str, Any] = {"without": (*base.without, *self.without)}
-        return replace(base, kernel_step=self.kernel_step, **parts)
+        without = (*base.without, *self.without)
+        parts: dict[str, Any] = {"without": without, "kernel_step": self.kernel_step}
+        return replace(base, **parts)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:

@@ -155,7 +155,8 @@ def train(
 
         count = iteration + 1
         last = count == settings.iterations
-        validation, shown = None, []
+        validation: dict[str, float] | None = None
+        shown: list[Shown] = []
         if count % settings.validate_every == 0 or last:
             validation, shown = _validated(average, cases, place)
         if count % settings.log_every == 0 or validation or last:

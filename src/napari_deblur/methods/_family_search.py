@@ -23,6 +23,8 @@ __all__ = ["Fit", "Search"]
 # Of a family's grid, tried with each prior; of its starts, climbed from; steps of each climb.
 TRIED, CLIMBED = 3, 3
 FIRST, LAST = 8, 20
+# Pixels across planes in which a search has anything to see.
+FEWEST = 100
 # Evaluations for a volume, where a gradient costs too much.
 SOLID_TRIES = 12
 # Widths, over that of the best kernel at first, by which steps and prior are chosen.
@@ -102,7 +104,13 @@ class Search:
         """Find the best kernel of each family, best family first.
 
         `starts` are values of the only family to begin from, in the place of its grid.
+
+        Raises
+        ------
+        ValueError
+            When the image or the kernel's shape is too small for any of them.
         """
+        self._check(families)
         fits: list[Fit] = []
         for family in sorted(families, key=lambda one: one.handicap):
             fits.append(self._found(family, starts, fits))
@@ -115,6 +123,17 @@ class Search:
             ]
             fits.sort(key=self._ranked(fits))
         return fits
+
+    def _check(self, families: Sequence[Family]) -> None:
+        y, x = self.light.shape[-2:]
+        if y * x < FEWEST:
+            raise ValueError(f"the image has {y} x {x} pixels: too few to find a kernel")
+        for family in families:
+            if any(one.low > one.high for one in family.free):
+                y, x = family.shape[1:]
+                raise ValueError(
+                    f"a kernel of {y} x {x} pixels leaves nothing to find: ask for a larger shape"
+                )
 
     def _found(
         self, family: Family, starts: Sequence[Sequence[float]], rivals: Sequence[Fit]

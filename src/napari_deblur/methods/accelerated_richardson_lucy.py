@@ -53,7 +53,8 @@ class AcceleratedRichardsonLucy:
         the other one. Where the blur varies over the field, and in images smaller than
         the kernel: the matched one.
     unmatched : int or "auto"
-        How many first iterations take the unmatched back projector.
+        How many first iterations take the unmatched back projector: with "wiener-butterworth" all,
+        up to the one after which the light would run away.
     damping : float
         Of Wiener's filter, over the blur's largest gain. Less is faster and runs away sooner.
     momentum : tuple of float, or "auto"
@@ -109,7 +110,13 @@ class AcceleratedRichardsonLucy:
             raise ValueError(f"start is {self.start} counts and must be above 0")
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
-        """Decide by held-out light which back projector to take, and when to stop."""
+        """Decide by held-out light which back projector to take, and when to stop.
+
+        Raises
+        ------
+        ValueError
+            Where `iterations` and `unmatched` are given and the light runs away on a sample.
+        """
         scale = scale_of(samples, self)
         fixed = replace(self, background=scale.background, start=scale.start, lowest=scale.lowest)
         adjoint = self.back_projector == "matched"
@@ -119,12 +126,9 @@ class AcceleratedRichardsonLucy:
             fixed = replace(
                 fixed, unmatched=self.most if self.iterations == "auto" else self.iterations
             )
-        known = "auto" not in (fixed.iterations, fixed.unmatched)
-        if known and (self.momentum != "auto" or not fixed._orders_vary()):
-            return replace(fixed, momentum=() if self.momentum == "auto" else self.momentum)
-        parts = parts_of(samples, "accelerated-richardson-lucy")
         if fixed.unmatched != "auto":
-            return fixed._stopped(parts)[0]
+            return self._guarded(fixed, samples)
+        parts = parts_of(samples, "accelerated-richardson-lucy")
         matched, least = replace(fixed, unmatched=0)._stopped(parts)
         other, turn = replace(fixed, iterations="auto", unmatched=self.most)._stopped(parts)
         if not turn.clearly_better(least):
@@ -163,6 +167,27 @@ class AcceleratedRichardsonLucy:
             or self.unmatched == "auto"
             or (self.unmatched < self.iterations)
         )
+
+    def _guarded(self, fixed: Self, samples: Sequence[Sample]) -> Self:
+        """Decide the rest where the number of unmatched steps is known, without a runaway."""
+        done = fixed._numbered(samples)
+        if not done.unmatched:
+            return done
+        tamed = done._tamed([sample for sample in samples if sample.blur is not None])
+        if self.iterations == "auto" or tamed.iterations == done.iterations:
+            return tamed
+        if self.unmatched == "auto":
+            return replace(fixed, unmatched=tamed.iterations)._numbered(samples)
+        raise ValueError(
+            f"unmatched is {self.unmatched} and the light runs away after {tamed.iterations} "
+            f'iterations: give unmatched={tamed.iterations} or less, or leave it on "auto"'
+        )
+
+    def _numbered(self, samples: Sequence[Sample]) -> Self:
+        """Decide iterations and momentum where they are not known."""
+        if self.iterations != "auto" and (self.momentum != "auto" or not self._orders_vary()):
+            return replace(self, momentum=() if self.momentum == "auto" else self.momentum)
+        return self._stopped(parts_of(samples, "accelerated-richardson-lucy"))[0]
 
     def _stopped(self, parts: Sequence[HeldOut]) -> tuple[Self, Stop]:
         """Decide iterations and momentum for a given number of unmatched steps."""

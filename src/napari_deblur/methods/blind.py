@@ -20,10 +20,6 @@ __all__ = ["Blind"]
 FAMILIES = ("gaussian", "disc", "pupil", "gibson-lanni")
 # Samples that a search looks at: two planes, or one volume.
 PLANES, VOLUMES = 2, 1
-# Iterations, at most, with a kernel that is doubtful. After so many a Gaussian that is a quarter
-# too wide still gained 2 to 10 dB on filaments, nuclei, beads and mitochondria of 100 and 1000
-# photons; stopped by held-out light, which believes the kernel, it lost up to 12.
-CAUTIOUS = 9
 # Pixels of a kernel that is looked for.
 WIDE, WIDE_SOLID, PLANES_DEEP = 41, 47, 39
 # Of what is made of the kernel of a volume in the end.
@@ -93,10 +89,6 @@ class Blind:
         """Give the accelerated method, which stops by itself."""
         return AcceleratedRichardsonLucy()
 
-    def cautious(self) -> AcceleratedRichardsonLucy:
-        """Give the same, stopped early: with few iterations a wrong kernel does little harm."""
-        return AcceleratedRichardsonLucy(most=CAUTIOUS)
-
     def estimate(
         self, samples: Sequence[Sample], shape: tuple[int, int, int], first: Kernel | None
     ) -> Kernel:
@@ -108,21 +100,25 @@ class Blind:
         shape : (z, y, x) of the kernel; z = 1 for a blur within planes
         first : Kernel or None
             Of an earlier search (of the frame before, say): its family is tried from its values.
-            Any other kernel is tried as it is and with an extra blur.
+            Any other kernel is tried as it is and with an extra blur. What became of it is in the
+            report under ``first``, with a sentence.
         """
         from napari_deblur import ops
 
         with ops.one_thread(when=shape[0] == 1):
-            return self._told(samples, shape, *self._searched(samples, shape, first))
+            return self._told(samples, shape, first, *self._searched(samples, shape, first))
 
     def _told(
         self,
         samples: Sequence[Sample],
         shape: tuple[int, int, int],
+        first: Kernel | None,
         search: Search,
         fits: list[Fit],
     ) -> Kernel:
         """Judge the best of some fits and make its kernel."""
+        from napari_deblur.methods._families import given
+        from napari_deblur.methods._first import compared
         from napari_deblur.methods._trust import trusted
         from napari_deblur.protocols import Kernel
 
@@ -132,6 +128,8 @@ class Blind:
         report = {"method": "blind", **report}
         report["samples"] = [[list(span) for span in s.region] for s in used]
         size = samples[0].pixel_size
+        if first is not None and report["verdict"] != "nothing to deblur":
+            report["first"] = compared(search, given(first, shape, size), fits[0], array)
         made = array.detach().cpu().reshape(shape).numpy().copy()
         for axis, n in enumerate(shape):
             if n % 2 == 0:  # what has no counterpart on the other side would move the image
@@ -200,7 +198,7 @@ class Blind:
                 field = replace(field, report=found | judged_field(samples, field, seen))
                 return pointed(field) if field.report["verdict"] == "nothing to deblur" else field
             few = detailed(samples, PLANES) if searched is None else samples
-            kernel = self._told(few, shape, *(searched or self._searched(few, shape, first)))
+            kernel = self._told(few, shape, first, *(searched or self._searched(few, shape, first)))
         return constant_field(kernel, field, size)
 
     def _fit_of_planes(

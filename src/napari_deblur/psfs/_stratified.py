@@ -37,6 +37,8 @@ __all__ = ["Layers"]
 RADII = 10
 # Nodes of the integral beyond half a radian each.
 NODES = 24
+# By so many wavelengths rays may miss each other; a lens for oil does 80, 100 µm deep in water.
+MISSED = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +93,20 @@ class Layers(ABC):
 
         Along z up to the last plane whose middle has 1e-3 of the peak, at most ``2 * nz - 1``
         planes; across the geometric cone at the outermost plane, 5 Airy radii and 3 `blur`, at
-        most the image's size (nz, ny, nx).
+        most the image's size (nz, ny, nx). Without an image at most 255 planes, and 17 million
+        voxels.
+
+        Raises
+        ------
+        ValueError
+            When the layers leave no focus.
         """
+        missed = self._missed()
         longest = max(self.lights.values())
         angle = np.arcsin(self.na / self.n_immersion)
         focal = longest / (self.n_immersion * (1 - np.cos(angle)))
         # By these many µm the focus is smeared where the layers are not as they should be.
-        smear = _excursion(self.values({})) / (self.n_immersion * (1 - np.cos(angle)))
+        smear = missed / (self.n_immersion * (1 - np.cos(angle)))
         return auto_shape(
             pixel_size,
             image,
@@ -125,9 +134,15 @@ class Layers(ABC):
         Its report says as ``left_out`` which share of the light in its planes falls beside it
         (where that takes long to find, only with "auto"); and with "auto", as
         ``axial_at_the_ends``, what is left of the peak on the axis of its first and last plane.
+
+        Raises
+        ------
+        ValueError
+            When the layers leave no focus: a depth of millimetres, say.
         """
         import torch
 
+        self._missed()
         size = self.default_shape(pixel_size, image) if shape == "auto" else shape
         with torch.no_grad():
             planes = self.planes(size, pixel_size, {})
@@ -143,6 +158,19 @@ class Layers(ABC):
         ends = float(max(first, last) / middle)
         report = report_of(self.name, self, left_out=beside, axial_at_the_ends=ends)
         return Kernel(array, pixel_size, report)
+
+    def _missed(self) -> float:
+        """Give by how many µm rays miss each other; ValueError if there is no focus at all."""
+        missed = _excursion(self.values({}))
+        waves = missed / min(self.lights.values())
+        if waves > MISSED:
+            raise ValueError(
+                f"rays through these layers miss each other by {waves:.0f} wavelengths, so there "
+                f"is no focus: depth is {self.depth:g} µm and n_sample {self.n_sample:g}, with an "
+                f"immersion of {self.n_immersion:g} and a coverslip of {self.coverslip:g} µm; "
+                "check these"
+            )
+        return missed
 
     def planes(self, shape: Shape, pixel_size: Size, given: Values) -> Tensor:
         """Give light per µm² in each pixel, (z, y, x)."""

@@ -1,0 +1,109 @@
+"""Whether a channel's image speaks for a kernel that nobody searched in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_deblur import registry
+from napari_deblur.kernel_verdicts import NOTHING, pointed_report
+from napari_deblur.protocols import Kernel
+from napari_deblur.views import blur_of
+
+if TYPE_CHECKING:
+    from napari_deblur.methods._judging import Trust
+    from napari_deblur.protocols import Sample
+    from napari_deblur.views import Views
+
+__all__ = ["judged_by", "judged_found", "judged_tiles", "pointed"]
+
+# Pieces in which kernels are found and judged, where each tile will find its own.
+TILES = 3
+
+
+def judged_by(views: Views, kernel: Kernel, time: int | None = None) -> Kernel:
+    """Add to a kernel's report whether the channel's image speaks for it; nothing else changes.
+
+    With `time`, whether that frame does.
+    """
+    from napari_deblur.methods._judging import judged
+
+    times = None if time is None else (time,)
+    samples = views.samples(solid=False, blurs=None, most=2, times=times)
+    frame = samples[0].time if kernel.array.shape[0] > 1 else 0
+    trust = judged(samples, Kernel(kernel.at(frame)[None, None], kernel.pixel_size))
+    said = {"verdict": trust.verdict, "why": trust.why, **trust.signs}
+    return replace(kernel, report={**kernel.report, "judged": said})
+
+
+def judged_found(views: Views, kernel: Kernel, time: int | None = None) -> Kernel:
+    """Judge a kernel that was found, unless who found it did; a point where nothing is blurred."""
+    if "verdict" in kernel.report:
+        return kernel
+    z, y, x = (n // 2 for n in kernel.shape)
+    if (kernel.array[:, :, z, y, x] == 1).all():
+        return pointed(kernel, "the kernel that was found is a point")
+    looked = judged_by(views, kernel, time)
+    judged = looked.report["judged"]
+    if judged["verdict"] == NOTHING:
+        return pointed(kernel, judged["why"])
+    return kernel if "doubt" in kernel.report else looked
+
+
+def pointed(kernel: Kernel, why: str) -> Kernel:
+    """Replace a kernel by a point, there being nothing to deblur."""
+    z, y, x = (n // 2 for n in kernel.shape)
+    array = np.zeros_like(kernel.array)
+    array[:, :, z, y, x] = 1
+    return Kernel(array, kernel.pixel_size, pointed_report(kernel.report, why))
+
+
+def judged_tiles(views: Views, method: Any, start: Kernel, device: str) -> Kernel:
+    """Add to the kernel that tiles start from whether what they find is to be believed.
+
+    Tiles find their kernels while they are restored, when nobody looks. So the method finds some
+    beforehand, in the pieces of most detail, and each is judged by its piece.
+    """
+    from napari_deblur.methods._judging import judged
+
+    blur = blur_of(start, 0, device)
+    samples = views.samples(
+        solid=start.shape[0] > 1, blurs=lambda box: blur, most=TILES, shape=start.shape
+    )
+    resolved = method.resolved(samples)
+    seen = []
+    for sample in samples:
+        found = resolved(sample.tile, blur).kernel
+        if found is not None:
+            array = found.detach().cpu().numpy()
+            seen.append((sample, judged([sample], Kernel(array, start.pixel_size))))
+    said = _together(seen)
+    if said["verdict"] == NOTHING:
+        return pointed(start, said["why"])
+    name = registry.methods.name_of(method)
+    return replace(start, report={**start.report, "method": name, "judged": said})
+
+
+def _together(seen: Sequence[tuple[Sample, Trust]]) -> dict[str, Any]:
+    """Put judgements of several pieces into one: doubtful where half of them are."""
+    against, known, none = [], 0, []
+    for sample, trust in seen:
+        if trust.verdict in ("not judged", NOTHING):
+            none.append(trust)
+            continue
+        known += 1
+        if trust.verdict == "doubtful":
+            (_, (y, _), (x, _)) = sample.region
+            against.append(f"at y {y}, x {x}, {trust.why}")
+    if known:
+        verdict = "doubtful" if 2 * len(against) >= known else "believe"
+        looked = "one piece" if known == 1 else f"{known} pieces"
+        why = f"in {looked} no narrower or wider one predicts held-out light better"
+        if against:
+            why = f"in {len(against)} of {looked}, {'; '.join(against)}"
+    else:
+        verdict, why = (none[0].verdict, none[0].why) if none else ("not judged", "none was found")
+    return {"verdict": verdict, "why": why, "pieces": known, "doubtful": len(against)}
