@@ -11,7 +11,7 @@ from napari_deblur.opening import open_stack
 from napari_deblur.outputs import kernel_targets
 from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.psfs.gaussian import Gaussian
-from napari_deblur.results import save_field
+from napari_deblur.results import load_field, save_field
 
 
 def call(*arguments, status=0):
@@ -207,6 +207,103 @@ def test_a_tiff_of_frames_or_channels_holds_so_many_kernels(tmp_path):
     assert "the kernel of one channel: there is no channel 1" in call(
         "kernel", file, "--channel", "1", status=1
     )
+
+
+def test_a_kernel_of_one_voxel_is_a_single_point(tmp_path):
+    point = Kernel(np.ones((1, 1)))
+    said = dict(describing.of_kernel(point))
+    assert said["  full width at half"] == "none: it is a single point"
+    save_kernel(point, tmp_path / "p.npz")
+    said = call("kernel", tmp_path / "p.npz")
+    assert "full width at half none: it is a single point" in said
+    assert "?" not in said
+    # One that has room around its point is a pixel wide.
+    wide = dict(describing.of_kernel(Kernel(np.eye(3)[1] * np.eye(3)[1][:, None])))
+    assert wide["  full width at half"] == "1 × 1 px (y, x)"
+
+
+def test_a_field_of_one_kernel_is_the_same_everywhere():
+    said = dict(describing.of_nodes(Kernel(np.ones((3, 3))), (1, 1, 1), {}))
+    assert said == {"field": "one kernel, the same everywhere"}
+
+
+def test_options_are_blamed_by_the_name_that_was_typed(kernel):
+    said = call("kernel", kernel, "--pixel-size", "0.1", status=2)
+    assert "Invalid value for --pixel-size" in said
+    assert "channel 3" in call("kernel", kernel, "--channel", "3", status=1)
+
+
+def test_a_method_that_finds_nothing_is_refused_before_it_begins(tmp_path):
+    tifffile.imwrite(tmp_path / "i.tif", np.ones((9, 9), np.float32))
+    said = call("estimate", tmp_path / "i.tif", tmp_path / "k.tif", "--method", "wiener", status=1)
+    assert said == "error: wiener restores with a kernel but finds none: take blind"
+    said = call("estimate", tmp_path / "i.tif", tmp_path / "k.tif", "--scope", "tile", status=1)
+    assert "is not one of channel, channel-time, field; in scope tile each" in said
+    assert "psf" not in call("estimate", "--help").partition("--shape")[2].partition("╰")[0]
+
+
+@pytest.fixture
+def movie(tmp_path):
+    tifffile.imwrite(tmp_path / "movie.tif", np.ones((2, 32, 32), np.float32),
+                     metadata={"axes": "TYX"})  # fmt: skip
+    return tmp_path / "movie.tif"
+
+
+def test_each_frame_has_its_kernel_and_a_file_holds_them_all(movie, tmp_path, monkeypatch):
+    frames = [{"verdict": "believe", "why": "it fits", "family": "gaussian",
+               "parameters": {"sigma": s}} for s in (1.2, 2.0)]  # fmt: skip
+    both = [Gaussian((1, s, s))((1, 13, 13), (1, 1, 1)).at()[None] for s in (1.2, 2.0)]
+    found = Kernel(np.stack(both), None, {**frames[0], "frames": frames})
+    asked = {}
+    monkeypatch.setattr("napari_deblur.estimating.estimate_kernel",
+                        lambda *_, **given: asked.update(given) or found)  # fmt: skip
+    said = call("estimate", movie, tmp_path / "k.npz", "--scope", "channel-time")
+    assert asked["scope"] == "channel-time"
+    assert "finding the kernels of 2 frames with blind" in said
+    assert "believed in frames 0 to 1: it fits" in said
+    for name in ("k.npz", "k.zarr"):
+        if name == "k.zarr":
+            call("estimate", movie, tmp_path / name, "--scope", "channel-time")
+        again = load_kernel(tmp_path / name, several=True)
+        np.testing.assert_allclose(again.array, found.array, atol=1e-7)
+        said = call("kernel", tmp_path / name, "--time", "1")
+        assert "of the file frame 1 of 2, from 0" in said
+        assert "gaussian: sigma 2 " in said
+    said = call("estimate", movie, tmp_path / "k.tif", "--scope", "channel-time", status=1)
+    assert "save them as .npz or .zarr" in said
+
+
+def test_a_search_starts_from_a_kernel_that_is_given(movie, tmp_path, monkeypatch):
+    seen = {}
+
+    def found(stack, estimator, shape=None, **asked):
+        seen.update(asked)
+        return asked["first"]
+
+    monkeypatch.setattr("napari_deblur.estimating.estimate_kernel", found)
+    save_kernel(Gaussian((1, 3, 3))((1, 9, 9), (1, 1, 1)), tmp_path / "first.tif")
+    said = call("estimate", movie, tmp_path / "k.tif", "--kernel", tmp_path / "first.tif")
+    # A kernel is given, and still it is the method that finds one.
+    assert "finding the kernel with blind" in said
+    assert seen["first"].shape == (1, 9, 9)
+    assert seen["scope"] == "channel"
+    said = call("estimate", movie, tmp_path / "b.tif", "--from", "beads", "--scope", "field",
+                status=2)  # fmt: skip
+    assert "beads are averaged" in said
+
+
+def test_kernels_that_vary_are_written_without_a_restoration(movie, tmp_path, monkeypatch):
+    basis = np.stack([Gaussian((1, s, s))((1, 9, 9), (1, 1, 1)).at() for s in (1.0, 2.0)])
+    field = KernelField(basis, ((0.0,), (0.0,), (0.0, 95.0)), np.eye(2)[:, None, None])
+    monkeypatch.setattr("napari_deblur.estimating.estimate_field", lambda *a, **k: {0: field})
+    said = call("estimate", movie, tmp_path / "f.npz", "--scope", "field")
+    assert "kernels: they vary" in said
+    assert load_field(tmp_path / "f.npz").grid == (1, 1, 2)
+    assert "kernels at 1 × 1 × 2 nodes" in call("kernel", tmp_path / "f.npz")
+    said = call("estimate", movie, tmp_path / "f.tif", "--scope", "field", status=1)
+    assert "kernels that vary are saved as .npz" in said
+    varying = ("--scope", "field", "--method", "blind-richardson-lucy")
+    assert "blind" in call("estimate", movie, tmp_path / "g.npz", *varying, status=1)
 
 
 def test_the_figure_is_a_picture(kernel, tmp_path):

@@ -322,6 +322,23 @@ def test_tiffs_and_a_kernel_that_a_run_can_use(tmp_path, file):
     assert "sim.json exists: choose another output, or delete it" in said
 
 
+@pytest.mark.parametrize("vary", [(), ("--field", "tilt=0.5,axis=x")])
+def test_without_a_voxel_size_neither_image_nor_kernels_state_one(tmp_path, sharp, vary):
+    tifffile.imwrite(tmp_path / "sharp.tif", sharp)
+    out = tmp_path / "sim"
+    gaussian = ("--psf", "gaussian", "--psf-set", "sigma=0,1.5,1.5")
+    said = called("simulate", tmp_path / "sharp.tif", out, *gaussian, *vary)
+    assert "the psf's lengths are in pixels" in said
+    assert "px (y, x)" in said
+    assert "µm" not in said
+    assert nd.open_stack(out / "image.ome.zarr").pixel_size is None
+    assert nd.open_stack(out / "kernels.ome.zarr").pixel_size is None
+    if vary:
+        assert load_field(out / "field_c0.npz").pixel_size is None
+    else:
+        assert load_kernel(out / "kernels.ome.zarr").pixel_size is None
+
+
 def test_fields_beside_tiffs_are_those_of_the_last_simulation(tmp_path, file):
     out, options = tmp_path / "s.tif", ("--psf", "disc", "--psf-set", "radius=0.25")
     called("simulate", file, out, *options, "--field", "radial=0.5")

@@ -230,6 +230,8 @@ def believed(kernels: Mapping[int, Kernel]) -> list[str]:
                 f"the kernel{of} that was found is "
                 + (f"doubtful: {why}" if why else "believed: no sign speaks against it")
             )
+        if "first" in report:
+            said.append(report["first"]["said"])
         if "verdict" not in report:
             continue
         if report["verdict"] == "nothing to deblur":

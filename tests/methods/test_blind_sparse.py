@@ -104,7 +104,9 @@ def test_the_restorer_sharpens_with_what_was_found():
 def fluorescent(photons, sigma=2.0, seed=5):
     """Filaments in light of few photons, as a camera of one count a photon sees them."""
     side = int(8 * sigma) // 2 * 2 + 1
-    kernel = torch.from_numpy(Gaussian((0.0, sigma, sigma))((1, side, side), (1.0,) * 3).at()[0].copy())
+    kernel = torch.from_numpy(
+        Gaussian((0.0, sigma, sigma))((1, side, side), (1.0,) * 3).at()[0].copy()
+    )
     shape, random = (144, 144), np.random.default_rng(seed)
     light = OBJECTS["filaments"](ops.object_shape(shape, tuple(kernel.shape)), random)
     seen = ops.blur(torch.from_numpy(light.astype(np.float32)), Blur(kernel[None].clone()))

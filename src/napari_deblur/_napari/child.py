@@ -96,7 +96,8 @@ def _work(request: dict[str, Any], talk: Callable[..., None]) -> None:
         talk(progress=asdict(progress))
         last = progress
     phase, note = (last.phase, last.note) if last is not None else ("", "")
-    talk(done={"output": str(output), "phase": phase, "note": note})
+    emptied = last.emptied if last is not None else 0
+    talk(done={"output": str(output), "phase": phase, "note": note, "emptied": emptied})
 
 
 def _described(stack: Any, described: dict[str, Any]) -> Any:

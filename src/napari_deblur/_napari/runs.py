@@ -179,6 +179,8 @@ class Run:
             self.complete = message["done"]["phase"] == "complete"
             note = message["done"]["note"]
             self._last = f"{_sentence(note) if note else 'Done'}: {message['done']['output']}"
+            if emptied := message["done"]["emptied"]:
+                self.notes += f"; {emptied} voxels that had data have none now"
             if self.notes and not note:
                 self._last += f". Note: {self.notes}."
             self._stale = True

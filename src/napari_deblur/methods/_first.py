@@ -40,15 +40,18 @@ def compared(search: Search, given: Family, best: Fit, found: Tensor) -> Mapping
     """
     import torch
 
-    from napari_deblur.methods._trust import alike
+    from napari_deblur.methods._trust import ALIKE, alike
 
     with torch.no_grad():
         kernel = given.kernel(torch.tensor([given.free[0].low], dtype=torch.float32))
         worse = search.of(kernel) - search.of(found)
+    agreement = alike(kernel, found)
     if best.family.name == given.name:
         blur = float(best.values[0]) / given.pixel_size[2]
         how = f"with an extra blur of {blur:.2g} px" if blur > SLIGHT else "as it is"
         said = f"the search tried the given kernel, and took it {how}"
+    elif agreement > ALIKE and worse > -CLEARLY:
+        said = f"the kernel that was found is nearly the given one (correlation {agreement:.4f})"
     elif worse < -CLEARLY:
         said = (
             f"the given kernel predicts held-out light better than the one that was found, by "
@@ -66,6 +69,6 @@ def compared(search: Search, given: Family, best: Fit, found: Tensor) -> Mapping
         )
     return {
         "nats worse": float(f"{worse:.5g}"),
-        "agreement": float(f"{alike(kernel, found):.5g}"),
+        "agreement": float(f"{agreement:.5g}"),
         "said": said,
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -51,13 +51,17 @@ LIMITS = {"narrower": 0.0, "wider": 0.3, "gaussian": 0.2, "own": 0.35}
 EVIDENCE = 2.0
 # Correlation of neighbours in what is left unexplained.
 COLOURED = 0.06
-# By how much two quarters of a sample may want opposite changes of the width, in the same units, and
-# nats that speak for each. Of 83 planes of one blur (five objects, three kernels, two amounts of
-# light, four seeds) the largest was 1.26; where σ goes from 1 to 3 px within 144, and the kernel's
-# is 1.5 or 2, it was more than the limit on 43 of 80: of filaments and actin nearly all.
-VARIES, SURELY = 1.4, 10.0
+# By how much halves of a sample, or two samples, may want opposite changes of the width, in the
+# same units, each of their quarters; and nats that speak for each quarter. Of 80 planes of one blur
+# (five objects, three kernels, two amounts of light, four seeds) the largest two were 0.64 and
+# 0.27. Where σ goes from 1 to 3 px within 144, and the kernel's is 1.5 or 2, 31 of 32 planes of
+# filaments and actin had more than the limit, 11 of 48 others. Of quarters by themselves those of
+# beads and mitochondria differed with one blur too.
+VARIES, SURELY = 0.9, 5.0
 # Sides of a quarter, at least, and samples whose quarters are compared.
 QUARTER, PLACES = 48, 2
+# The halves of a sample, by their quarters.
+HALVES = (((0, 1), (2, 3)), ((0, 2), (1, 3)))
 # Nats that must be gained over even light, or there is nothing but noise.
 CLEARLY = 5.0
 # Pixels across of a Gaussian, of the smallest image that says anything, and of the largest kernel.
@@ -81,8 +85,8 @@ class Trust:
         ``rise`` of the object's power with the frequency (see `Detail.rise`), ``widest`` blur in
         pixels that the detail allows, how much better ``narrower``, ``wider`` kernels and a
         ``gaussian`` predict, and a narrower one if both stop where they are best (``own``), the
-        ``colour`` of what is left (see `Prediction.colour`), and by how much parts of the image
-        want opposite changes of the width (``varies``).
+        ``colour`` of what is left (see `Prediction.colour`), and by how much halves of the
+        image want opposite changes of the width (``varies``).
     """
 
     verdict: Verdict
@@ -179,7 +183,8 @@ def _without_rim(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
     if shape == kernel.shape:
         return kernel.copy()
     made = ops.reshaped(kernel, shape)
-    return made / made.sum()
+    made /= made.sum()
+    return made
 
 
 class Duels:
@@ -269,31 +274,55 @@ def _compared(
     signs["own"] = duels.better_at_best(stretched(array, OWN))
     names["own"] = f"one {OWN:g} times as wide, each after as many steps as suit it,"
     signs["colour"] = duels.colour()
-    if everywhere:
-        quarters = _quarters(duels.light, list(seen.values()))
-        for sample in samples[1:PLACES]:
-            light = Prediction([sample], 2, seed=SEED)
-            light.steps = duels.light.steps
-            device = light.kept.device
-            quarters += _quarters(
-                light, [light.predicted(stretched(array, f).to(device)) for f in WIDTHS]
-            )
-        if len(quarters) > 1:
-            signs["varies"] = _opposed(quarters)
+    if everywhere and min(duels.light.shape) >= 2 * QUARTER:
+        signs["varies"] = _varying(duels.light, samples[1:PLACES], array, list(seen.values()))
     return signs, names
 
 
-def _quarters(light: Prediction, seen: Sequence[Tensor]) -> list[NDArray[np.float64]]:
-    """Give the misfits in nats of what was predicted, over even light's, in each quarter.
+def _varying(
+    light: Prediction, others: Sequence[Sample], array: Tensor, seen: Sequence[Tensor]
+) -> float:
+    """Give by how much one place wants a narrower kernel where another wants a wider one.
 
-    Quarters that hold only noise are left out, and small ones.
+    For the pair of places, halves of a sample or two samples, and the pair of widths that differ
+    most: what speaks for the quarter of them that cares least.
+
+    Parameters
+    ----------
+    light : Prediction
+        Of the first sample.
+    others : more samples
+    array : Tensor (y, x)
+        The kernel.
+    seen : what was predicted of the first sample with the kernel in each of `WIDTHS`
+    """
+    quarters = [_wishes(light, seen)]
+    for sample in others:
+        other = Prediction([sample], 2, seed=SEED)
+        other.steps = light.steps
+        device = other.kept.device
+        if min(other.shape) >= 2 * QUARTER:
+            tried = [other.predicted(stretched(array, f).to(device)) for f in WIDTHS]
+            quarters.append(_wishes(other, tried))
+    places = [(every[list(a)], every[list(b)]) for every in quarters for a, b in HALVES]
+    places += list(combinations(quarters, 2))
+    most = 0.0
+    for pair in places:
+        for one, other_one in (pair, pair[::-1]):
+            both = np.concatenate([np.triu(-one), np.triu(other_one)])
+            most = max(most, float(both.min(axis=0).max()))
+    return most
+
+
+def _wishes(light: Prediction, seen: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Give by how much each quarter is predicted better by each width (last axis) than by another.
+
+    In nats over the root of those that are gained over even light; 0 where that is no evidence.
     """
     import torch
 
     made = []
     middles = [n // 2 for n in light.shape]
-    if min(middles) < QUARTER:
-        return []
     for y in (slice(None, middles[0]), slice(middles[0], None)):
         for x in (slice(None, middles[1]), slice(middles[1], None)):
             part = copy(light)
@@ -302,27 +331,10 @@ def _quarters(light: Prediction, seen: Sequence[Tensor]) -> list[NDArray[np.floa
             part.mask = mask if light.mask is None else mask * light.mask
             level = float(part.compared(light.level()))
             misfits = np.array([float(part.compared(one)) - level for one in seen]) * light.nats
-            if -misfits.min() > CLEARLY:
-                made.append(misfits)
-    return made
-
-
-def _opposed(quarters: Sequence[NDArray[np.float64]]) -> float:
-    """Give by how much one quarter wants a narrower kernel where another wants a wider one.
-
-    For the pair of widths, and of quarters, that differ most; it is what speaks for the one that
-    cares less.
-    """
-    most = 0.0
-    gains = []
-    for misfits in quarters:
-        # By how much the second width is better than the first.
-        nats = misfits[:, None] - misfits[None]
-        gains.append(np.where(np.abs(nats) > SURELY, nats, 0.0) / (-misfits.min()) ** 0.5)
-    for one, other in permutations(gains, 2):
-        wider, narrower = np.triu(one), np.triu(-other)
-        most = max(most, float(np.minimum(wider, narrower).max()))
-    return most
+            nats = misfits[:, None] - misfits[None]
+            gained = max(-float(misfits.min()), CLEARLY)
+            made.append(np.where(np.abs(nats) > SURELY, nats, 0.0) / gained**0.5)
+    return np.array(made)
 
 
 def stretched(kernel: Tensor, factor: float) -> Tensor:

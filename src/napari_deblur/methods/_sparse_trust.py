@@ -37,9 +37,9 @@ SMOOTH, ITERATIONS = 0.35, 60
 # Pixels at the rim that count as border.
 RIM = 2
 # A kernel has collapsed where a Gaussian so many times as wide predicts held-out light better, by
-# so much. On five planes of filaments and actin, and cells, where all kernels found were too narrow,
-# it did by 0.10 to 0.74. On eight photographs with 100 to 3000 photons, shaken, it did by 0.03 at
-# most, and there the kernel was too narrow too; for the others -0.23 and less.
+# so much. On cells and four planes of filaments and actin, where all kernels that were found were
+# too narrow, it did by 0.10 to 0.74. On eight shaken photographs of 100 to 3000 photons it did by
+# 0.03 at most, and there the kernel was too narrow too; on the others by less than 0.
 WIDER, LIMIT = 1.25, 0.06
 # Of a kernel that is nearly a point, so many pixels are taken as its width.
 LEAST = 0.4
