@@ -79,7 +79,8 @@ def judged_tiles(views: Views, method: Any, start: Kernel, device: str) -> Kerne
         found = resolved(sample.tile, blur).kernel
         if found is not None:
             array = found.detach().cpu().numpy()
-            seen.append((sample, judged([sample], Kernel(array, start.pixel_size))))
+            one = Kernel(array, start.pixel_size)
+            seen.append((sample, judged([sample], one, everywhere=False)))
     said = _together(seen)
     if said["verdict"] == NOTHING:
         return pointed(start, said["why"])

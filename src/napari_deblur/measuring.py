@@ -101,7 +101,7 @@ def _of_frame(report: Mapping[str, Any], time: int) -> Mapping[str, Any]:
     if not isinstance(frames, list) or not time < len(frames):
         return report
     every = ("frames", "verdict", "why", "doubt", "judged", "family", "parameters")
-    return {name: v for name, v in report.items() if name not in every} | frames[time]
+    return {name: v for name, v in report.items() if name not in every} | dict(frames[time])
 
 
 def _check(what: str, index: int, count: int, path: Path) -> None:

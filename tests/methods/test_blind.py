@@ -146,13 +146,13 @@ def test_an_image_of_few_pixels_is_refused(side):
     tile = torch.from_numpy(np.random.default_rng(0).poisson(30, (side, side)).astype(np.float32))
     region = ((0, 1), (0, side), (0, side))
     sample = Sample(tile, region, 0, 0, None, Facts(background=10.0))
-    with pytest.raises(ValueError, match=f"the image has {side} x {side} pixels: too few to find"):
+    with pytest.raises(ValueError, match=f"the image has {side} × {side} pixels: too few to find"):
         Blind().estimate([sample], (1, side, side), None)
 
 
 def test_a_kernel_of_one_pixel_leaves_nothing_to_find():
     sample = sample_of(gaussian((0.0, 0.2, 0.2))[0], shape=(48, 48))
-    with pytest.raises(ValueError, match="a kernel of 1 x 1 pixels leaves nothing to find"):
+    with pytest.raises(ValueError, match="a kernel of 1 × 1 pixels leaves nothing to find"):
         Blind().estimate([sample], (1, 1, 1), None)
 
 

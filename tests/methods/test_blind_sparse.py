@@ -146,7 +146,7 @@ def test_too_few_pixels_are_doubted_or_refused():
         tile = torch.from_numpy(random.poisson(30, (side, side)).astype(np.float32))
         sample = Sample(tile, ((0, 1), (0, side), (0, side)), 0, 0, None, Facts(background=0.0))
         if side == 3:
-            with pytest.raises(ValueError, match="the image has 3 x 3 pixels: too few to find a"):
+            with pytest.raises(ValueError, match="the image has 3 × 3 pixels: too few to find a"):
                 found(sample, 3)
         else:
             report = found(sample, 9)[1].report

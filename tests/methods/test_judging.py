@@ -142,7 +142,7 @@ def test_one_kernel_where_the_blur_varies_is_doubted():
     assert trust.why == "parts of the image want other widths: try the scope field"
     assert trust.signs["varies"] > VARIES
     # The same of two places of a larger image, each of one blur.
-    apart = [*sampled(filaments(1.2)), *sampled(filaments(2.4))]
+    apart = [*sampled(filaments(1.1)), *sampled(filaments(3.0))]
     assert judged(apart, gaussian(1.6)).signs["varies"] > VARIES
     trust = judged([one], gaussian(1.5, 21), everywhere=False)
     assert trust.verdict == "believe"

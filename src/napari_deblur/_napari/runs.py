@@ -180,7 +180,8 @@ class Run:
             note = message["done"]["note"]
             self._last = f"{_sentence(note) if note else 'Done'}: {message['done']['output']}"
             if emptied := message["done"]["emptied"]:
-                self.notes += f"; {emptied} voxels that had data have none now"
+                lost = f"{emptied} voxels that had data have none now"
+                self.notes = "; ".join(filter(None, (self.notes, lost)))
             if self.notes and not note:
                 self._last += f". Note: {self.notes}."
             self._stale = True

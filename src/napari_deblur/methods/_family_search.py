@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_deblur.methods._families import Family
     from napari_deblur.methods._prediction import Prediction, Prior
 
-__all__ = ["Fit", "Search"]
+__all__ = ["Fit", "Search", "check_size"]
 
 # Of a family's grid, tried with each prior; of its starts, climbed from; steps of each climb.
 TRIED, CLIMBED = 3, 3
@@ -40,6 +40,13 @@ REFUTED = 0.1
 # In dim light that doesn't tell. There the prior is taken where it makes the prediction worse by no
 # more than this share, or so many nats: a kernel too narrow does less harm.
 HARMLESS, NATS = 0.01, 5.0
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """Refuse images (y, x) of too few pixels to find a kernel in."""
+    y, x = shape
+    if y * x < FEWEST:
+        raise ValueError(f"the image has {y} × {x} pixels: too few to find a kernel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,14 +132,12 @@ class Search:
         return fits
 
     def _check(self, families: Sequence[Family]) -> None:
-        y, x = self.light.shape[-2:]
-        if y * x < FEWEST:
-            raise ValueError(f"the image has {y} x {x} pixels: too few to find a kernel")
+        check_size(self.light.shape[-2:])
         for family in families:
             if any(one.low > one.high for one in family.free):
                 y, x = family.shape[1:]
                 raise ValueError(
-                    f"a kernel of {y} x {x} pixels leaves nothing to find: ask for a larger shape"
+                    f"a kernel of {y} × {x} pixels leaves nothing to find: ask for a larger shape"
                 )
 
     def _found(

@@ -172,6 +172,7 @@ class Blind:
         size : (z, y, x) of the stack
         """
         from napari_deblur import ops
+        from napari_deblur.methods._family_search import check_size
         from napari_deblur.methods._field_fit import FieldFit
         from napari_deblur.methods._field_signs import places
         from napari_deblur.methods._field_solid import tied
@@ -182,6 +183,7 @@ class Blind:
             pointed,
         )
 
+        check_size(size[1:])
         pixel_size = samples[0].pixel_size
         with ops.one_thread(when=shape[0] == 1):
             if shape[0] == 1:

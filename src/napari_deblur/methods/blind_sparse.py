@@ -177,7 +177,7 @@ class BlindSparse:
         for sample in samples:
             ny, nx = sample.tile.shape[-2:]
             if ny * nx < FEWEST:
-                raise ValueError(f"the image has {ny} x {nx} pixels: too few to find a kernel")
+                raise ValueError(f"the image has {ny} × {nx} pixels: too few to find a kernel")
         tiles = [sample.tile for sample in samples]
         kernel, found = self._found(tiles, shape[1:] if shape[0] == 1 else shape)
         found |= self._doubted(samples, kernel, found)
