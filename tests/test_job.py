@@ -304,3 +304,18 @@ def test_importing_a_job_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_job_finds_the_kernels_of_its_scope(tmp_path):
+    data = np.random.default_rng(0).poisson(50, (2, 40, 44)).astype("u2")
+    tifffile.imwrite(tmp_path / "a.tif", data, metadata={"axes": "TYX"}, photometric="minisblack")
+    job = Job(
+        str(tmp_path / "a.tif"),
+        method="blind-richardson-lucy",
+        parameters={"iterations": 2},
+        scope="channel-time",
+        shape=(5, 5),
+    )
+    assert job.estimate().array.shape == (2, 1, 1, 5, 5)
+    with pytest.raises(ValueError, match="a blur that varies is no single kernel"):
+        dataclasses.replace(job, scope="field").estimate()

@@ -248,6 +248,7 @@ class Job:
             self.restorer(),
             per_channel.triple(self.shape),
             first=per_channel.kernels_of(self, stack),
+            scope=self.scope,
             device=self.device,
             facts=per_channel.known_of(self, stack),
         )
