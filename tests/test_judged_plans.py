@@ -6,8 +6,11 @@ import pytest
 import napari_deblur as nd
 from napari_deblur.bench.blind_scenes import Scene, gaussian
 from napari_deblur.kernel_comparison import ncc as likeness
+from napari_deblur.kernel_judging import judged_found
+from napari_deblur.kernel_verdicts import verdict_of
 from napari_deblur.kernels import padded
 from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.views import views_of
 
 SCENE = Scene("filaments", "gaussian", 400.0, (144, 144))
 
@@ -124,3 +127,14 @@ def test_optics_that_cannot_be_used_are_named():
     plan = nd.plan(counts, "blind-richardson-lucy", facts=facts, shape=(1, 9, 9))
     (note,) = [one for one in plan.notes if "optics" in one]
     assert "has no voxel size, which they need" in note
+
+
+def test_a_search_that_ended_in_a_point_on_a_blurred_image_is_doubted():
+    stack = nd.open_stack(SCENE.counts.numpy().squeeze())
+    (views,) = views_of(stack, solid=False, given={0: SCENE.facts}, gamma="linear").values()
+    point = np.zeros((15, 15))
+    point[7, 7] = 1
+    found = judged_found(views, nd.Kernel(point, report={"doubt": None}))
+    assert verdict_of(found.report)[0] == "doubtful"
+    assert "the search ended in a point" in found.report["doubt"]
+    np.testing.assert_array_equal(found.array.squeeze(), point)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import registry
+from napari_deblur.kernel_sets import is_point
 from napari_deblur.kernel_verdicts import NOTHING, pointed_report
 from napari_deblur.protocols import Kernel
+from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.views import blur_of
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ __all__ = ["judged_by", "judged_found", "judged_tiles", "pointed"]
 
 # Pieces in which kernels are found and judged, where each tile will find its own.
 TILES = 3
+# Standard deviation in pixels of the blur that is asked for in the place of a point.
+PROBE = 1.5
+COLLAPSED = "the search ended in a point, and the image is not as sharp as its pixels"
 
 
 def judged_by(views: Views, kernel: Kernel, time: int | None = None) -> Kernel:
@@ -43,13 +48,15 @@ def judged_found(views: Views, kernel: Kernel, time: int | None = None) -> Kerne
     """Judge a kernel that was found, unless who found it did; a point where nothing is blurred."""
     if "verdict" in kernel.report:
         return kernel
-    z, y, x = (n // 2 for n in kernel.shape)
-    if (kernel.array[:, :, z, y, x] == 1).all():
-        return pointed(kernel, "the kernel that was found is a point")
-    looked = judged_by(views, kernel, time)
+    point = is_point(kernel)
+    # A point says nothing of the image. Any blur does to ask whether there is something to see.
+    asked = Gaussian((0.0, PROBE, PROBE))((1, 15, 15), (1.0, 1.0, 1.0)) if point else kernel
+    looked = judged_by(views, replace(asked, report=kernel.report), time)
     judged = looked.report["judged"]
     if judged["verdict"] == NOTHING:
         return pointed(kernel, judged["why"])
+    if point:
+        return replace(kernel, report={**kernel.report, "doubt": COLLAPSED})
     return kernel if "doubt" in kernel.report else looked
 
 
