@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from scipy.ndimage import shift
 
 from napari_deblur import per_channel
 from napari_deblur.describing import of_camera
@@ -110,6 +111,16 @@ def test_other_noise_has_no_gain():
     found = facts((smooth + random.normal(0, 3, light.shape)).astype(np.float32))
     assert (found.gain, found.offset, found.read_noise) == (None, None, None)
     assert found.noise == pytest.approx(3, rel=0.1)
+
+
+def test_an_image_that_was_resampled_is_told():
+    array = shift(photons(2.0, 100, 0.0).astype(np.float32), (0.5, 0.5), order=1)[2:, 2:]
+    found = facts(array)
+    assert found.gain == pytest.approx(1.7, rel=0.2)
+    assert found.colour > 2
+    assert found.origins["colour"] == "estimated"
+    assert "photon noise, in an image that was filtered or resampled" in of_camera(found)
+    assert facts(photons(2.0, 100, 0.0)).colour is None
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import napari_deblur as nd
 from napari_deblur.cli import app
+from napari_deblur.describing import said_of
 from napari_deblur.job import ChannelTable, Job
 from napari_deblur.kernels import save_kernel
 from napari_deblur.modelled import model_of
@@ -222,6 +223,16 @@ def test_what_was_decided_and_for_which_noise_is_said():
     old = plan.to_dict()
     del old["channels"][0]["decided"]  # as stores of earlier versions are
     assert nd.Plan.from_dict(old).key == plan.key
+
+
+@pytest.mark.parametrize("name", ["accelerated-richardson-lucy", "richardson-lucy"])
+def test_iterations_that_end_at_the_most_are_told(name):
+    cls = nd.methods[name]
+    most = cls(iterations=cls.most)
+    _, more = said_of(most, ("iterations",), Facts(gain=2.0), None)
+    assert more.startswith(f"{cls.most} iterations are the most that are done")
+    assert len(said_of(cls(iterations=cls.most - 1), ("iterations",), Facts(gain=2.0), None)) == 1
+    assert said_of(most, (), Facts(gain=2.0), None) == []
 
 
 # In jobs -----------------------------------------------------------------------------------------

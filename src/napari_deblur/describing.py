@@ -8,6 +8,8 @@ from itertools import starmap
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_deblur.kernel_describing import (
     by,
     number,
@@ -199,8 +201,16 @@ def said_of(method: Any, decided: Iterable[str], facts: Facts, c: int | None) ->
         if facts.gain is None
         else f"photon noise, {facts.gain:.3g} counts per photon ({facts.origins.get('gain')})"
     )
+    if facts.gain is not None and facts.colour is not None:
+        noise += ", in an image that was filtered or resampled"
     channel = "" if c is None else f"channel {c}: "
-    return [f"{channel}{numbers}: decided on samples, for {noise}"]
+    said = [f"{channel}{numbers}: decided on samples, for {noise}"]
+    if "iterations" in told and method.iterations >= getattr(method, "most", np.inf):
+        said.append(
+            f"{channel}{method.iterations} iterations are the most that are done, and light held "
+            "out asks for more: there may be more noise than is assumed, or less blur"
+        )
+    return said
 
 
 def of_camera(facts: Facts) -> str:
@@ -228,7 +238,8 @@ def of_camera(facts: Facts) -> str:
             light += said("offset", " above {:.4g}")
         if facts.read_noise is not None:
             light += said("read_noise", ", read noise {:.3g}")
-    return f"{light}: photon noise{level}"
+    shared = "" if facts.colour is None else ", in an image that was filtered or resampled"
+    return f"{light}: photon noise{shared}{level}"
 
 
 def of_result(result: Result) -> Rows:

@@ -121,6 +121,7 @@ def _with_camera(facts: Facts, counts: Sequence[NDArray[np.float32]]) -> Facts:
         gain=camera.gain,
         offset=camera.zero + noise**2 / camera.gain,
         read_noise=noise,
+        colour=camera.colour if camera.colour > 1 else None,
     )
 
 

@@ -45,7 +45,9 @@ class Facts:
     """What is known of one channel's camera and optics; None where nothing is.
 
     Counts are in the unit of the stack; lengths in µm. `origins` says for each name whether the
-    value was given by the user, read from metadata or estimated from samples.
+    value was given by the user, read from metadata or estimated from samples. `colour` is how much
+    more noise there is at low frequencies than at the highest, in an image that was filtered or
+    resampled; None for a camera's own.
     """
 
     gain: float | None = None
@@ -59,6 +61,7 @@ class Facts:
     wavelength: float | None = None
     n_immersion: float | None = None
     n_sample: float | None = None
+    colour: float | None = None
     origins: Mapping[str, Origin] = field(default_factory=dict)
 
     def completed(self, origin: Origin, **values: float | None) -> Self:

@@ -53,6 +53,13 @@ def test_a_gaussian_is_found_and_believed():
     np.testing.assert_array_equal(found.array, again.array)
 
 
+def test_a_kernel_of_a_resampled_image_is_doubted():
+    sample = sample_of(gaussian((0.0, 0.2, 0.2))[0], colour=80.0)
+    report = Blind().estimate([sample], (1, 21, 21), None).report
+    assert report["verdict"] == "doubtful"
+    assert "the image was filtered or resampled" in report["why"]
+
+
 def test_a_disc_is_told_from_a_gaussian():
     from napari_deblur.psfs.disc import Disc
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter, shift
+from scipy.ndimage import gaussian_filter, shift, zoom
 
 from napari_deblur.ops.camera import estimate_camera
 
@@ -75,16 +75,28 @@ def test_the_mean_of_four_images_has_a_quarter_of_the_gain():
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "gain"),
     [
-        lambda p: shift(p, 0.5, order=1)[2:, 2:],
-        lambda p: shift(p, (0, 0.5), order=1)[2:, 2:],
-        lambda p: gaussian_filter(p, 0.7),
+        (lambda p: shift(p, 0.5, order=1)[2:, 2:], 2),
+        (lambda p: shift(p, (0, 0.5), order=1)[2:, 2:], 2),
+        (lambda p: gaussian_filter(p, 0.5), 2),
+        (lambda p: gaussian_filter(p, 0.7), 2),
+        # The same light falls on 2.25 pixels, and a photon still counts as much in each.
+        (lambda p: zoom(p, 1.5, order=1), 2 * 1.5**2),
     ],
-    ids=["moved", "moved along x", "smoothed"],
+    ids=["moved", "moved along x", "smoothed a little", "smoothed", "enlarged"],
 )
-def test_interpolated_images_have_no_camera(change):
-    assert estimate_camera([change(p) for p in planes(gain=2.0, offset=100)]) is None
+def test_filtered_images_tell_the_noise_of_low_frequencies(change, gain):
+    counts = planes(gain=2.0, offset=100)
+    found = estimate_camera([change(p).astype(np.float32) for p in counts])
+    assert found is not None
+    assert found.colour > 2
+    # What the filter takes from the low frequencies is missing: 33 % after smoothing.
+    assert 0.65 * gain < found.gain < 1.1 * gain
+    assert found.zero == pytest.approx(100, abs=10)
+    camera = estimate_camera(counts)
+    assert camera is not None
+    assert camera.colour == 1
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.0, 1.5, 3.0])

@@ -26,6 +26,10 @@ BORDER, COLOUR = 0.02, 0.08
 PAYS = 0.02
 # Of the free refinement: steps, and how far the logarithm of a pixel goes, root mean square.
 FREED, LOOSE = 12, 0.5
+FILTERED = (
+    "neighbouring pixels share their noise: the image was filtered or resampled, and light held "
+    "out says less"
+)
 
 
 def trusted(
@@ -97,7 +101,8 @@ def trusted(
     trust = _judged(samples, kernel)
     report["signs"] = dict(trust.signs)
     # Of the family's kernel: on points alone, a free one takes the empty ground for blur.
-    verdict, why = _verdict(report, best, _pixels(best.kernel()), trust)
+    filtered = any(sample.facts.colour is not None for sample in samples)
+    verdict, why = _verdict(report, best, _pixels(best.kernel()), trust, filtered=filtered)
     if verdict == "nothing to deblur":
         kernel = nothing
     return kernel, {"verdict": verdict, "why": why, **report}
@@ -112,7 +117,9 @@ def _judged(samples: Sequence[Sample], kernel: Tensor) -> Trust:
     return judged(samples, Kernel(solid.numpy().copy()[None, None]))
 
 
-def _verdict(report: dict[str, Any], best: Fit, pixels: float, trust: Trust) -> tuple[str, str]:
+def _verdict(
+    report: dict[str, Any], best: Fit, pixels: float, trust: Trust, *, filtered: bool
+) -> tuple[str, str]:
     if report["nats better than even light"] < CLEARLY:
         return "nothing to deblur", "there is nothing but noise"
     if trust.verdict == "nothing to deblur":
@@ -141,6 +148,8 @@ def _verdict(report: dict[str, Any], best: Fit, pixels: float, trust: Trust) -> 
             "what it leaves unexplained is no noise of single pixels: an object out of the focus, "
             "another blur, or an image that was filtered or resampled"
         )
+    if filtered:
+        reasons.append(FILTERED)
     if trust.verdict == "doubtful":
         reasons.append(trust.why)
     if reasons:

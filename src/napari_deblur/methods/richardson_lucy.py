@@ -61,6 +61,7 @@ class RichardsonLucy:
     start: float | Literal["auto"] = "auto"
     lowest: float | Literal["auto"] = "auto"
 
+    most: ClassVar[int] = MOST
     multiple_of: ClassVar[int] = 1
     arrays: ClassVar[float] = 6
 

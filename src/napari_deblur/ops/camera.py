@@ -9,7 +9,7 @@ count less or not at all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +42,13 @@ SURE, RISE = 6.0, 1.5
 STRAIGHT = 2.0
 # White noise has the same variance in each filter.
 WHITE = (0.6, 1.7)
+# Of filtered noise the variances are in the same ratios for all pixels: between quarters of them
+# they differ by less than this. Second differences leave no more than this over fourth ones: of an
+# image moved by half a pixel it is 2.8, of one smoothed with σ = 0.7 px 2.5; structure without
+# noise has more, or not the same everywhere.
+ALIKE, FILTERED = 1.7, 3.0
+# Bins of filtered images are trusted less, and their structure shows less.
+LESS_TRUST, SHOWN = 0.11, 3.0
 # Gain and zero of counted photons are 1 and 0 within this. Interpolation takes more off the gain.
 SINGLE = 0.15
 # No camera holds that many photons in a pixel: this is rounding, not noise.
@@ -59,19 +66,30 @@ class Camera:
     zero : float
         The count at which the variance vanishes: the offset less the read noise's variance over
         the gain. Without dark frames only this combination can be told.
+    colour : float
+        How much larger the variance of the noise is at low frequencies than at the highest: 1 for
+        a camera's own, more for an image that was filtered or resampled. The gain is then that of
+        the low ones, with which blurred objects must be told from noise.
     """
 
     gain: float
     zero: float
+    colour: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class _Bins:
-    """Means and variances of pixels of like brightness; `error` is relative."""
+    """Means and variances of pixels of like brightness; `error` is relative.
+
+    `ratios` are the variances of second differences, and of fourth ones along one axis, over
+    `variance`, (3, n); `count` are the pixels.
+    """
 
     mean: Array
     variance: Array
     error: Array
+    ratios: Array
+    count: Array
     white: bool
 
 
@@ -95,9 +113,8 @@ def estimate_camera(
     -------
     Camera or None
         None when the noise is not that of photons: it does not rise with the brightness, or not
-        clearly, or is not the same at all frequencies (interpolated and compressed images), or
-        there is none. With a given gain only `zero` is looked for, and None says that there are
-        too few pixels.
+        clearly, or there is none; or when fine structure can't be told from it. With a given gain
+        only `zero` is looked for, and None says that there are too few pixels.
 
     References
     ----------
@@ -115,7 +132,9 @@ def estimate_camera(
         # Fine structure everywhere looks like noise that isn't white; but single photons are known
         # by their numbers.
         found = _line(bins) if _whole(arrays) else None
-        return found if found is not None and _counts_photons(found) else None
+        if found is not None and _counts_photons(found):
+            return found
+        return _filtered_camera(bins)
     if offset is not None and read_noise is not None:
         return _through(bins, offset, read_noise)
     found = _line(bins)
@@ -133,6 +152,36 @@ def _whole(arrays: Sequence[NDArray[np.float32]]) -> bool:
 def _counts_photons(camera: Camera) -> bool:
     """Tell whether each count is a photon, and none is none."""
     return abs(camera.gain - 1) < SINGLE and abs(camera.zero) < SINGLE
+
+
+def _filtered_camera(bins: _Bins) -> Camera | None:
+    """Find the camera behind noise of which neighbouring pixels share some.
+
+    What moves or smooths an image does so along each axis by itself, nearly. Of noise of variance
+    v, whose filters leave the shares a, b of the highest and 1 of the low frequencies along y and
+    x, the three of `bins` see v·a·b, v·a and v·b: the second and third over the first give v.
+    """
+    seen = bins.variance > 1e-9 * bins.variance.max()
+    if seen.sum() < 2:
+        return None
+    ratios, count = bins.ratios[:, seen], bins.count[seen]
+    # Where there is structure they are larger.
+    usual, larger = (np.array([_quantile(one, count, q) for one in ratios]) for q in (0.25, 0.75))
+    colour = float(usual[1] * usual[2])
+    if (larger > ALIKE * usual).any() or usual[0] > FILTERED or not colour > 1:
+        return None
+    excess = np.maximum(ratios / usual[:, None] - 1, 0)
+    more = np.maximum(excess[1], excess[2]) / SHOWN
+    error = np.sqrt(2 * OVERLAP / count + LESS_TRUST**2 + (excess[0] / 1.5) ** 2 + more**2)
+    found = _line(replace(bins, mean=bins.mean[seen], variance=bins.variance[seen], error=error))
+    return None if found is None else Camera(found.gain * colour, found.zero, colour)
+
+
+def _quantile(values: Array, weights: Array, share: float) -> float:
+    """Give the value below which this share of the weights lies."""
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, share * below[-1])])
 
 
 def _binned(arrays: Sequence[NDArray[np.float32]]) -> _Bins | None:
@@ -169,11 +218,12 @@ def _binned(arrays: Sequence[NDArray[np.float32]]) -> _Bins | None:
     more = np.maximum(np.maximum(across, along) / safe - 1, 0) / 10
     error = np.sqrt(2 * OVERLAP / count + TRUST**2 + excess**2 + more**2)
     # Where little is to be seen all filters agree, if noise is white; bins with structure don't.
-    ratios = [safe / np.maximum(one, 1e-30) for one in (across, along)]
     white = all(
-        np.percentile(r, 75) >= WHITE[0] and np.percentile(r, 25) <= WHITE[1] for r in ratios
+        np.percentile(r, 75) >= WHITE[0] and np.percentile(r, 25) <= WHITE[1]
+        for r in (safe / np.maximum(one, 1e-30) for one in (across, along))
     )
-    return _Bins(mean, fine, error, white)
+    ratios = np.stack([coarse, across, along]) / safe
+    return _Bins(mean, fine, error, ratios, count, white)
 
 
 def _details(planes: Sequence[NDArray[np.float32]]) -> Iterator[Array]:
