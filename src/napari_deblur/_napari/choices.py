@@ -14,7 +14,7 @@ from qtpy.compat import isalive
 
 from napari_deblur import registry
 from napari_deblur._napari.asking import Ask, finds_kernels
-from napari_deblur._napari.controls import Controls, rows_of
+from napari_deblur._napari.controls import Controls
 from napari_deblur._napari.form import form_of, summary_of, value_of
 from napari_deblur._napari.reading import (
     axes_of,
@@ -26,6 +26,7 @@ from napari_deblur._napari.reading import (
     stack_of,
     stated_size,
 )
+from napari_deblur._napari.rows import rows_of
 from napari_deblur._napari.settings import preferences
 from napari_deblur.checking import default_method
 
@@ -74,9 +75,9 @@ class Choices(Controls):
         self._method_chosen()
         self.reset_choices()
 
-    def busy(self) -> bool:
-        """Whether something is going on, so that nothing else can be started."""
-        return False
+    def refresh(self) -> None:
+        """Set the buttons by whether the form can be understood."""
+        self._say_how_read()
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers there are; napari calls it when they change."""

@@ -30,12 +30,15 @@ class Child:
     on_message : function of a message, or None
         Called in the thread that listens; what it returns is what `messages` gives. For what
         takes longer than the window may wait.
+    module : str
+        What the process runs; it is given the name of the file that holds the request.
     """
 
     def __init__(
         self,
         request: Mapping[str, Any] | str,
         on_message: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+        module: str = "napari_deblur._napari.child",
     ) -> None:
         handle, name = tempfile.mkstemp(prefix="napari-deblur-", suffix=".json")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -46,7 +49,7 @@ class Child:
         self.cancelled = False
         with self._files[1].open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "napari_deblur._napari.child", name],
+                [sys.executable, "-P", "-m", module, name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

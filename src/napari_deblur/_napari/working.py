@@ -1,0 +1,195 @@
+"""What widgets share that compute: a thread at work, its sentences, Cancel, and plain errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from threading import Event
+from typing import Any
+
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
+
+from napari_deblur._napari.rows import sentence
+
+__all__ = ["Working", "words"]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """What went wrong, in plain words; no exception, because Qt's workers raise those again."""
+
+    text: str
+
+
+class _Stopper:
+    """Stops what is going on; outlives the widget, so that closing it stops the work."""
+
+    def __init__(self) -> None:
+        self.stop: Callable[[], None] | None = None
+
+    def __call__(self, *_: Any) -> None:
+        if self.stop is not None:
+            self.stop()
+
+
+class Working(QWidget):  # type: ignore[misc]
+    """A widget that does one thing at a time, in a thread, and can be told to stop.
+
+    Subclasses lay out `status`, `bar` and `cancel`, and name in `starters` the buttons that are
+    grey meanwhile. `refresh` is called when nothing goes on any more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stopper = _Stopper()
+        self.starters: list[Any] = []
+        self.status = sentence()
+        self.bar = QProgressBar()
+        self.bar.hide()
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setToolTip("Stop; an iteration that goes on is finished first")
+        self.cancel.setEnabled(False)
+        self.cancel.clicked.connect(self.stop)
+        self.destroyed.connect(self._stopper)
+
+    def busy(self) -> bool:
+        """Whether something is going on, so that nothing else can be started."""
+        return self._stopper.stop is not None
+
+    def refresh(self) -> None:
+        """Set the buttons that can be pressed when nothing goes on."""
+        for button in self.starters:
+            button.setEnabled(True)
+
+    def stop(self) -> None:
+        """Cancel what is going on."""
+        self.say("Cancelling …")
+        self._stopper()
+
+    def start(
+        self,
+        what: str,
+        steps: Generator[str, None, Any],
+        then: Callable[[Any], None],
+        *,
+        cancelled: Event | None = None,
+        otherwise: str = "Cancelled.",
+    ) -> None:
+        """Do steps in a thread, showing what they say.
+
+        Parameters
+        ----------
+        what : str
+            Shown until the first step says something.
+        steps : generator of sentences
+            It runs in another thread: it touches no layer and no widget.
+        then : function of what `steps` return
+            Called in the window's thread; not where that is None. It ends with `idle`, or begins
+            something else with `begin`.
+        cancelled : Event, optional
+            Set when the user cancels, for steps that look at it meanwhile.
+        otherwise : str
+            Shown when it was cancelled.
+        """
+        from napari.qt.threading import create_worker
+
+        event = cancelled or Event()
+        worker = create_worker(_tamed, steps, event, _ignore_errors=True)
+        ended = partial(self._worked, then, otherwise)
+        worker.yielded.connect(self.say)
+        worker.returned.connect(ended)
+        worker.errored.connect(ended)
+        self.begin(what, event.set)
+        worker.start()
+
+    def begin(self, what: str, stop: Callable[[], None]) -> None:
+        """Show that something goes on, which `stop` ends."""
+        self._stopper.stop = stop
+        for button in self.starters:
+            button.setEnabled(False)
+        self.cancel.setEnabled(True)
+        self.bar.setMaximum(0)
+        self.bar.show()
+        self.say(what)
+
+    def say(self, text: str) -> None:
+        """Show what is being done."""
+        if not text:
+            return
+        self.status.setText(text[:1].upper() + text[1:] + ("" if text.endswith("…") else " …"))
+
+    def progress(self, text: str, done: int, total: int) -> None:
+        """Show how far it is."""
+        self.status.setText(text)
+        self.bar.setMaximum(total)
+        self.bar.setValue(done)
+
+    def idle(self, text: str) -> None:
+        """Show that nothing goes on any more, and how it ended."""
+        self._stopper.stop = None
+        self.cancel.setEnabled(False)
+        self.bar.hide()
+        self.refresh()
+        self.status.setText(text)
+
+    def fail(self, text: str) -> None:
+        """Show that it ended with an error, in the widget and as a notification."""
+        from napari.utils.notifications import show_error
+
+        self.idle(text)
+        show_error(text)
+
+    def plainly(self, do: Callable[[], None], *_: Any) -> None:
+        """Do something of which a mistake in the form is shown in plain words."""
+        try:
+            do()
+        except Exception as error:  # noqa: BLE001 - else the buttons would stay grey for good
+            self.fail(words(error))
+
+    def event(self, event: Any) -> bool:
+        """Stop when the dock is closed: napari takes the widget out of it."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._stopper()
+        return bool(super().event(event))
+
+    def _worked(self, then: Callable[[Any], None], otherwise: str, outcome: Any) -> None:
+        if isinstance(outcome, Exception):
+            outcome = Failed(words(outcome))
+        if isinstance(outcome, Failed):
+            self.fail(outcome.text)
+        elif outcome is None:
+            self.idle(otherwise)
+        else:
+            self.plainly(partial(then, outcome))
+
+
+def _tamed(steps: Any, cancelled: Event) -> Any:
+    """Run a generator of sentences in a thread; errors come back as `Failed`."""
+    from napari_deblur.protocols import Cancelled
+
+    try:
+        while not cancelled.is_set():
+            try:
+                yield next(steps)
+            except StopIteration as done:
+                return done.value
+    except Cancelled:
+        return None
+    except Exception as error:  # noqa: BLE001 - shown in the window
+        return Failed(words(error))
+    finally:
+        steps.close()
+    return None
+
+
+def words(error: Exception) -> str:
+    """Say an error as a sentence; only what nobody foresaw is called by its Python name."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if isinstance(error, ValueError | TypeError | OSError) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
