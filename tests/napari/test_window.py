@@ -361,7 +361,7 @@ def test_size_of_the_form_counts_for_preview_and_run(window, qtbot, kernel, erro
         if text:
             widget.preview.click()
             qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
-            layout = widget._plan[1].layout
+            layout = widget.plan_known[1].layout
             assert layout.pixel_size == size
             widget.plan_shown.click()
             assert "kernel" in widget.plan.text()
@@ -372,7 +372,7 @@ def test_size_of_the_form_counts_for_preview_and_run(window, qtbot, kernel, erro
         plan = open_result(restored.metadata["deblur"]["store"]).plan
         assert plan.layout.pixel_size == size
         if layout is not None:
-            assert plan.kernel.array.shape == widget._plan[1].kernel.array.shape
+            assert plan.kernel.array.shape == widget.plan_known[1].kernel.array.shape
             first = restored.metadata["deblur"]["store"]
             widget.run.click()
             qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)

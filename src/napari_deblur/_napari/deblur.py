@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 
-from napari_deblur._napari.choices import Choices
-from napari_deblur._napari.placing import correct, lend, spatial_kwargs
+from napari_deblur._napari.placing import spatial_kwargs
+from napari_deblur._napari.previews import Previews
 from napari_deblur._napari.settings import preferences
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_deblur._napari.choices import Asking
-    from napari_deblur._napari.preview import Preview, Window
     from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
 
@@ -30,36 +28,23 @@ __all__ = ["Deblur"]
 TICK = 50  # ms
 
 
-class Deblur(Choices):
+class Deblur(Previews):
     """Deblur an image layer: preview what is seen, or run on everything into a store."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__(napari_viewer)
-        self._plan: tuple[Any, Plan] | None = None  # of the last preview
         self._source: tuple[Any, tuple[Stack, Path | None]] | None = None
         self._run: Any = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
-        self.preview.clicked.connect(partial(self.plainly, self.start_preview))
         self.run.clicked.connect(partial(self.plainly, self.start_run))
         self.idle("")
-
-    def start_preview(self) -> None:
-        """Restore what is seen, in a thread."""
-        from napari_deblur._napari.window import window_of
-
-        layer, asking, stack = self._confirmed()
-        window = window_of(self.viewer, layer, self.letters(), stack)
-        cancelled = Event()
-        steps = _preview(asking, stack, window, self._read_as(layer), self._plan, cancelled.is_set)
-        then = partial(self._previewed, layer, stack, self.letters())
-        self.start("Preview", steps, then, cancelled=cancelled, otherwise="Preview cancelled.")
 
     def start_run(self) -> None:
         """Restore everything into a store: find an address first, then start the child."""
         from napari_deblur._napari.addressing import addressed
 
-        layer, asking, stack = self._confirmed()
+        layer, asking, stack = self.confirmed()
         if not self.output.text():
             raise ValueError('"save as" is empty: say where the result goes')
         output = Path(self.output.text()).expanduser().absolute()
@@ -69,44 +54,9 @@ class Deblur(Choices):
         known = self._source[1] if self._source is not None and self._source[0] == key else None
         path = layer.source.path
         finding = addressed(stack, str(path) if path else None, preferences().folder, known)
-        steps = _request(asking, stack, output, self._read_as(layer), self._plan, finding)
+        steps = _request(asking, stack, output, self.read_as(layer), self.plan_known, finding)
         then = partial(self._addressed, layer, stack, key)
         self.start("Run", steps, then, otherwise="Cancelled before the run began.")
-
-    def _confirmed(self) -> tuple[Any, Asking, Stack]:
-        layer, asking, stack = self.chosen(), self.asking(), self.stack()
-        self.picked = True
-        correct(layer, self.letters(), self.sizes_given())
-        if self.kernel.currentData() == "layer":
-            lend(self.kernel_layer.currentData(), self.sizes_given())
-        return layer, asking, stack
-
-    def _read_as(self, layer: Any) -> tuple[Any, ...]:
-        return (id(layer.data), self.letters(), self.sizes_given())
-
-    def _previewed(self, layer: Any, stack: Stack, axes: str, outcome: tuple[Any, Preview]) -> None:
-        from napari_deblur._napari.previewed import preview_layers
-
-        key, preview = outcome
-        made = preview_layers(layer, stack, preview, axes)
-        self._plan = (key, preview.plan)
-        self.say_plan(preview.plan.summary())
-        for number, one in enumerate(made):
-            # One at a time: napari takes 0.1 to 0.3 s to add a layer.
-            QTimer.singleShot(TICK * number, partial(self._put_preview, *one[:2]))
-        notes = "; ".join(preview.plan.notes)
-        self.idle("This is what Run will give here." + (f" Note: {notes}." if notes else ""))
-
-    def _put_preview(self, data: Any, kwargs: Any) -> None:
-        from napari_deblur._napari.runs import put
-
-        known = [
-            layer
-            for layer in self.viewer.layers
-            if layer.name == kwargs["name"] and "preview" in layer.metadata.get("deblur", {})
-        ]
-        put(self.viewer, data, kwargs, known[0] if known else None)
-        self.viewer.layers.selection.active = self.chosen()
 
     def _addressed(
         self, layer: Any, stack: Stack, key: Any, outcome: tuple[str, tuple[Stack, Path | None]]
@@ -137,23 +87,6 @@ class Deblur(Choices):
             self.fail(run.error)
         else:
             self.idle(self.status.text())
-
-
-def _preview(
-    asking: Asking,
-    stack: Stack,
-    window: Window,
-    read_as: tuple[Any, ...],
-    known: tuple[Any, Plan] | None,
-    cancelled: Callable[[], bool],
-) -> Generator[str, None, tuple[Any, Preview]]:
-    """Give the preview, and the key by which its plan is known again."""
-    from napari_deblur._napari.preview import previewing
-
-    ask = yield from asking
-    key = (ask.key, *read_as)
-    plan = known[1] if known is not None and known[0] == key else None
-    return key, (yield from previewing(ask, stack, window, plan, cancelled))
 
 
 def _request(

@@ -2,7 +2,8 @@
 
 The form is made of the fields: their types, their `Annotated` options (magicgui's own), and
 the text of the docstring as tooltips. A field that may be "auto" is a line with "auto" in it, one
-of several words a line with commas between them.
+of several words, or of several numbers, a line with commas between them. What has no default is an
+empty line; what is not for people (the option `visible` is False) has no row.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def form_of(cls: type) -> Container:
     tips = _tips(cls)
     rows = []
     for field in fields(cls):
-        if not field.init:
+        if not field.init or _split(hints[field.name])[1].get("visible") is False:
             continue
         default = field.default
         if default is MISSING and field.default_factory is not MISSING:
@@ -75,7 +76,9 @@ def _row(name: str, hint: Any, default: Any, tip: str) -> Any:
 
     bare, options = _split(hint)
     label = options.get("label", name.replace("_", " "))
-    if _accepts_auto(bare) or _is_words(bare):
+    if default is MISSING:
+        return LineEdit(name=name, label=label, value="", tooltip=tip)
+    if _accepts_auto(bare) or _is_words(bare) or _is_numbers(bare):
         return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
     try:
         row = create_widget(
@@ -95,8 +98,13 @@ def _value(row: Any, hint: Any) -> Any:
     if not _is_text(row) or bare is str:
         return row.value
     text = str(row.value).strip()
+    parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
     if _is_words(bare):
-        return tuple(word.strip() for word in text.split(",") if word.strip())
+        return tuple(parts)
+    if _is_numbers(bare):
+        return tuple(_number(part, row.label) for part in parts)
+    if not text and not _accepts_auto(bare):
+        raise ValueError(f"{row.label} is empty: give a number")
     if _accepts_auto(bare) and text.lower() in ("", "auto"):
         return "auto"
     allowed = [v for a in _members(bare) if get_origin(a) is Literal for v in get_args(a)]
@@ -139,13 +147,25 @@ def _is_words(bare: Any) -> bool:
     return get_origin(bare) is tuple and get_args(bare) == (str, ...)
 
 
+def _is_numbers(bare: Any) -> bool:
+    """Tell whether it is any count of numbers: a fixed count has a box for each."""
+    return get_origin(bare) is tuple and get_args(bare) == (float, ...)
+
+
+def _number(text: str, label: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f'{label} has "{text}": give numbers with commas between them') from None
+
+
 def _is_text(row: Any) -> bool:
     return type(row).__name__ == "LineEdit"
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, tuple) and all(isinstance(word, str) for word in value):
-        return ", ".join(value)
+    if isinstance(value, tuple) and all(isinstance(word, str | float) for word in value):
+        return ", ".join(f"{word:g}" if isinstance(word, float) else word for word in value)
     return value if isinstance(value, str) else repr(value)
 
 

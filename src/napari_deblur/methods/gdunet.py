@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ class GDUNet:
     """
 
     weights: str = "tiny"
-    digest: str = ""
+    digest: Annotated[str, {"visible": False}] = ""
     kernel: Literal["found", "given"] = "found"
     background: float | Literal["auto"] = "auto"
     white: float | Literal["auto"] = "auto"
