@@ -86,10 +86,10 @@ def test_estimate_says_its_own_default_method():
 
 
 def test_nothing_to_deblur_has_no_family():
-    report = {"verdict": "nothing to deblur", "why": "there is nothing but noise",
+    report = {"verdict": "nothing to deblur", "why": "no structure stands out from the noise",
               "family": "disc", "parameters": {"radius": 2.5}}  # fmt: skip
     said = dict(describing.of_report(Kernel(np.ones((1, 1)), None, report)))
-    assert said == {"verdict": "nothing to deblur: there is nothing but noise"}
+    assert said == {"verdict": "nothing to deblur: no structure stands out from the noise"}
     said = dict(describing.of_search(Kernel(np.ones((1, 1)), None, report)))
     assert "family" not in said
 

@@ -1,4 +1,4 @@
-"""Whether a channel's image speaks for a kernel that nobody searched in it."""
+"""Whether a channel's image speaks for kernels that nobody searched in it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from napari_deblur.views import blur_of
 
 if TYPE_CHECKING:
     from napari_deblur.methods._judging import Trust
-    from napari_deblur.protocols import Sample
+    from napari_deblur.protocols import KernelField, Sample
     from napari_deblur.views import Views
 
-__all__ = ["judged_by", "judged_found", "judged_tiles", "pointed"]
+__all__ = ["judged_by", "judged_found", "judged_places", "judged_tiles", "pointed"]
 
 # Pieces in which kernels are found and judged, where each tile will find its own.
 TILES = 3
+# Pieces of the image by which a blur that varies is judged.
+PLACES = 4
 # Standard deviation in pixels of the blur that is asked for in the place of a point.
 PROBE = 1.5
 COLLAPSED = "the search ended in a point, and the image is not as sharp as its pixels"
@@ -34,14 +36,33 @@ def judged_by(views: Views, kernel: Kernel, time: int | None = None) -> Kernel:
 
     With `time`, whether that frame does.
     """
-    from napari_deblur.methods._judging import judged
+    from napari_deblur.methods._judging import LARGEST, judged, reach_of
 
     times = None if time is None else (time,)
-    samples = views.samples(solid=False, blurs=None, most=2, times=times)
+    solid = kernel.shape[0] > 1
+    reach = (1, 1) if solid else reach_of(kernel.at(0 if time is None else time)[0])
+    # Only for a kernel that is wider than samples are: a wider one is no better piece.
+    shape = (1, *reach) if max(reach) > LARGEST else (1, 1, 1)
+    samples = views.samples(solid=solid, blurs=None, most=2, times=times, shape=shape)
     frame = samples[0].time if kernel.array.shape[0] > 1 else 0
     trust = judged(samples, Kernel(kernel.at(frame)[None, None], kernel.pixel_size))
     said = {"verdict": trust.verdict, "why": trust.why, **trust.signs}
     return replace(kernel, report={**kernel.report, "judged": said})
+
+
+def judged_places(views: Views, field: KernelField) -> dict[str, Any]:
+    """Say whether the image speaks for kernels that vary: looked at in a few pieces of detail.
+
+    Returns
+    -------
+    dict
+        ``verdict``, ``why``, the number of ``pieces`` that say anything and of those ``doubtful``.
+    """
+    from napari_deblur.methods._judging_field import judged_piece, pieces_of
+
+    solid = field.shape[0] > 1
+    pieces = pieces_of(views.spread(solid=solid), solid=solid, most=PLACES)
+    return _together([(piece, judged_piece(piece, field)) for piece in pieces])
 
 
 def judged_found(views: Views, kernel: Kernel, time: int | None = None) -> Kernel:
@@ -97,21 +118,29 @@ def judged_tiles(views: Views, method: Any, start: Kernel, device: str) -> Kerne
 
 def _together(seen: Sequence[tuple[Sample, Trust]]) -> dict[str, Any]:
     """Put judgements of several pieces into one: doubtful where half of them are."""
-    against, known, none = [], 0, []
+    known, none = 0, []
+    against: dict[str, list[str]] = {}
     for sample, trust in seen:
         if trust.verdict in ("not judged", NOTHING):
             none.append(trust)
             continue
         known += 1
         if trust.verdict == "doubtful":
-            (_, (y, _), (x, _)) = sample.region
-            against.append(f"at y {y}, x {x}, {trust.why}")
+            against.setdefault(trust.why, []).append(_place(sample))
+    doubtful = sum(len(places) for places in against.values())
     if known:
-        verdict = "doubtful" if 2 * len(against) >= known else "believe"
+        verdict = "doubtful" if 2 * doubtful >= known else "believe"
         looked = "one piece" if known == 1 else f"{known} pieces"
         why = f"in {looked} no narrower or wider one predicts held-out light better"
         if against:
-            why = f"in {len(against)} of {looked}, {'; '.join(against)}"
+            each = "; ".join(f"at {', '.join(at)}: {why}" for why, at in against.items())
+            why = f"in {doubtful} of {looked}, {each}"
     else:
         verdict, why = (none[0].verdict, none[0].why) if none else ("not judged", "none was found")
-    return {"verdict": verdict, "why": why, "pieces": known, "doubtful": len(against)}
+    return {"verdict": verdict, "why": why, "pieces": known, "doubtful": doubtful}
+
+
+def _place(sample: Sample) -> str:
+    """Say where a piece begins; its first plane too where it has several."""
+    (z, end), (y, _), (x, _) = sample.region
+    return (f"z {z} " if end - z > 1 else "") + f"y {y} x {x}"

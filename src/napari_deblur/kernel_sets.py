@@ -237,12 +237,11 @@ def believed(kernels: Mapping[int, Kernel]) -> list[str]:
         if report["verdict"] == "nothing to deblur":
             said.append(f"nothing to deblur{of}: {report['why']}; it is left as it is")
         else:
-            numbers = ", ".join(f"{n} {v:.4g}" for n, v in report["parameters"].items())
+            numbers = ", ".join(f"{n} {v:.4g}" for n, v in report.get("parameters", {}).items())
             unit = "µm" if kernel.pixel_size is not None else "px"
-            said.append(
-                f"kernel{of}: {report['family']} ({numbers}; lengths in {unit}); "
-                f"{report['verdict']}: {report['why']}"
-            )
+            family = f"{report.get('family', '')} ({numbers}; lengths in {unit})"
+            what = f"{family}; " if "family" in report else ""
+            said.append(f"kernel{of}: {what}{report['verdict']}: {report['why']}")
     return said
 
 

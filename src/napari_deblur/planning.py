@@ -16,7 +16,7 @@ from napari_deblur import gridding, registry, sampling
 from napari_deblur.checking import check_asked, check_field, three
 from napari_deblur.describing import decided_fields, of_field, said_of
 from napari_deblur.estimating import estimated, estimated_field, shape_of, start_of
-from napari_deblur.kernel_judging import judged_by, judged_tiles
+from napari_deblur.kernel_judging import judged_by, judged_places, judged_tiles
 from napari_deblur.kernel_sets import Kernels, believed, fields_given, off_centre, together
 from napari_deblur.opening import open_stack
 from napari_deblur.plans import ChannelPlan, Layout, Plan
@@ -192,9 +192,11 @@ def planning(
         yield "judging the kernel that was given"
         for c in brought:
             kernels[c] = judged_by(channels[c], kernels[c])
-    if judge:
-        for c in (c for c in fields if c in given_fields):
-            said = {"verdict": "not judged", "why": "kernels that vary cannot be"}
+    varying = [c for c in fields if c in given_fields or "verdict" not in fields[c].report]
+    if judge and varying:
+        yield "judging kernels that vary"
+        for c in varying:
+            said = judged_places(channels[c], fields[c])
             kernels[c] = replace(kernels[c], report={**kernels[c].report, "judged": said})
     if judge and scope == "tile":
         finding = [c for c in channels if wishes[c].finds]

@@ -151,7 +151,23 @@ def _motion(rows: Sequence[Result]) -> Lines:
 
 def _trust(rows: Sequence[Result]) -> Lines:
     found = rates(rows)
-    halves = found["halves"]
+    yield from _halves(found["halves"])
+    if found["volumes"]:
+        yield "Volumes:"
+        yield ""
+        yield from _halves(found["volumes"])
+    of = found["searches"]
+    yield (
+        f"Searches' own verdicts: {of['doubted']} of {of['wrong']} that lost 1 dB or more were "
+        f"doubted, and {of['doubted right']} of {of['right']} that did not."
+    )
+    yield ""
+    for kind, (left, count) in found["left as they are"].items():
+        yield f"Nothing to deblur, {kind}: said of {left} of {count}."
+        yield ""
+
+
+def _halves(halves: Result) -> Lines:
     for seed, half in halves.items():
         yield (
             f"Seed {seed}: of {half['wrong']} wrong kernels {_percent(half['caught'])} were "
@@ -185,15 +201,6 @@ def _trust(rows: Sequence[Result]) -> Lines:
             for ones in zip(*(half["curve"] for half in halves.values()), strict=True)
         ],
     )
-    of = found["searches"]
-    yield (
-        f"Searches' own verdicts: {of['doubted']} of {of['wrong']} that lost 1 dB or more were "
-        f"doubted, and {of['doubted right']} of {of['right']} that did not."
-    )
-    yield ""
-    for kind, (left, count) in found["left as they are"].items():
-        yield f"Nothing to deblur, {kind}: said of {left} of {count}."
-        yield ""
 
 
 def _percent(share: float | None) -> str:

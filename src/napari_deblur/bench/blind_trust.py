@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_deblur import ops
 from napari_deblur.bench import blind_scenes
 from napari_deblur.bench.finding import found_in, restored, samples_of
+from napari_deblur.bench.trust_volumes import SEEDS as SEEDS_SOLID
+from napari_deblur.bench.trust_volumes import SOLID, planted_solid
 from napari_deblur.methods._detail import RISES
-from napari_deblur.methods._judging import LIMITS, judged, stretched
+from napari_deblur.methods._judging import LIMITS, judged
+from napari_deblur.methods._judging_solid import LIMITS_SOLID
 from napari_deblur.protocols import Kernel
 
 if TYPE_CHECKING:
@@ -32,14 +36,18 @@ WRONG = 1.0
 
 
 def measured_trust(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
-    """Judge true, found and planted kernels of the planes; and look for kernels where none is.
+    """Judge true, found and planted kernels, and look for kernels where none is.
 
-    The limits were set on the scenes of the first seed; those of the second are the test.
+    The limits were set on the scenes of the first seed; those of the second are the test. Volumes
+    have seeds of their own, and no kernels are looked for in them.
     """
     planes = blind_scenes.QUICK["trust"] if asked.quick else blind_scenes.PLANES
     for seed in SEEDS[: 1 if asked.quick else None]:
         for scene in planes:
             yield _judgements(replace(scene, seed=seed), asked)
+    for seed in SEEDS_SOLID:
+        for volume in () if asked.quick else SOLID:
+            yield _judgements_solid(replace(volume, seed=seed))
     sharp = blind_scenes.QUICK["sharp"] if asked.quick else blind_scenes.SHARP
     for kind, scenes in (("sharp", sharp), ("noise", () if asked.quick else blind_scenes.NOISE)):
         for scene in scenes:
@@ -55,19 +63,37 @@ def measured_trust(asked: Asked) -> Generator[dict[str, Any] | str, None, None]:
 def _judgements(scene: blind_scenes.Scene, asked: Asked) -> dict[str, Any]:
     kernels = {"true": scene.true, **dict(blind_scenes.planted(scene))}
     for factor in NEARLY:
-        kernels[f"{factor:g} × as wide"] = stretched(scene.true, factor)
+        kernels[f"{factor:g} × as wide"] = ops.stretched(scene.true, factor)
     row: dict[str, Any] = {"case": str(scene), "seed": scene.seed}
     if scene.seed == SEEDS[0]:  # a search takes longer than all the rest
         found, _ = found_in(scene, asked)
         kernels["found"] = torch.from_numpy(found.at()[0].copy())
         row["found"] = {"verdict": found.report["verdict"], "why": found.report["why"]}
+    row["judgements"] = _judged(scene, kernels)
+    return row
+
+
+def _judgements_solid(volume: blind_scenes.Volume) -> dict[str, Any]:
+    kernels = {"true": volume.true, **dict(planted_solid(volume))}
+    return {
+        "case": str(volume),
+        "seed": volume.seed,
+        "solid": True,
+        "judgements": _judged(volume, kernels),
+    }
+
+
+def _judged(
+    scene: blind_scenes.Scene | blind_scenes.Volume, kernels: dict[str, torch.Tensor]
+) -> list[dict[str, Any]]:
     samples = samples_of(scene)
     best, _ = restored(scene, scene.true)
-    row["judgements"] = []
+    made = []
     for name, kernel in kernels.items():
+        array = kernel.numpy().reshape(1, 1, *(1,) * (3 - kernel.ndim), *kernel.shape)
         begun = process_time()
-        trust = judged(samples, Kernel(kernel.numpy()[None, None, None], scene.size))
-        row["judgements"].append(
+        trust = judged(samples, Kernel(array, scene.size))
+        made.append(
             {
                 "kernel": name,
                 "seconds": process_time() - begun,
@@ -76,7 +102,7 @@ def _judgements(scene: blind_scenes.Scene, asked: Asked) -> dict[str, Any]:
                 "signs": dict(trust.signs),
             }
         )
-    return row
+    return made
 
 
 def rates(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -86,13 +112,25 @@ def rates(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     true one, and those nearly as wide, found ones too, which lose less. Found ones that lose more
     are judged by the search itself, and counted apart.
     """
-    every = [(j, row) for row in rows if "judgements" in row for j in row["judgements"]]
+    every, solid = (
+        [
+            (j, row)
+            for row in rows
+            if "judgements" in row and ("solid" in row) == volumes
+            for j in row["judgements"]
+        ]
+        for volumes in (False, True)
+    )
     searches = [(row, j) for j, row in every if j["kernel"] == "found"]
     bad = [row for row, j in searches if j["lost"] >= WRONG]
     good = [row for row, j in searches if j["lost"] < WRONG]
     seeds = dict.fromkeys(row["seed"] for _, row in every)
     return {
         "halves": {seed: _half([j for j, row in every if row["seed"] == seed]) for seed in seeds},
+        "volumes": {
+            seed: _half([j for j, row in solid if row["seed"] == seed], solid=True)
+            for seed in dict.fromkeys(row["seed"] for _, row in solid)
+        },
         "searches": {
             "wrong": len(bad),
             "doubted": sum(row["found"]["verdict"] != "believe" for row in bad),
@@ -107,20 +145,21 @@ def rates(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _half(judgements: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _half(judgements: Sequence[dict[str, Any]], *, solid: bool = False) -> dict[str, Any]:
     near = tuple(f"{factor:g} × as wide" for factor in NEARLY)
     true = [j for j in judgements if j["kernel"] == "true"]
     right = [j for j in judgements if j["kernel"] in (*near, "found") and j["lost"] < WRONG]
     wrong = [
         j for j in judgements if j["kernel"] not in ("true", "found", *near) and j["lost"] >= WRONG
     ]
+    over = _over_solid if solid else _over
     curve = []
     for times in (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5):
         curve.append(
             {
                 "limits times": times,
-                "caught": _share(wrong, lambda j, m=times: _over(j, m)),
-                "false alarms": _share([*true, *right], lambda j, m=times: _over(j, m)),
+                "caught": _share(wrong, lambda j, m=times: over(j, m)),
+                "false alarms": _share([*true, *right], lambda j, m=times: over(j, m)),
             }
         )
     return {
@@ -152,6 +191,11 @@ def _over(judgement: dict[str, Any], times: float) -> bool:
         for name, value in judgement["signs"].items()
         if name in wide
     )
+
+
+def _over_solid(judgement: dict[str, Any], times: float) -> bool:
+    signs = judgement["signs"]
+    return any(signs.get(name, 0.0) > limit * times for name, limit in LIMITS_SOLID.items())
 
 
 def _doubted(judgement: dict[str, Any]) -> bool:

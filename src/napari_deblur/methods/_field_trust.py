@@ -170,7 +170,7 @@ def _judged(
     signs = _signs_of([place])
     verdict, why = "believe", ""
     if place.gained < CLEARLY:
-        verdict, why = "nothing to deblur", "there is nothing but noise"
+        verdict, why = "nothing to deblur", "no structure stands out from the noise"
     elif _pixels(field.kernel_at(centre)) < PIXELS or (
         not deep and _sharp(_around(samples, centre, size))
     ):

@@ -191,7 +191,7 @@ def refuted(samples: Sequence[Sample], kernel: Tensor) -> tuple[float | None, st
         array = kernel.detach().cpu()
         duels = Duels(samples, array)
         if duels.blind:
-            return None, "there is nothing but noise"
+            return None, "no structure stands out from the noise"
         sigma = WIDER * max(_spread(array), LEAST)
         side = min(2 * round(4 * sigma) + 1, min(duels.light.shape))
         wider = Gaussian((0.0, sigma, sigma))((1, side, side), (1.0, 1.0, 1.0)).at()[0]

@@ -26,10 +26,6 @@ BORDER, COLOUR = 0.02, 0.08
 PAYS = 0.02
 # Of the free refinement: steps, and how far the logarithm of a pixel goes, root mean square.
 FREED, LOOSE = 12, 0.5
-FILTERED = (
-    "neighbouring pixels share their noise: the image was filtered or resampled, and light held "
-    "out says less"
-)
 
 
 def trusted(
@@ -60,6 +56,7 @@ def trusted(
     import torch
 
     from napari_deblur import ops
+    from napari_deblur.methods._judging import filtered
 
     best, (other, again) = fits[0], second
     kernel = best.kernel()
@@ -101,8 +98,7 @@ def trusted(
     trust = _judged(samples, kernel)
     report["signs"] = dict(trust.signs)
     # Of the family's kernel: on points alone, a free one takes the empty ground for blur.
-    filtered = any(sample.facts.colour is not None for sample in samples)
-    verdict, why = _verdict(report, best, _pixels(best.kernel()), trust, filtered=filtered)
+    verdict, why = _verdict(report, best, _pixels(best.kernel()), trust, filtered(samples))
     if verdict == "nothing to deblur":
         kernel = nothing
     return kernel, {"verdict": verdict, "why": why, **report}
@@ -118,10 +114,10 @@ def _judged(samples: Sequence[Sample], kernel: Tensor) -> Trust:
 
 
 def _verdict(
-    report: dict[str, Any], best: Fit, pixels: float, trust: Trust, *, filtered: bool
+    report: dict[str, Any], best: Fit, pixels: float, trust: Trust, filtered: Sequence[str]
 ) -> tuple[str, str]:
     if report["nats better than even light"] < CLEARLY:
-        return "nothing to deblur", "there is nothing but noise"
+        return "nothing to deblur", "no structure stands out from the noise"
     if trust.verdict == "nothing to deblur":
         return trust.verdict, trust.why
     if pixels < PIXELS:
@@ -148,10 +144,10 @@ def _verdict(
             "what it leaves unexplained is no noise of single pixels: an object out of the focus, "
             "another blur, or an image that was filtered or resampled"
         )
-    if filtered:
-        reasons.append(FILTERED)
     if trust.verdict == "doubtful":
         reasons.append(trust.why)
+    elif trust.verdict == "not judged":
+        reasons += filtered
     if reasons:
         return "doubtful", "; ".join(reasons)
     return "believe", "held-out light is predicted well, and by no other kernel as well"
