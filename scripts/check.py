@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         }
         if "--lint" not in arguments:
             rest = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
-            steps["pytest"] = [*_screen(), python, "-m", "pytest", *rest]
+            steps["pytest"] = [*_screen(), python, "-m", "pytest", *_workers(), *rest]
         environment = _environment(Path(scratch))
         failed = [
             name for name, command in steps.items() if not _passes(name, command, environment)
@@ -74,11 +74,20 @@ def _screen() -> list[str]:
     return []
 
 
+def _workers() -> list[str]:
+    """Let as many processes test as there are cores, 4 at most: each takes 1 to 2 GB."""
+    # What a file's tests share is made once.
+    return ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadscope"]
+
+
 def _environment(scratch: Path) -> dict[str, str]:
     """Keep the user's settings of napari out of it, and Qt on the (virtual) screen."""
     environment = os.environ | {
         "NAPARI_ASYNC": "0",
         "NAPARI_CONFIG": str(scratch / "napari.yaml"),
+        # Threads that wait for each other crawl where every core is busy with tests.
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
         "NO_MKDOCS_2_WARNING": "1",  # mkdocs-material's notice, not ours to act on
     }
     environment.pop("QT_QPA_PLATFORM", None)

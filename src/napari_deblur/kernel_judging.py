@@ -26,6 +26,8 @@ __all__ = ["judged_by", "judged_found", "judged_places", "judged_tiles", "pointe
 TILES = 3
 # Pieces of the image by which a blur that varies is judged.
 PLACES = 4
+# Sides of planes of several depths, where the blur varies along z only.
+SIDE = 144
 # Standard deviation in pixels of the blur that is asked for in the place of a point.
 PROBE = 1.5
 COLLAPSED = "the search ended in a point, and the image is not as sharp as its pixels"
@@ -61,7 +63,10 @@ def judged_places(views: Views, field: KernelField) -> dict[str, Any]:
     from napari_deblur.methods._judging_field import judged_piece, pieces_of
 
     solid = field.shape[0] > 1
-    pieces = pieces_of(views.spread(solid=solid), solid=solid, most=PLACES)
+    deep = not solid and field.grid[0] > 1 and field.grid[1:] == (1, 1)
+    seen = views.by_depth(SIDE) if deep else views.spread(solid=solid)
+    chosen = np.linspace(0, len(seen) - 1, min(PLACES, len(seen))).round().astype(int)
+    pieces = [seen[i] for i in chosen] if deep else pieces_of(seen, solid=solid, most=PLACES)
     return _together([(piece, judged_piece(piece, field)) for piece in pieces])
 
 

@@ -41,7 +41,7 @@ SURE, RISE = 6.0, 1.5
 # Root mean square of the bins' distances from the line, in standard errors.
 STRAIGHT = 2.0
 # White noise has the same variance in each filter.
-WHITE = (0.6, 1.7)
+WHITE, CLOSE = (0.6, 1.7), 0.8
 # Of filtered noise the variances are in the same ratios for all pixels: between quarters of them
 # they differ by less than this. Second differences leave no more than this over fourth ones: of an
 # image moved by half a pixel it is 2.8, of one smoothed with σ = 0.7 px 2.5; structure without
@@ -132,7 +132,7 @@ def estimate_camera(
         # Fine structure everywhere looks like noise that isn't white; but single photons are known
         # by their numbers.
         found = _line(bins) if _whole(arrays) else None
-        if found is not None and _counts_photons(found):
+        if found is not None and _counts_photons(found, bins):
             return found
         return _filtered_camera(bins)
     if offset is not None and read_noise is not None:
@@ -149,9 +149,10 @@ def _whole(arrays: Sequence[NDArray[np.float32]]) -> bool:
     return all(bool((a[np.isfinite(a)] % 1 == 0).all()) for a in arrays)
 
 
-def _counts_photons(camera: Camera) -> bool:
-    """Tell whether each count is a photon, and none is none."""
-    return abs(camera.gain - 1) < SINGLE and abs(camera.zero) < SINGLE
+def _counts_photons(camera: Camera, bins: _Bins) -> bool:
+    """Tell whether each count is a photon, and none is none: the variance is the mean."""
+    dimmest = max(float(bins.mean.min()), 1.0)
+    return abs(camera.gain - 1) < SINGLE and abs(camera.zero) < SINGLE * dimmest
 
 
 def _filtered_camera(bins: _Bins) -> Camera | None:
@@ -218,10 +219,11 @@ def _binned(arrays: Sequence[NDArray[np.float32]]) -> _Bins | None:
     more = np.maximum(np.maximum(across, along) / safe - 1, 0) / 10
     error = np.sqrt(2 * OVERLAP / count + TRUST**2 + excess**2 + more**2)
     # Where little is to be seen all filters agree, if noise is white; bins with structure don't.
-    white = all(
-        np.percentile(r, 75) >= WHITE[0] and np.percentile(r, 25) <= WHITE[1]
-        for r in (safe / np.maximum(one, 1e-30) for one in (across, along))
-    )
+    # Where it is nearly everywhere a few bins will do that agree the better.
+    shares = np.stack([safe / np.maximum(one, 1e-30) for one in (across, along)])
+    agreed = all(np.percentile(r, 75) >= WHITE[0] for r in shares)
+    agreed |= bool(np.percentile(shares.min(axis=0), 92) >= CLOSE)
+    white = agreed and all(np.percentile(r, 25) <= WHITE[1] for r in shares)
     ratios = np.stack([coarse, across, along]) / safe
     return _Bins(mean, fine, error, ratios, count, white)
 

@@ -64,8 +64,11 @@ class Gaussian(Compact):
         blurred for the rest, explains the data as well as the truth does, and a search stays
         there. Of σ 1.97 px, wide starts found 1.7 to 2.25 px, a start of 1 px 0.75 to 1.0.
         """
+        from napari_deblur.protocols import Kernel
+
         z, y, x = (n / 6 if n > 1 else 0.0 for n in shape)
-        return cls((z, y, x))(shape, (1.0, 1.0, 1.0))
+        made = cls((z, y, x))(shape, (1.0, 1.0, 1.0))
+        return Kernel(made.array, None, made.report)  # in pixels, whatever their size
 
     def reach(self, pixel_size: tuple[float, float, float]) -> tuple[int, int, int]:
         """Give an odd shape (z, y, x) that holds all but 6e-5 of it along each axis: ± 4 σ."""
