@@ -53,7 +53,11 @@ def test_it_can_be_left_out_and_changes_nothing_else():
     ("planes", "why"),
     [
         (5, "was not judged: the image is smaller than 8 × 32 × 32 voxels (z, y, x)"),
-        (9, "is doubtful: no structure stands out from the noise, so there may be nothing to deblur"),
+        (
+            9,
+            "is doubtful: no structure stands out from the noise, so there may be nothing to "
+            "deblur",
+        ),
     ],
 )
 def test_a_kernel_of_several_planes_is_judged_by_volumes(planes, why):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_deblur.bead_finding import FULL_WIDTH, Candidate
-from napari_deblur.bead_judging import rim
+from napari_deblur.bead_judging import nothing, rim
 from napari_deblur.kernel_measures import best_shift, full_widths
 from napari_deblur.protocols import Kernel
 
@@ -33,7 +34,9 @@ ROUNDS = 20
 TOO_LARGE = 2.0
 
 
-def aligned_windows(beads: list[Candidate], width: Array) -> list[Array]:
+def aligned_windows(
+    beads: list[Candidate], width: Array, between: Callable[[], None] = nothing
+) -> list[Array]:
     """Find the place of each bead to parts of a pixel; give the windows moved to one place."""
     windows = [b.window for b in beads if b.window is not None]
     shape = windows[0].shape
@@ -58,6 +61,7 @@ def aligned_windows(beads: list[Candidate], width: Array) -> list[Array]:
         target = _moved(mean, middle - _centre(mean * taper)) * taper
         largest = 0.0
         for i, core in enumerate(cores):
+            between()
             more = np.array(best_shift(target, _moved(core, shifts[i]) * taper)[0])
             more = np.clip(more, -1, 1)
             largest = max(largest, float(np.abs(more).max()))

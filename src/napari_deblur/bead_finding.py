@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["FAINT", "FULL_WIDTH", "REACHES", "Candidate", "Seen", "find", "look"]
+__all__ = ["FAINT", "FULL_WIDTH", "REACHES", "Candidate", "Seen", "chosen", "find", "look"]
 
 Triple = tuple[int, int, int]
 # A Gaussian's full width at half maximum, in standard deviations.
@@ -170,9 +170,9 @@ def _line_width(smooth: Array, place: NDArray[np.intp], axis: int) -> float:
     return width if np.isfinite(width) else float("nan")
 
 
-def find(seen: Seen) -> list[Candidate]:
-    """Find peaks of the image filtered at the beads' width: second derivatives of a Gaussian."""
-    from scipy.ndimage import gaussian_filter, maximum_filter
+def _response(seen: Seen) -> Array:
+    """Filter at the beads' width: second derivatives of a Gaussian."""
+    from scipy.ndimage import gaussian_filter
 
     sigma = seen.width / FULL_WIDTH
     response = np.zeros(seen.image.shape)
@@ -180,6 +180,65 @@ def find(seen: Seen) -> list[Candidate]:
         if sigma[axis]:
             order = [2 if a == axis else 0 for a in range(3)]
             response -= sigma[axis] ** 2 * gaussian_filter(seen.image, sigma, order)
+    return response
+
+
+def chosen(seen: Seen, places: NDArray[np.floating[Any]]) -> list[Candidate]:
+    """Take the peaks next to places that somebody chose; places of the same peak are one bead.
+
+    A place is moved uphill, by the width of a bead at most: a click is rarely on the peak.
+
+    Parameters
+    ----------
+    places : array of shape (n, 3), voxels
+        z may be NaN: the brightest peak above and below that y and x is taken.
+
+    Raises
+    ------
+    ValueError
+        When a place lies outside of the image.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    response = _response(seen)
+    smooth = gaussian_filter(seen.image, seen.width / FULL_WIDTH / 2)
+    near = np.maximum(np.ceil(seen.width / 2), [1 if w else 0 for w in seen.width]).astype(int)
+    sides = np.array(seen.image.shape)
+    found: list[Candidate] = []
+    for given in places:
+        one = given.copy()
+        if np.isnan(one[0]) and np.isfinite(one[1:]).all():
+            y, x = (slice(max(round(v) - n, 0), round(v) + n + 1)
+                    for v, n in zip(one[1:].tolist(), near[1:].tolist(), strict=True))  # fmt: skip
+            column = response[:, y, x]
+            one[0] = float(column.max(axis=(1, 2)).argmax()) if column.size else 0.0
+        if not ((one >= -0.5) & (one < sides - 0.5)).all():  # NaN is neither
+            raise ValueError(
+                f"the place {', '.join(f'{v:g}' for v in one)} (z, y, x) lies outside of the "
+                f"image of {' × '.join(map(str, seen.image.shape))} voxels: delete that point"
+            )
+        first = place = np.round(one).astype(np.intp)
+        while True:
+            low, high = np.maximum(place - 1, first - near), np.minimum(place + 2, first + near + 1)
+            low, high = np.maximum(low, 0), np.minimum(high, sides)
+            around = response[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+            best = low + np.array(np.unravel_index(int(around.argmax()), around.shape))
+            if response[tuple(best)] <= response[tuple(place)]:
+                break
+            place = best
+        if any((place == known.place).all() for known in found):
+            continue
+        snr = float(smooth[tuple(place)]) / seen.noise
+        found.append(Candidate(place, float(response[tuple(place)]), snr=snr))
+    return sorted(found, key=lambda bead: -bead.strength)
+
+
+def find(seen: Seen) -> list[Candidate]:
+    """Find peaks of the image filtered at the beads' width."""
+    from scipy.ndimage import gaussian_filter, maximum_filter
+
+    sigma = seen.width / FULL_WIDTH
+    response = _response(seen)
     typical = np.abs(response - np.median(response))
     spread = 1.4826 * float(np.median(typical))
     foot = [max(1, 2 * int(np.ceil(0.75 * w)) + 1) for w in seen.width]

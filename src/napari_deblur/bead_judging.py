@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["MARGIN", "REASONS", "fitting", "judge", "rim"]
+__all__ = ["MARGIN", "REASONS", "accept", "fitting", "judge", "nothing", "rim"]
 
 Triple = tuple[int, int, int]
 # Peak over noise that a bead needs to be worth averaging.
@@ -37,14 +38,17 @@ REASONS: dict[str, str] = {
 }
 
 
-def fitting(seen: Seen, beads: list[Candidate]) -> Seen:
+def fitting(seen: Seen, beads: list[Candidate], picked: Sequence[Candidate] = ()) -> Seen:
     """Choose the window: as wide as the beads have light, and of planes that are there.
 
     Tails of a widefield blur reach far. Of the beads that could be used with a narrow window, two
     thirds have to stay. Beads on a cover slip lie in one plane, and the stack may have few planes
-    on one of its sides: then half of the beads are enough.
+    on one of its sides: then half of the beads are enough. If some were `picked`, it is for them.
     """
-    strong = [b for b in beads if b.strength > FAINT * beads[0].strength]
+    strong = list(picked) or [b for b in beads if b.strength > FAINT * beads[0].strength]
+    if picked:
+        own = {tuple(b.place.tolist()) for b in picked}
+        beads = [*picked, *(b for b in beads if tuple(b.place.tolist()) not in own)]
     sides = np.array(seen.image.shape)
     room = [
         int(np.median([min(int(b.place[a]), n - 1 - int(b.place[a])) for b in strong]))
@@ -94,27 +98,49 @@ def _crowded(beads: list[Candidate], half: ArrayLike, width: Array) -> NDArray[n
     return np.array(found)
 
 
-def judge(seen: Seen, beads: list[Candidate]) -> None:
-    """Reject the beads that the kernel would be worse with, with the reason."""
-    core = np.maximum(np.round(0.75 * seen.width), [0 if w == 0 else 1 for w in seen.width])
+def nothing() -> None:
+    """Do nothing between two beads."""
+
+
+def accept(
+    seen: Seen, beads: list[Candidate], between: Callable[[], None] = nothing
+) -> list[Candidate]:
+    """Take beads that somebody chose: only those are rejected of which a part is missing.
+
+    Gives those that are saturated: they are taken, but it should be said.
+    """
     for bead in beads:
-        if seen.full[_around(bead.place, core.astype(int), seen.full.shape)].any():
+        if not _inside(bead.place, seen.half, seen.image.shape):
+            bead.rejected = "cut off"
+    good = [b for b in beads if not b.rejected]
+    full = [b for b in good if _is_full(seen, b)]
+    _fit_all(seen, good, between)
+    return full
+
+
+def _is_full(seen: Seen, bead: Candidate) -> bool:
+    core = np.maximum(np.round(0.75 * seen.width), [0 if w == 0 else 1 for w in seen.width])
+    return bool(seen.full[_around(bead.place, core.astype(int), seen.full.shape)].any())
+
+
+def judge(seen: Seen, beads: list[Candidate], between: Callable[[], None] = nothing) -> None:
+    """Reject the beads that the kernel would be worse with, with the reason.
+
+    `between` is called between two beads; it may raise an exception to end it.
+    """
+    for bead in beads:
+        if _is_full(seen, bead):
             bead.rejected = "saturated"
         elif not _inside(bead.place, seen.half, seen.image.shape):
             bead.rejected = "cut off"
         elif bead.snr < CLEAR:
             bead.rejected = "dim"
     for bead, close in zip(beads, _crowded(beads, seen.half, seen.width), strict=True):
+        between()
         if not bead.rejected and (close or _is_double(seen, bead)):
             bead.rejected = "close"
     good = [b for b in beads if not b.rejected]
-    if not good:
-        return
-    for bead in good:
-        _fit(seen, bead)
-    median = float(np.median([b.light for b in good]))
-    for bead in good:
-        bead.light /= median
+    _fit_all(seen, good, between)
     if len(good) < 4:
         return  # nobody can tell which of three is the odd one
     widths = np.array([b.width for b in good], float)
@@ -126,6 +152,15 @@ def judge(seen: Seen, beads: list[Candidate]) -> None:
             bead.rejected = "too wide"
         elif bead.light < DIM:
             bead.rejected = "dim"
+
+
+def _fit_all(seen: Seen, good: list[Candidate], between: Callable[[], None]) -> None:
+    for bead in good:
+        between()
+        _fit(seen, bead)
+    median = float(np.median([b.light for b in good])) if good else 1.0
+    for bead in good:
+        bead.light /= median
 
 
 def _is_double(seen: Seen, bead: Candidate) -> bool:
@@ -207,7 +242,8 @@ def _fit(seen: Seen, bead: Candidate) -> None:
         return (model(p) - values).ravel()
 
     scale = np.maximum(np.abs(first), 0.5)
-    done = least_squares(wrong, first, x_scale=scale, max_nfev=60)
+    # Not by singular values: their threads stand in each other's way on a busy machine.
+    done = least_squares(wrong, first, x_scale=scale, method="lm", max_nfev=60 * (len(first) + 1))
     place, width = np.zeros(3), np.zeros(3)
     place[axes] = np.clip(done.x[2 : 2 + len(axes)], -2, 2)
     width[axes] = FULL_WIDTH * np.abs(done.x[2 + len(axes) :])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from napari_deblur.bead_averaging import (
     in_the_middle,
     significant,
 )
-from napari_deblur.bead_finding import Candidate, find, look
-from napari_deblur.bead_judging import MARGIN, REASONS, fitting, judge
+from napari_deblur.bead_finding import Candidate, chosen, find, look
+from napari_deblur.bead_judging import MARGIN, REASONS, accept, fitting, judge, nothing
 from napari_deblur.kernel_measures import full_widths
 from napari_deblur.kernels import cropped
 from napari_deblur.protocols import Kernel
@@ -104,6 +104,8 @@ def beads_to_kernel(
     saturation: float | None = None,
     time: int = 0,
     channel: int = 0,
+    places: ArrayLike | None = None,
+    between: Callable[[], None] = nothing,
 ) -> tuple[Kernel, BeadReport]:
     """Find the beads of an image, and average those that are fit into a kernel.
 
@@ -130,6 +132,12 @@ def beads_to_kernel(
         Counts from which on the camera is full. None: found, if the image is of integers.
     time, channel : int
         Which frame and channel of a stack.
+    places : array of shape (n, 3), or (n, 2) for an image of one plane, or None
+        Beads that somebody chose, in voxels (z, y, x): exactly these are taken, each at the peak
+        next to its place, but for those of which the border cuts off a part. Where z is NaN the
+        brightest peak along z is taken. None: beads are found and judged.
+    between : function of nothing
+        Called between two beads; an exception that it raises ends the work.
 
     Returns
     -------
@@ -145,17 +153,27 @@ def beads_to_kernel(
     array, size = _opened(image, pixel_size, time, channel)
     _check(array, size, shape, diameter)
     seen = look(array, saturation, shape)
+    between()
     beads = find(seen)
-    if shape is None:
-        seen = fitting(seen, beads)
-    judge(seen, beads)
+    notes: list[str] = []
+    if places is None:
+        seen = fitting(seen, beads) if shape is None else seen
+        judge(seen, beads, between)
+    else:
+        picked = chosen(seen, _three(places, array.shape))
+        seen = fitting(seen, beads, picked) if shape is None else seen
+        beads = picked
+        if full := len(accept(seen, beads, between)):
+            notes.append(
+                f"{full} of the beads that were chosen {'are' if full > 1 else 'is'} saturated: "
+                "the kernel's peak is too flat"
+            )
     good = [b for b in beads if not b.rejected]
     if not good:
         raise ValueError(_nothing(beads, seen.half))
-    aligned = aligned_windows(good, seen.width)
+    aligned = aligned_windows(good, seen.width, between)
     average, noise = averaged(aligned, good, seen.noise)
     average = in_the_middle(average, good)
-    notes = []
     if seen.hot:
         notes.append(
             f"{seen.hot} pixel{'s' if seen.hot > 1 else ''} far brighter than all neighbours "
@@ -190,6 +208,7 @@ def beads_to_kernel(
         "spread": None if report.spread is None else list(report.spread),
         "places": [[round(v, 3) for v in b.place] for b in report.used],
         "diameter": diameter,
+        "chosen": places is not None,
         "notes": notes,
     }
     return Kernel(kernel.array, size, said), report
@@ -216,6 +235,17 @@ def _opened(
             f"{array.shape}: choose a frame and a channel"
         )
     return array.reshape((1,) * (3 - array.ndim) + array.shape), pixel_size
+
+
+def _three(places: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    found = np.asarray(places, np.float64)
+    if found.size == 0:
+        raise ValueError("no bead was chosen: add a point for each")
+    if found.ndim == 2 and found.shape[1] == 2 and shape[0] == 1:
+        found = np.concatenate([np.zeros((len(found), 1)), found], axis=1)
+    if found.ndim != 2 or found.shape[1] != 3:
+        raise ValueError(f"places have shape {found.shape}: give z, y, x of each, (n, 3)")
+    return found
 
 
 def _check(array: NDArray[Any], size: Size, shape: Triple | None, diameter: float | None) -> None:

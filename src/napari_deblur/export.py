@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,20 @@ LARGEST = 4_000_000_000  # bytes; beyond it a TIFF is a BigTIFF, which many prog
 SLAB = 1 << 26  # voxels read at a time
 
 
-def check_size(plan: Plan) -> None:
-    """Raise ValueError if the image is too large for a TIFF."""
-    size = prod(plan.layout.shape) * _dtype(plan).itemsize
+@dataclass(frozen=True, eq=False)
+class _Series:
+    """An image of a TIFF, plane by plane."""
+
+    planes: Iterator[NDArray[Any]]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    metadata: dict[str, Any]
+    photometric: str = "minisblack"
+
+
+def check_size(plan: Plan, more: int = 0) -> None:
+    """Raise ValueError if the image, and `more` bytes beside it, are too large for a TIFF."""
+    size = prod(plan.layout.shape) * _dtype(plan).itemsize + more
     if size > LARGEST:
         raise ValueError(
             f"the result has {size / 1e9:.1f} GB and a TIFF holds 4 GB: "
@@ -40,18 +52,31 @@ def check_size(plan: Plan) -> None:
         )
 
 
-def write_tiff(result: Result, path: Path) -> None:
+def write_tiff(result: Result, path: Path, *, together: bool = False) -> None:
     """Write the image to `path` and the kernels beside it, each as a whole or not at all.
 
     Counts are float32; pictures that were 8 or 16 bit stay so. Voxel sizes are in µm. Wavelengths
     and the objective are kept, and the sample's refractive index as a note of ours. Kernels that
     lie side by side, of a field or of tiles, say so.
+
+    Parameters
+    ----------
+    together : bool
+        Whether the kernels go into the same file, as its second image.
     """
+    optics = result.plan.layout.optics
+    check_size(result.plan, result.kernels.nbytes if together else 0)
+    if together:
+        _write(path, _image(result), _kernels(result), optics=optics)
+        return
+    _write(path, _image(result), optics=optics)
+    _write(kernels_path(path), _kernels(result))
+
+
+def _image(result: Result) -> _Series:
     plan = result.plan
-    check_size(plan)
     layout = plan.layout
     shape = tuple(n for n, a in zip(layout.shape, AXES, strict=True) if a in layout.axes)
-    channels = [channel.name or f"channel {i}" for i, channel in enumerate(layout.channels)]
     metadata = _metadata(layout.pixel_size) | own_words(layout.optics)
     if layout.time_step is not None:
         metadata |= {"TimeIncrement": layout.time_step, "TimeIncrementUnit": "s"}
@@ -59,17 +84,18 @@ def write_tiff(result: Result, path: Path) -> None:
         axes = layout.axes.replace("c", "") + "c"
         shape = tuple(shape[layout.axes.index(a)] for a in axes)
         metadata["axes"] = axes.upper().replace("C", "S")
-        _write(
-            path, _pictures(result), shape, _dtype(plan), metadata, layout.optics, photometric="rgb"
-        )
-    else:
-        metadata |= {"axes": layout.axes.upper(), "Channel": {"Name": channels} | _waves(layout)}
-        _write(path, _planes(result), shape, _dtype(plan), metadata, layout.optics)
+        return _Series(_pictures(result), shape, _dtype(plan), metadata, "rgb")
+    channels = [channel.name or f"channel {i}" for i, channel in enumerate(layout.channels)]
+    metadata |= {"axes": layout.axes.upper(), "Channel": {"Name": channels} | _waves(layout)}
+    return _Series(_planes(result), shape, _dtype(plan), metadata)
+
+
+def _kernels(result: Result) -> _Series:
     kernels = result.kernels
     planes = (plane for t in kernels for c in t for plane in np.asarray(c))
     own = _metadata(result.kernel_pixel_size) | {"axes": AXES.upper()}
-    own |= own_words(kernel_shape=plan.kernel.shape)
-    _write(kernels_path(path), planes, kernels.shape, np.dtype("float32"), own)
+    own |= own_words(kernel_shape=result.plan.kernel.shape)
+    return _Series(planes, kernels.shape, np.dtype("float32"), own)
 
 
 def _waves(layout: Layout) -> dict[str, Any]:
@@ -122,30 +148,21 @@ def _pictures(result: Result) -> Iterator[NDArray[Any]]:
             yield from np.stack(slabs, axis=-1)
 
 
-def _write(
-    path: Path,
-    planes: Iterator[NDArray[Any]],
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    metadata: dict[str, Any],
-    optics: Optics | None = None,
-    *,
-    photometric: str = "minisblack",
-) -> None:
+def _write(path: Path, *images: _Series, optics: Optics | None = None) -> None:
     import tifffile
 
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        tifffile.imwrite(
-            partial,
-            planes,
-            shape=shape,
-            dtype=dtype,
-            ome=True,
-            photometric=photometric,
-            metadata=metadata,
-            software=f"{SOFTWARE} {napari_deblur.__version__}",
-        )
+        with tifffile.TiffWriter(partial, ome=True) as file:
+            for image in images:
+                file.write(
+                    image.planes,
+                    shape=image.shape,
+                    dtype=image.dtype,
+                    photometric=image.photometric,
+                    metadata=image.metadata,
+                    software=f"{SOFTWARE} {napari_deblur.__version__}",
+                )
         # tifffile has no way to say which objective was used.
         with tifffile.TiffFile(partial, mode="r+") as file:
             xml = file.ome_metadata or ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur.kernel_measures import Measures, measured, profile, transfer
+from napari_deblur.kernel_measures import Measures, encircled, measured, profile, transfer
 from napari_deblur.pictures import CURVES, DIM, GLOW, PANEL, Box, Page, Picture
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-__all__ = ["check_picture", "write_figure"]
+__all__ = ["Chart", "Curve", "charts", "check_picture", "energy", "sections", "write_figure"]
 
 MARGIN, GAP, SIDE, HEAD, STEP = 36, 30, 430, 128, 52
 LINES, FAINT_LINE = "#2a2f38", "#4a515d"
@@ -81,13 +81,14 @@ def write_figure(
     top = HEAD + STEP
     boxes = [Box(MARGIN + n * (SIDE + GAP), top, SIDE, SIDE) for n in range(3)]
     below = [Box(b.left, top + SIDE + STEP, SIDE, SIDE - 40) for b in boxes]
-    sections = _sections(one, kernel.pixel_size or (1.0, 1.0, 1.0), found.unit)
-    for box, (name, picture) in zip(boxes, sections, strict=False):
-        page.heading(box, name, "√ brightness")
+    limits = (0.0, float(one.max()))
+    for box, (name, values, pixel) in zip(boxes, sections(kernel), strict=False):
+        picture = Picture(values, limits, pixel, found.unit, GLOW, power=0.5)
+        page.heading(box, f"{name} through the peak", "√ brightness")
         page.draw.rectangle((box.left, box.top, box.left + SIDE - 1, box.top + SIDE - 1), PANEL)
         page.picture(box, picture)
-    charts = _charts(kernel, found)
-    for box, (name, aside, chart) in zip(below if solid else boxes[1:], charts, strict=True):
+    drawn = charts(kernel, found)
+    for box, (name, aside, chart) in zip(below if solid else boxes[1:], drawn, strict=True):
         page.heading(box, name, aside)
         _draw(page, box, chart)
     page.image.save(png, "PNG", optimize=True)
@@ -129,8 +130,15 @@ def _percent(share: float) -> str:
     return "< 0.01 %" if share < 1e-4 else f"{100 * share:.2g} %"
 
 
-def _sections(one: Array, size: tuple[float, float, float], unit: str) -> list[tuple[str, Picture]]:
-    """Cut through the peak; z runs down."""
+def sections(kernel: Kernel) -> list[tuple[str, Array, tuple[float, float]]]:
+    """Cut the first kernel through its peak.
+
+    Returns
+    -------
+    list of (name, values (rows, columns), (height, width) of a pixel)
+        "xy"; of a solid kernel also "xz" and "yz", in which z runs down.
+    """
+    one, size = kernel.at().astype(np.float64), kernel.pixel_size or (1.0, 1.0, 1.0)
     z, y, x = (int(i) for i in np.unravel_index(int(one.argmax()), one.shape))
     cuts = [("xy", one[z], (size[1], size[2]))]
     if one.shape[0] > 1:
@@ -138,14 +146,14 @@ def _sections(one: Array, size: tuple[float, float, float], unit: str) -> list[t
             ("xz", one[:, y], (size[0], size[2])),
             ("yz", one[:, :, x], (size[0], size[1])),
         ]
-    limits = (0.0, float(one.max()))
-    return [
-        (f"{name} through the peak", Picture(values, limits, pixel, unit, GLOW, power=0.5))
-        for name, values, pixel in cuts
-    ]
+    return cuts
 
 
-def _charts(kernel: Kernel, found: Measures) -> list[tuple[str, str, Chart]]:
+def charts(kernel: Kernel, found: Measures) -> list[tuple[str, str, Chart]]:
+    """Give charts of the first kernel: profiles, and transfer functions across and along z.
+
+    Each comes with its name and what is to be said beside it.
+    """
     one = kernel.at().astype(np.float64)
     size = kernel.pixel_size or (1.0, 1.0, 1.0)
     per = f"cycles / {found.unit}"
@@ -160,7 +168,7 @@ def _charts(kernel: Kernel, found: Measures) -> list[tuple[str, str, Chart]]:
     half = min(half, max(float(np.abs(c.x).max()) for c in lines))
     named = [("zyx"[a], w) for a, w in enumerate(found.fwhm) if w is not None]
     aside = ", ".join(f"{a} {w:.3g}" for a, w in named) + f" {found.unit}"
-    charts = [("profiles", f"FWHM {aside}", Chart(lines, (-half, half), found.unit, level=0.5))]
+    made = [("profiles", f"FWHM {aside}", Chart(lines, (-half, half), found.unit, level=0.5))]
     seen = transfer(kernel)
     across = [
         Curve("x", *seen.x, COLOURS["x"]),
@@ -168,12 +176,21 @@ def _charts(kernel: Kernel, found: Measures) -> list[tuple[str, str, Chart]]:
         Curve("mean", *seen.across, COLOURS["mean"]),
     ]
     limit = None if found.limit is None else found.limit[1]
-    charts.append(_transfer("transfer function, across", across, found.cutoff[1], limit, per))
+    made.append(_transfer("transfer function, across", across, found.cutoff[1], limit, per))
     if seen.along is not None and found.cutoff[0] is not None:
         limit = None if found.limit is None else found.limit[0]
         along = [Curve("z", *seen.along, COLOURS["z"])]
-        charts.append(_transfer("transfer function, along z", along, found.cutoff[0], limit, per))
-    return charts
+        made.append(_transfer("transfer function, along z", along, found.cutoff[0], limit, per))
+    return made
+
+
+def energy(kernel: Kernel, found: Measures) -> tuple[str, str, Chart]:
+    """Give the chart of the light within circles, in the plane of the peak."""
+    radii, shares = encircled(kernel)
+    aside = f"90 % within {found.radius_90:.3g} {found.unit}"
+    shown = min(float(radii[-1]), 2.5 * found.radius_90)
+    chart = Chart([Curve("mean", radii, shares, COLOURS["mean"])], (0.0, shown), found.unit, 0.5)
+    return "light in focus", aside, chart
 
 
 def _smooth(name: str, line: Array, step: float) -> Curve:

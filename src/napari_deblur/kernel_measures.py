@@ -7,8 +7,10 @@ the blur as the image has it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measures", "Transfer", "aligned_ncc", "asymmetry", "best_shift", "border_mass",
-    "encircled_radius", "full_widths", "limits", "line_width", "measured", "ncc", "optics_for",
-    "power_beyond", "profile", "signal_to_noise", "transfer",
+    "encircled", "encircled_radius", "full_widths", "limits", "line_width", "measured", "ncc",
+    "numbers_of", "optics_for", "power_beyond", "profile", "signal_to_noise", "transfer",
+    "write_table",
 ]  # fmt: skip
 
 Triple = tuple[float, float, float]
@@ -137,7 +140,32 @@ def encircled_radius(kernel: Kernel, share: float) -> float:
     return _radii(kernel.at().astype(np.float64), size, (share,))[0]
 
 
+def encircled(
+    kernel: Kernel, *, t: int = 0, c: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give the share of the light within circles, in the plane of the peak: (radii, shares).
+
+    The circles lie about that plane's centre of mass; light is even within a pixel.
+    """
+    size = kernel.pixel_size or (1.0, 1.0, 1.0)
+    radius, held = _held(kernel.at(t, c).astype(np.float64), size)
+    # Steps of a fifth of a pixel, as fine as light is counted.
+    count = int(radius[-1] / (min(size[1:]) / FINE)) + 2
+    radii = np.linspace(0.0, float(radius[-1]), count)
+    shares = np.interp(radii, radius, held)
+    shares[0] = 0.0
+    return radii, shares
+
+
 def _radii(one: NDArray[np.float64], size: Triple, shares: Sequence[float]) -> list[float]:
+    radius, held = _held(one, size)
+    return [float(np.interp(share, held, radius)) for share in shares]
+
+
+def _held(
+    one: NDArray[np.float64], size: Triple
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give distances from the centre of mass, rising, and the light that lies no farther."""
     plane = one[np.unravel_index(int(one.argmax()), one.shape)[0]]
     fine = FINE if plane.size <= LARGE else 1
     places = [np.arange(n * fine) / fine + (0.5 / fine - 0.5) for n in plane.shape]
@@ -148,8 +176,7 @@ def _radii(one: NDArray[np.float64], size: Triple, shares: Sequence[float]) -> l
     )
     radius = np.hypot(y[:, None], x[None]).ravel()
     order = np.argsort(radius)
-    held = np.cumsum(light.ravel()[order])
-    return [float(np.interp(share, held, radius[order])) for share in shares]
+    return radius[order], np.cumsum(light.ravel()[order])
 
 
 def asymmetry(
@@ -203,3 +230,24 @@ def border_mass(kernel: Kernel | ArrayLike) -> float:
     one = array_of(kernel)
     inside = tuple(slice(1, -1) if n > 2 else slice(None) for n in one.shape[1:])
     return float(1 - one[:, *inside].sum() / one.sum())
+
+
+def numbers_of(found: Measures) -> dict[str, float | str | None]:
+    """Give the measures under flat names, a row of a table; None where nothing can be said."""
+    row: dict[str, float | str | None] = {"unit": found.unit}
+    for name in ("shape", "fwhm", "centroid", "asymmetry"):
+        row |= {f"{name}_{axis}": v for axis, v in zip("zyx", getattr(found, name), strict=True)}
+    row |= {"radius_50": found.radius_50, "radius_90": found.radius_90}
+    for name in ("cutoff", "limit"):
+        along, across = getattr(found, name) or (None, None)
+        row |= {f"{name}_along": along, f"{name}_across": across}
+    return row | {"border": found.border, "beyond": found.beyond, "ends": found.ends}
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, float | str | None]]) -> None:
+    """Write rows as CSV in UTF-8, one for each kernel; empty where nothing can be said."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, names)
+        table.writeheader()
+        table.writerows(rows)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.stack import Channel, Optics
 
-__all__ = ["described", "own_words", "with_objective"]
+__all__ = ["described", "own_words", "with_objective", "words_of"]
 
 # Of the identifiers, which are made of the content: the same image is the same file.
 IDENTIFIERS = uuid.uuid5(uuid.NAMESPACE_URL, "napari-deblur/ome-xml")
@@ -44,13 +44,7 @@ def described(
     """
     import tifffile
 
-    metadata: dict[str, Any] = {}
-    for axis, size in zip("ZYX", pixel_size or (None,) * 3, strict=True):
-        if size is not None:
-            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
-    if described_channels := _channels(channels):
-        metadata["Channel"] = described_channels
-    metadata |= own_words(optics, kernel_shape)
+    metadata = words_of(pixel_size, channels, optics, kernel_shape)
     planes = array.size // (array.shape[-2] * array.shape[-1])
     stored = (planes, 1, 1, array.shape[-2], array.shape[-1], 1)
 
@@ -62,6 +56,22 @@ def described(
     content = hashlib.sha256(xml("").encode())
     content.update(array.tobytes())
     return xml(str(uuid.uuid5(IDENTIFIERS, content.hexdigest()))).encode()
+
+
+def words_of(
+    pixel_size: Sequence[float | None] | None = None,
+    channels: Sequence[Channel] = (),
+    optics: Optics | None = None,
+    kernel_shape: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Give as tifffile takes it what is said of an image; parameters as in `described`."""
+    metadata: dict[str, Any] = {}
+    for axis, size in zip("ZYX", pixel_size or (None,) * 3, strict=True):
+        if size is not None:
+            metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
+    if described_channels := _channels(channels):
+        metadata["Channel"] = described_channels
+    return metadata | own_words(optics, kernel_shape)
 
 
 def own_words(

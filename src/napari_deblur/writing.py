@@ -15,7 +15,7 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import system
-from napari_deblur.ome_xml import described
+from napari_deblur.ome_xml import described, with_objective, words_of
 from napari_deblur.outputs import SOFTWARE, is_ours
 from napari_deblur.results import save_field
 from napari_deblur.stack import Channel, Optics
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     from napari_deblur.protocols import KernelField
 
-__all__ = ["Picture", "refuse_pictures", "write_pictures"]
+__all__ = ["Picture", "refuse_pictures", "write_images", "write_pictures"]
 
 KINDS = {"t": "time", "c": "channel"}
 RECORD = "provenance.json"
 CHUNK = 1 << 24  # voxels at most
+LARGEST = 4_000_000_000  # bytes; beyond it a TIFF is a BigTIFF
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +144,66 @@ def write_pictures(
     names = [*(f"{name}.ome.zarr" for name in pictures)]
     names += [*(f"field_c{c}.npz" for c in range(len(fields))), RECORD]
     return [output / name for name in names]
+
+
+def write_images(output: Path, pictures: Mapping[str, Picture]) -> None:
+    """Write pictures into one OME-TIFF or one OME-Zarr, as a whole or not at all.
+
+    Parameters
+    ----------
+    output : Path
+        ``X.tif``: each picture is an image of the file, in their order; a file that is there is
+        replaced. ``X.zarr``: the first is the image of the store, the others groups in it, by
+        their names; nothing may be there.
+
+    Raises
+    ------
+    FileExistsError
+    ValueError
+        When there are no pictures, or another kind of output.
+    """
+    import tifffile
+
+    if not pictures:
+        raise ValueError("there is no image to write")
+    partial = output.with_name(f".{output.name}.{uuid.uuid4().hex}.partial")
+    if output.suffix.lower() in (".tif", ".tiff"):
+        size = sum(picture.array.nbytes for picture in pictures.values())
+        optics = next(iter(pictures.values())).optics
+        try:
+            with tifffile.TiffWriter(partial, ome=True, bigtiff=size > LARGEST) as file:
+                for name, one in pictures.items():
+                    shape = (one.attributes or {}).get("shape")
+                    words = words_of(one.pixel_size, one.channels, one.optics, shape)
+                    file.write(
+                        np.ascontiguousarray(one.array),
+                        photometric="minisblack",
+                        metadata=words | {"axes": one.axes.upper(), "Name": name},
+                        software=f"{SOFTWARE} {napari_deblur.__version__}",
+                    )
+            with tifffile.TiffFile(partial, mode="r+") as file:
+                xml = file.ome_metadata or ""
+                if (more := with_objective(xml, optics)) != xml:
+                    file.pages[0].tags["ImageDescription"].overwrite(more.encode())
+            system.sync_file(partial)
+            partial.replace(output)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        return
+    if output.suffix.lower() != ".zarr":
+        raise ValueError(f"{output} ends neither in .zarr nor in .tif: give it such a name")
+    if output.exists():
+        raise FileExistsError(f"{output} exists: choose another name")
+    try:
+        (first, image), *others = pictures.items()
+        _write_zarr(partial, first, image)
+        for name, picture in others:
+            _write_zarr(partial / name, name, picture)
+        partial.replace(output)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _beside(output: Path, ending: str) -> Path:

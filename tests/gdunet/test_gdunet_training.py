@@ -133,6 +133,7 @@ def test_a_training_goes_on_bit_for_bit_after_it_was_stopped(tmp_path):
         one, two = (load_file(tmp_path / part / name) for part in ("whole", "parts"))
         assert list(one) == list(two)
         assert all(torch.equal(one[key], two[key]) for key in one)
+        assert digest(tmp_path / "whole" / name) == digest(tmp_path / "parts" / name)
     lines = (tmp_path / "parts" / "log.jsonl").read_text().splitlines()
     assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3, 4]
     assert whole[-1].validation is not None
@@ -246,8 +247,9 @@ def test_optics_make_kernels_of_their_lens():
 def test_training_with_optics_and_pairs(tmp_path):
     from PIL import Image
 
-    for name in ("wide", "clear"):
+    for name in ("wide", "clear", "other"):
         (tmp_path / name).mkdir()
+    Image.new("L", (72, 72)).save(tmp_path / "other" / "z.png")
     for i, field in enumerate(made(2, 72, 0).astype(np.float32)):
         grey = Image.fromarray((200 * field.clip(0, 1)).astype(np.uint8))
         grey.save(tmp_path / "clear" / f"{i}.png")
@@ -265,7 +267,7 @@ def test_training_with_optics_and_pairs(tmp_path):
     with pytest.raises(ValueError, match=r"optics 1 of mine\.toml lack pixel_size"):
         list(train_network(settings, tmp_path / "out"))
     with pytest.raises(FileNotFoundError, match="no names in common"):
-        image_pairs(tmp_path / "wide", tmp_path)
+        image_pairs(tmp_path / "wide", tmp_path / "other")
 
 
 def _tensors(drawn):

@@ -64,7 +64,8 @@ def test_a_volume_of_noise_has_nothing_to_deblur():
     facts = Facts(gain=1.0, offset=0.0, read_noise=0.0, background=20.0, noise=20**0.5)
     box = ((0, 16), (0, 40), (0, 40))
     trust = judged([Sample(counts, box, 0, 0, None, facts)], Kernel(np.ones((5, 5, 5))))
-    assert (trust.verdict, trust.why) == ("nothing to deblur", "no structure stands out from the noise")
+    assert trust.verdict == "nothing to deblur"
+    assert trust.why == "no structure stands out from the noise"
 
 
 def test_summed_pixels_are_what_a_coarser_camera_sees():

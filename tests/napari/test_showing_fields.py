@@ -109,10 +109,10 @@ def test_kernels_of_depths_follow_the_slider(deep):
         assert view[5 * i : 5 * i + 5].max() == view[middle]
 
 
-def test_a_layer_of_kernels_that_vary_is_taken_for_the_field(result):
-    from napari_deblur._napari.choices import _field_of
+def test_a_layer_of_kernels_that_vary_is_taken_for_the_field(result, tmp_path):
+    from napari_deblur._napari.wishing import _field_of
 
-    taken = _field_of("a", str(result.path))
+    _, taken = _field_of("a", str(result.path), tmp_path)
     np.testing.assert_array_equal(taken.kernels(), result.plan.field(0).kernels())
 
 

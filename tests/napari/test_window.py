@@ -8,12 +8,14 @@ import time
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 
 from napari_deblur._napari.samples import simulated
+from napari_deblur.job import Job
 
 SPATIAL = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
 LONG = {"iterations": 1000, "frames": 80}
+CLICKING = 15  # seconds
 MOVIE = {"scale": (1, 0.1, 0.1), "units": ("s", "um", "um"), "axis_labels": ("t", "y", "x")}
 
 
@@ -26,14 +28,15 @@ def window(make_napari_viewer_proxy, qtbot, scratch):
         data = simulated(96)[0] if data is None else data
         viewer.add_image(data, **{"name": "cells", **SPATIAL, **kwargs})
         _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
-        widget.method.setCurrentText(method)
-        for row in widget._forms[method]:
-            if row.name == "iterations":
-                row.value = 5  # "auto" takes its time to decide
         if kernel is not None:
             viewer.add_image(kernel, name="psf", **SPATIAL)
-            widget.kernel.setCurrentIndex(1)
+            widget.set_way("layer")
             widget.kernel_layer.setCurrentText("psf")
+        widget.method.setCurrentText(method)
+        assert widget.method.currentText() == method
+        for row in widget._forms[method]:
+            if row.name in ("iterations", "rounds"):
+                row.value = 5  # "auto" takes its time to decide
         return viewer, widget
 
     return make
@@ -66,6 +69,12 @@ def _long(window, kernel):
     widget._forms["richardson-lucy"]["iterations"].value = LONG["iterations"]
     widget.run.click()
     return viewer, widget
+
+
+def _busy():
+    """How many times longer everything takes on a machine with other things to do."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
+    return max(1, load / (os.cpu_count() or 1))
 
 
 def _gone(pid, seconds=10):
@@ -114,7 +123,7 @@ class Heartbeat:
 def test_run_gives_layers_and_a_second_run_keeps_them(window, qtbot, kernel, errors):
     viewer, widget = window(np.stack([simulated(96)[0]] * 3), kernel=kernel, **MOVIE)
     assert widget.reads.text() == (
-        "Read as 3 time points × 96 × 96 pixels of 0.1 × 0.1 µm, uint16; in memory only: Run "
+        "Read as 3 time points of 96 × 96 pixels of 0.1 × 0.1 µm, uint16; in memory only: Run "
         "copies it to a scratch file."
     )
     beats = []
@@ -126,9 +135,7 @@ def test_run_gives_layers_and_a_second_run_keeps_them(window, qtbot, kernel, err
         beats.append(heart.stop())
         widget._forms["richardson-lucy"]["iterations"].value = 7
     assert not errors
-    # The better of two; on a machine with other things to do everything takes longer.
-    busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1
-    assert min(beats) < 0.1 * busy, (beats, busy)
+    assert min(beats) < 0.1 * _busy(), (beats, _busy())  # the better of two
     names = [layer.name for layer in viewer.layers]
     assert [n for n in names if n not in ("cells", "psf")] == [
         "cells restored [richardson-lucy]",
@@ -149,7 +156,8 @@ def test_run_gives_layers_and_a_second_run_keeps_them(window, qtbot, kernel, err
 
 
 def test_preview_shows_what_is_seen_and_can_be_cancelled(window, qtbot, errors):
-    viewer, widget = window(simulated(256)[0], "wiener")
+    viewer, widget = window(simulated(256)[0], "blind-richardson-lucy")
+    widget._forms["blind-richardson-lucy"]["rounds"].value = 20
     getattr(viewer, "scene", viewer).camera.zoom *= 4  # 0.9 moved it
     qtbot.wait(200)  # until it is drawn
     widget.shape.setText("9, 9")
@@ -159,7 +167,8 @@ def test_preview_shows_what_is_seen_and_can_be_cancelled(window, qtbot, errors):
     qtbot.waitUntil(lambda: len(viewer.layers) == 3, timeout=5000)
     longest = heart.stop()
     assert not errors
-    assert longest < 0.3, longest  # torch is imported: 0.8 s if nothing is done about it
+    # torch is imported: 0.8 s if nothing is done about it
+    assert longest < 0.3 * _busy(), (longest, _busy())
     preview, kernel = viewer.layers["cells preview"], viewer.layers["cells preview kernel"]
     assert 20 < preview.data.shape[0] < 256
     image = viewer.layers["cells"]
@@ -175,7 +184,6 @@ def test_preview_shows_what_is_seen_and_can_be_cancelled(window, qtbot, errors):
 
     assert likeness(preview.data) > likeness(image.data[cut])
     # A second preview takes the place of the first; a cancelled one changes nothing.
-    widget.method.setCurrentText("blind-richardson-lucy")
     widget._forms["blind-richardson-lucy"]["rounds"].value = 200
     widget.preview.click()
     qtbot.wait(500)
@@ -243,10 +251,10 @@ def test_crash_of_the_child_leaves_napari_alive(window, qtbot, kernel, errors):
 
 def test_mistakes_in_the_form_are_told_in_plain_words(window, qtbot, errors):
     picture = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
-    viewer, widget = window(picture, "wiener", rgb=True)
+    viewer, widget = window(picture, "blind-richardson-lucy", rgb=True)
     viewer.add_labels(np.zeros((40, 50), int), name="labels")
     assert [widget.layer.itemText(i) for i in range(widget.layer.count())] == ["cells"]
-    assert "colour × 40 × 50 pixels" in widget.reads.text()
+    assert "40 × 50 pixels in colour" in widget.reads.text()
     assert not widget.sizes["z"].isEnabled()
 
     def told(click=widget.run.click):
@@ -264,13 +272,24 @@ def test_mistakes_in_the_form_are_told_in_plain_words(window, qtbot, errors):
     widget.sizes["y"].setText("0.1")
     widget.shape.setText("big")
     assert "give z, y, x such as 1, 33, 33, or auto" in told(widget.preview.click)
-    widget.kernel.setCurrentIndex(1)
+    widget.shape.setText("auto")
+    widget.set_way("layer")
     assert "not the image itself" in told()
-    widget.kernel.setCurrentIndex(2)
+    widget.set_way("file")
     assert "Choose the file" in told()
     widget.kernel_file.line.setText("/nowhere/k.tif")
     assert told() == "there is no kernel at /nowhere/k.tif"
-    widget.kernel.setCurrentIndex(0)
+    widget.set_way("psf")
+    assert told() == "NA is empty: give the numerical aperture, or choose the objective"
+    widget.known.optics["na"].setText("1.2 oil")
+    assert told() == 'the numerical aperture (NA) is "1.2 oil": give a number'
+    widget.known.optics["na"].setText("1.2")
+    assert told().startswith("λ is empty")
+    widget.known.optics["wavelength"].setText("0.5")
+    widget.sizes["x"].setText("")
+    assert "fill in the voxel's size" in told()
+    widget.sizes["x"].setText("0.1")
+    widget.method.setCurrentText("wiener")
     widget._forms["wiener"]["noise"].value = "-3"
     assert told().startswith("noise is -3")
     viewer.layers.clear()
@@ -322,14 +341,14 @@ def test_errors_in_a_worker_leave_the_widget_usable(window, qtbot, kernel, error
 
 
 def test_solid_kernel_is_refused_for_a_flat_image(window, qtbot, kernel, errors, tmp_path):
-    viewer, widget = window()
+    viewer, widget = window(method="blind-richardson-lucy")
     viewer.add_image(np.stack([kernel] * 3), name="psf")
     widget.layer.setCurrentText("cells")
     widget.kernel_layer.setCurrentText("psf")
     np.save(tmp_path / "k.npy", np.stack([kernel] * 5))
     widget.kernel_file.put(str(tmp_path / "k.npy"))
     for way, planes in (("find", 7), ("layer", 3), ("file", 5)):
-        widget.kernel.setCurrentIndex(widget.kernel.findData(way))
+        widget.set_way(way)
         widget.shape.setText("7, 9, 9")
         for button in (widget.preview, widget.run):
             button.click()
@@ -399,28 +418,104 @@ def test_image_is_the_active_one_until_one_is_chosen(make_napari_viewer_proxy, k
     assert widget.layer.currentText() == "cells"
 
 
-def test_a_kernel_takes_a_method_that_uses_it_until_one_is_chosen(make_napari_viewer_proxy):
-    viewer = make_napari_viewer_proxy()
+def test_three_choices_from_an_empty_napari(make_napari_viewer_proxy, qtbot, errors):
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.open_sample("napari-deblur", "spots")
     _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
-    start = "Its search starts from the kernel that is given below."
+    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: _usable(widget), timeout=240_000)
+    assert not errors
+    assert widget.status.text().startswith("Done: ")
+    assert widget.costs.text().startswith("1 tile, ")
+    restored = viewer.layers["spots restored [blind]"]
+    kernels = viewer.layers["spots kernels [blind]"]
+    assert np.isfinite(np.asarray(restored.data)).all()
+    left = kernels.data_to_world((0, 0))[1]
+    assert left > viewer.layers["spots"].extent.world[1][1]  # beside the image, not over it
+    job = Job.from_dict(restored.metadata["deblur"]["job"])
+    assert job.method == "blind"
+    assert job.output == restored.metadata["deblur"]["store"]
 
-    def by(way):
-        widget.kernel.setCurrentIndex(widget.kernel.findData(way))
-        return widget.method.currentText()
 
-    ways = ("find", "file", "layer", "find", "file")
-    assert [by(way) for way in ways] == [
-        "blind",
-        "accelerated-richardson-lucy",
-        "accelerated-richardson-lucy",
-        "blind",
-        "accelerated-richardson-lucy",
-    ]
-    assert not widget.scope.isEnabled()
-    assert start not in widget.about.text()
-    widget.method.setCurrentText("blind")
-    assert start in widget.about.text()
-    assert [by(way) for way in ("layer", "find")] == ["blind", "blind"]
-    assert start not in widget.about.text()
-    widget.method.setCurrentText("wiener")
-    assert [by(way) for way in ("file", "find")] == ["wiener", "wiener"]
+def test_random_clicks_while_a_run_goes_on(window, qtbot, kernel, errors, monkeypatch):
+    """Whatever is clicked: nothing raises, and the widget is usable after."""
+    from qtpy.QtWidgets import (
+        QCheckBox,
+        QComboBox,
+        QFileDialog,
+        QLineEdit,
+        QPushButton,
+        QToolButton,
+    )
+
+    from napari_deblur._napari import requests
+
+    for name in ("getSaveFileName", "getOpenFileName"):
+        monkeypatch.setattr(QFileDialog, name, lambda *_: ("", ""))
+    monkeypatch.setattr(requests, "LONG", 1e9)
+    viewer, widget = _long(window, kernel)
+    qtbot.waitUntil(lambda: widget._run is not None, timeout=60_000)
+    rng = np.random.default_rng(7)
+    widget.fold.open()
+    texts = ("", "3", "auto", "x", "0.2", "1, 9, 9", "yx", "zyx")
+    end, clicks = time.monotonic() + CLICKING, 0
+    kinds = (QPushButton, QToolButton, QComboBox, QCheckBox, QLineEdit)
+    while time.monotonic() < end:
+        seen = [w for kind in kinds for w in widget.findChildren(kind)]
+        seen = [w for w in seen if w.isVisible() and w.isEnabled() and w is not widget.copy]
+        one = seen[rng.integers(len(seen))]
+        if isinstance(one, QComboBox):
+            if one.count():
+                one.setCurrentIndex(int(rng.integers(one.count())))
+        elif isinstance(one, QLineEdit):
+            one.setText(texts[rng.integers(len(texts))])
+            one.textEdited.emit(one.text())
+        elif not one.text().startswith("Average beads"):
+            one.click()
+        if rng.random() < 0.1:
+            actions = list(widget.copies.values())
+            actions[rng.integers(len(actions))].trigger()
+        if rng.random() < 0.1:
+            viewer.dims.set_current_step(0, int(rng.integers(LONG["frames"])))
+        clicks += 1
+        qtbot.wait(int(rng.integers(5, 60)))
+    assert clicks > 20
+    if widget.busy():
+        widget.cancel.click()
+    qtbot.waitUntil(lambda: _idle(widget), timeout=60_000)
+    assert not any("Error:" in text for text in errors), errors  # only what is told in plain words
+    assert widget.run.isEnabled()
+
+
+def test_no_text_is_cut_off(make_napari_viewer_proxy, qtbot):
+    from qtpy.QtCore import QRect
+    from qtpy.QtWidgets import QComboBox, QLabel
+
+    from napari_deblur._napari.ways import methods_for
+
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.window.resize(1280, 800)
+    viewer.open_sample("napari-deblur", "movie")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
+    widget.fold.open()
+    widget.known.more.open()
+    qtbot.wait(500)
+    cut = []
+    for way in ("find", "psf", "layer", "file"):
+        widget.set_way(way)
+        for method in methods_for(str(widget.known.way.currentData())):
+            widget.method.setCurrentText(method)
+            qtbot.wait(100)
+            for label in widget.findChildren(QLabel):
+                room = QRect(0, 0, label.width(), 10_000)
+                text, metrics = label.text(), label.fontMetrics()
+                flags = Qt.TextFlag.TextWordWrap if label.wordWrap() else Qt.TextFlag.TextSingleLine
+                needed = metrics.boundingRect(room, flags, text)
+                small = needed.width() > label.width() or needed.height() > label.height() + 3
+                if label.isVisible() and text and small:
+                    cut.append((way, method, text[:40]))
+            for box in widget.findChildren(QComboBox):
+                needed = box.fontMetrics().horizontalAdvance(box.currentText())
+                if box.isVisible() and needed > box.width() - 36:
+                    cut.append((way, method, box.currentText()))
+    assert not cut

@@ -24,9 +24,11 @@ import numpy as np
 from napari_deblur.opening import open_stack
 from napari_deblur.stack import AXES, Region, Stack
 
-__all__ = ["COPY", "addressed", "must_be_writable"]
+__all__ = ["COPY", "addressed", "is_kept", "keep", "must_be_writable"]
 
 COPY = ".input.zarr"
+# In a copy that somebody's script or job file names: it is not cleared away.
+KEPT = "kept"
 HEX = 12  # digits of a copy's name
 OURS = re.compile(rf".+-[0-9a-f]{{8,{HEX}}}(\.part)?{re.escape(COPY)}")
 WEEK = 7 * 24 * 3600  # seconds
@@ -78,9 +80,19 @@ def addressed(
     axes = "tzyxs" if rgb else "tczyx"
     # The store keeps one order; a stack has only the axes that are named.
     kept = "".join(a for a in axes if a == "s" or a in stack.axes)
-    opened = open_stack(copy / "0", kept, stack.pixel_size)
+    opened = open_stack(copy / _bare(stack.name), kept, stack.pixel_size)
     return replace(opened, name=stack.name, channels=stack.channels, optics=stack.optics,
                    time_step=stack.time_step), copy  # fmt: skip
+
+
+def keep(copy: Path) -> None:
+    """Say that a copy is named in a script or a job file, and stays."""
+    (copy / KEPT).touch()
+
+
+def is_kept(copy: Path) -> bool:
+    """Whether a copy stays."""
+    return (copy / KEPT).exists()
 
 
 def must_be_writable(folder: Path, way_out: str) -> None:
@@ -98,7 +110,7 @@ def _sweep(folder: Path) -> None:
     left += Path(tempfile.gettempdir()).glob("napari-deblur-*.log")
     for path in left:
         with contextlib.suppress(OSError):
-            if path.stat().st_mtime > old:
+            if path.stat().st_mtime > old or is_kept(path):
                 continue
             if path.is_dir():
                 shutil.rmtree(path)
@@ -163,7 +175,7 @@ def _copied(stack: Stack, folder: Path) -> Generator[str, None, Path]:
 
     The same pixels have the same address in every session, so a run of them goes on.
     """
-    bare = "".join(c if c.isalnum() else "-" for c in stack.name)
+    bare = _bare(stack.name)
     partial = folder / f"{bare}-{uuid4().hex[:HEX]}.part{COPY}"
     try:
         name = yield from _written(stack, partial)
@@ -177,6 +189,10 @@ def _copied(stack: Stack, folder: Path) -> Generator[str, None, Path]:
     return copy
 
 
+def _bare(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in name) or "layer"
+
+
 def _written(stack: Stack, copy: Path) -> Generator[str, None, str]:
     """Write chunk by chunk, colours last as files have them; give the hash."""
     import zarr
@@ -188,7 +204,7 @@ def _written(stack: Stack, copy: Path) -> Generator[str, None, str]:
     planes = max(1, min(sizes["z"], BLOCK // (min(512, sizes["y"]) * min(512, sizes["x"]))))
     chunk = {"t": 1, "c": sizes["c"] if stack.rgb else 1, "z": planes, "y": 512, "x": 512}
     array = zarr.create_array(
-        copy / "0",
+        copy / _bare(stack.name),
         shape=tuple(sizes[a] for a in letters),
         chunks=tuple(min(sizes[a], chunk[a]) for a in letters),
         dtype=stack.dtype,

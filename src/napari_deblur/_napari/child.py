@@ -3,8 +3,10 @@
 It says what it does in lines of JSON on the standard output, and ends when the standard input
 is closed, so it never outlives napari. It imports neither napari nor Qt.
 
-Lines: {"say": text}, {"output": path, "notes": […], "plan": text}, {"progress": {…}}, at the end
-{"done": {…}} or {"error": text}.
+The request has a "job" (`Job.to_dict`), what is "described" otherwise, and a "plan" or none; or
+it names a store to "resume". Lines: {"say": text}, {"ready": {…}} after which it waits for the
+line "go", {"output": path, "notes": […], "plan": text}, {"progress": {…}}, at the end
+{"done": {…}} or {"error": text}. It also obeys the lines "pause" and "resume".
 """
 
 from __future__ import annotations
@@ -14,25 +16,30 @@ import os
 import sys
 import threading
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Mapping
+
+    from napari_deblur.job import Job
+    from napari_deblur.plans import Plan
+    from napari_deblur.stack import Stack
 
 __all__ = ["main"]
 
 
 def main(request: str) -> int:
     """Do what the request says; give the exit status."""
-    talk = _talking()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    talk, orders = _talking(), _Orders()
+    threading.Thread(target=orders.obey, daemon=True).start()
     try:
         text = Path(request).read_text("utf-8")
         # napari may be killed before it can clear away; nobody reads it again.
         Path(request).unlink(missing_ok=True)
-        _work(json.loads(text), talk)
+        _work(json.loads(text), talk, orders)
     except (ValueError, OSError, MemoryError) as error:
         talk(error=str(error) or type(error).__name__)
         return 1
@@ -41,6 +48,34 @@ def main(request: str) -> int:
         talk(error=f"{type(error).__name__}: {error}")
         return 1
     return 0
+
+
+class _Orders:
+    """What napari tells the process by its standard input."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.paused = 0.0  # seconds
+        self._going = threading.Event()
+        self._going.set()
+
+    def obey(self) -> None:
+        """Read orders; end the process as soon as the other end is gone."""
+        words = {"go": self.go.set, "pause": self._going.clear, "resume": self._going.set}
+        rest = b""
+        while heard := os.read(sys.stdin.fileno(), 1024):
+            *lines, rest = (rest + heard).split(b"\n")
+            for line in lines:
+                words.get(line.decode().strip(), self.go.is_set)()
+        os._exit(130)
+
+    def asked(self) -> bool:
+        """Wait here as long as the run is paused: called in each iteration."""
+        if not self._going.is_set():
+            begun = monotonic()
+            self._going.wait()
+            self.paused += monotonic() - begun
+        return False
 
 
 def _talking() -> Callable[..., None]:
@@ -55,54 +90,118 @@ def _talking() -> Callable[..., None]:
     return talk
 
 
-def _end_with_parent() -> None:
-    """End as soon as the other end of the standard input is gone."""
-    while os.read(sys.stdin.fileno(), 1024):
-        pass
-    os._exit(130)
-
-
-def _work(request: dict[str, Any], talk: Callable[..., None]) -> None:
+def _work(request: dict[str, Any], talk: Callable[..., None], orders: _Orders) -> None:
     from napari_deblur import batch
-    from napari_deblur._napari.asking import Ask, deciding, free_path
-    from napari_deblur.opening import reopen
-    from napari_deblur.plans import Layout, Plan
-    from napari_deblur.stack import Source
+    from napari_deblur.ops import cancellable
 
     talk(say="starting")
-    # What the user confirmed in the form goes before what the file says.
-    stack = _described(reopen(Source.from_dict(request["source"])), request["described"])
-    if request["plan"] is not None:
-        from dataclasses import replace
-
-        plan = replace(
-            Plan.from_dict(request["plan"]), source=stack.source, layout=Layout.of(stack)
-        )
-    else:
-        steps = deciding(Ask.from_dict(request["ask"]), stack)
-        while True:
-            try:
-                talk(say=next(steps))
-            except StopIteration as done:
-                plan = done.value
-                break
-    output = free_path(request["output"], plan.key)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    opened, last = False, None
-    for progress in batch.run(plan, output, stack, job=request["job"]):
-        if not opened:
-            talk(output=str(output), notes=list(plan.notes), plan=plan.summary())
-            opened = True
-        talk(progress=asdict(progress))
-        last = progress
+    with cancellable(orders.asked):
+        decide = _resumed if "resume" in request else _decided
+        plan, output, stack, job = _spoken(decide(request), talk)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _wait_for_go(plan, output, talk, orders)
+        opened, last = False, None
+        for progress in batch.run(plan, output, stack, job=job):
+            if not opened:
+                talk(output=str(output), notes=list(plan.notes), plan=plan.summary())
+                opened = True
+            talk(progress=_without_pauses(asdict(progress), orders))
+            last = progress
     phase, note = (last.phase, last.note) if last is not None else ("", "")
     emptied = last.emptied if last is not None else 0
     talk(done={"output": str(output), "phase": phase, "note": note, "emptied": emptied})
 
 
-def _described(stack: Any, described: dict[str, Any]) -> Any:
-    from dataclasses import replace
+def _spoken(steps: Generator[str, None, Any], talk: Callable[..., None]) -> Any:
+    while True:
+        try:
+            talk(say=next(steps))
+        except StopIteration as done:
+            return done.value
 
+
+Decided = tuple["Plan", Path, "Stack | None", "Mapping[str, Any] | None"]
+
+
+def _decided(request: Mapping[str, Any]) -> Generator[str, None, Decided]:
+    """Decide the plan, unless it is known, and the path; those of the same job are taken again."""
+    from napari_deblur._napari.asking import free_path, paths_after
+    from napari_deblur.job import Job
+    from napari_deblur.per_channel import asked_of
+    from napari_deblur.planning import planning
+    from napari_deblur.plans import Layout, Plan
+
+    job = Job.from_dict(request["job"])
+    stack = _described(job.open(), request["described"])
+    asked = asked_of(job, stack)
+    for candidate in paths_after(request["output"]):
+        if not candidate.exists():
+            break
+        if (stored := _stored(replace(job, output=str(candidate)), stack, asked)) is not None:
+            named = replace(job, output=str(candidate))
+            return stored, candidate, stack, named.resolved().to_dict()
+    if request["plan"] is not None:
+        # What the user confirmed in the form goes before what the file says.
+        known = Plan.from_dict(request["plan"])
+        plan = replace(known, source=stack.source, layout=Layout.of(stack))
+    else:
+        plan = yield from planning(stack, **asked)
+    output = free_path(request["output"], plan.key)
+    return plan, output, stack, replace(job, output=str(output)).resolved().to_dict()
+
+
+def _stored(job: Job, stack: Stack, asked: Mapping[str, Any]) -> Plan | None:
+    """Give the plan of a result of the same job: planned anew, its tiles might be others."""
+    from napari_deblur import outputs, wishes
+
+    stored = outputs.stored_plan(job, stack)
+    return stored if stored is not None and wishes.same_kernels(stored, stack, asked) else None
+
+
+def _resumed(request: Mapping[str, Any]) -> Generator[str, None, Decided]:
+    """Go on with a store, as it was begun."""
+    from napari_deblur.results import open_result
+
+    path = Path(request["resume"])
+    result = open_result(path)
+    yield "looking at what is done"
+    if result.plan.source is None:
+        raise ValueError(f"{path} does not say where its pixels are: press Run")
+    return result.plan, path, None, result.job
+
+
+def _wait_for_go(plan: Plan, output: Path, talk: Callable[..., None], orders: _Orders) -> None:
+    """Say what the run takes, and wait until somebody wants it; nothing of what is complete."""
+    from math import prod
+
+    from napari_deblur.results import open_result
+    from napari_deblur.system import free_disk
+
+    if output.exists() and open_result(output).complete:
+        return
+    talk(
+        ready={
+            "tiles": len(plan),
+            "memory": plan.memory,
+            "disk": plan.disk,
+            "free": free_disk(output),
+            "voxels": prod(n + 2 * h for n, h in zip(plan.grid.core, plan.grid.halo, strict=True))
+            * len(plan),
+            "output": str(output),
+        }
+    )
+    orders.go.wait()
+
+
+def _without_pauses(progress: dict[str, Any], orders: _Orders) -> dict[str, Any]:
+    """Expect what is left from the time in which something was done."""
+    seconds = progress["seconds"]
+    if progress["eta"] and orders.paused and seconds > orders.paused:
+        progress["eta"] *= 1 - orders.paused / seconds
+    return progress
+
+
+def _described(stack: Any, described: Mapping[str, Any]) -> Any:
     # JSON has lists in place of tuples. Unknown stays unknown, whatever the file says.
     size = tuple(described["pixel_size"]) if described["pixel_size"] else None
     source = replace(stack.source, pixel_size=size)

@@ -2,53 +2,47 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections.abc import Callable, Generator
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
+from qtpy.QtCore import Signal
 
-from napari_deblur import registry
-from napari_deblur._napari.asking import Ask, finds_kernels
 from napari_deblur._napari.controls import Controls
-from napari_deblur._napari.form import form_of, summary_of, value_of
+from napari_deblur._napari.offering import offer, output_for, voxels
 from napari_deblur._napari.reading import (
     axes_of,
-    finest,
-    kernel_read,
-    kernel_stack,
+    described_by,
+    is_quick,
     offered,
     pixel_size_of,
     stack_of,
     stated_size,
+    with_optics,
 )
-from napari_deblur._napari.rows import rows_of
-from napari_deblur._napari.settings import preferences
-from napari_deblur.checking import default_method
+from napari_deblur._napari.texts import number, read_as, shown
+from napari_deblur._napari.ways import about, default_of, methods_for
+from napari_deblur._napari.wishing import Asking, wished
 
 if TYPE_CHECKING:
     import napari.layers
     import napari.viewer
 
-    from napari_deblur.per_channel import Given
     from napari_deblur.stack import Stack
 
-    Asking = Generator[str, None, Ask]
+__all__ = ["Asking", "Choices"]
 
-__all__ = ["Choices"]
-
-# The proof of the geometry; it deblurs nothing.
-HIDDEN = {"identity"}
 # A layer of so much fewer voxels than the image is not the next image but its kernel.
 SMALL = 4
 
 
 class Choices(Controls):
-    """The rows, filled from the viewer's layers and the catalogue of methods."""
+    """The rows, filled from the viewer's layers and the catalogue of methods.
+
+    `changed` says that something that counts for the result was changed.
+    """
+
+    changed = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -57,12 +51,7 @@ class Choices(Controls):
         self._method_picked = False
         self._output_of: Any = None
         self._stated: tuple[float | None, ...] = (None, None, None)
-        self._forms: dict[str, Any] = {}
-        self._shown: dict[str, Any] = {}
-        for name in registry.methods:
-            if name not in HIDDEN:
-                self.method.addItem(name)
-        self.method.setCurrentText(default_method("channel", known=False))
+        self._described: tuple[Any, ...] = ()
         self.layer.currentIndexChanged.connect(self._layer_picked)
         self.kernel_layer.currentIndexChanged.connect(self._kernel_picked)
         for line in (self.axes, *self.sizes.values()):
@@ -70,14 +59,26 @@ class Choices(Controls):
         viewer.layers.selection.events.active.connect(self._follow)
         self.method.activated.connect(self._pick_method)
         self.method.currentIndexChanged.connect(self._pick_method)
-        self.kernel.currentIndexChanged.connect(self.kernel_ways.setCurrentIndex)
-        self.kernel.currentIndexChanged.connect(self._kernel_way_chosen)
-        self._method_chosen()
+        self.known.way.currentIndexChanged.connect(self._way_chosen)
+        self.known.beads.connect(partial(self.plainly, self._open_beads))
+        self.channels.changed.connect(self.refresh)
+        for part in (self.known, self.channels, self.advanced):
+            part.changed.connect(self.changed)
+        self._way_chosen()
         self.reset_choices()
 
-    def refresh(self) -> None:
-        """Set the buttons by whether the form can be understood."""
-        self._say_how_read()
+    @property
+    def _forms(self) -> dict[str, Any]:
+        """The forms of the methods that were looked at."""
+        return self.advanced.forms
+
+    def kernel_way(self) -> str:
+        """Say where the kernel comes from: "find", "psf", "layer" or "file"."""
+        return self.known.kernel_way()
+
+    def set_way(self, way: str) -> None:
+        """Choose where the kernel comes from."""
+        self.known.take(way)
 
     def reset_choices(self, event: Any = None) -> None:
         """Offer the layers there are; napari calls it when they change."""
@@ -91,9 +92,9 @@ class Choices(Controls):
         self.picked = self.picked and now in images
         # A hidden layer was only taken because there was no other.
         kept = now if self.picked or (now is not None and now.visible) else None
-        _offer(self.layer, [layer for layer in images if layer not in kernels], kept, first)
+        offer(self.layer, [layer for layer in images if layer not in kernels], kept, first)
         others = [layer for layer in images if layer not in kernels]
-        _offer(self.kernel_layer, kernels + others, self.kernel_layer.currentData(), None)
+        offer(self.kernel_layer, kernels + others, self.kernel_layer.currentData(), None)
         self._layer_chosen()
 
     def letters(self) -> str:
@@ -108,42 +109,25 @@ class Choices(Controls):
         return layer
 
     def stack(self) -> Stack:
-        """Give the chosen layer as a stack, with the axes and voxel size of the form."""
-        return stack_of(self.chosen(), self.letters(), self.sizes_given())
+        """Give what is deblurred of the chosen layer, with the axes and sizes of the form."""
+        whole = self._whole()
+        picked = self.channels.picked()
+        return whole if picked is None or whole.rgb else whole.selected(channels=picked)
 
     def asking(self) -> Asking:
         """Check the form, and give the steps that lead to what it asks for.
 
         Only they read the kernel: it may be large, so they are for another thread.
         """
-        cls = registry.methods[self.method.currentText()]
-        method = value_of(self._forms[self.method.currentText()], cls)
-        wishes = preferences()
-        way, image = self.kernel.currentData(), self.chosen()
-        flat = image.name if "z" not in self.letters() else ""
-        load: Callable[[], Given] | None = None
-        if way == "layer":
-            layer = self.kernel_layer.currentData()
-            if layer is None or layer is image:
-                raise ValueError("Choose the layer that holds the kernel, not the image itself")
-            if layer.metadata.get("varies"):  # drawn for the eye
-                load = partial(_field_of, layer.name, layer.metadata["deblur"]["store"])
-            else:
-                stack = kernel_stack(layer)
-                _must_be_flat(stack.shape[2], flat)
-                load = partial(kernel_read, stack)
-        elif way == "file":
-            if not self.kernel_file.text():
-                raise ValueError("Choose the file that holds the kernel")
-            path = Path(self.kernel_file.text()).expanduser()
-            if not path.exists():
-                raise FileNotFoundError(f"there is no kernel at {path}")
-            load = partial(_loaded, path)
-        shape = _triple(self.shape.text()) if way == "find" else None
-        _must_be_flat(shape[0] if shape else 1, flat)
-        scope = self.scope.currentData() if finds_kernels(cls) else "channel"
-        ask = Ask(method, None, shape, scope, wishes.device, wishes.memory_fraction)
-        return _asking(ask, load, flat)
+        image, stack = self.chosen(), self.stack()
+        kernel = self.kernel_layer.currentData() if self.kernel_way() == "layer" else None
+        if self.kernel_way() == "layer" and (kernel is None or kernel is image):
+            raise ValueError("Choose the layer that holds the kernel, not the image itself")
+        return wished(self, stack, kernel, image.name)
+
+    def _whole(self) -> Stack:
+        stack = stack_of(self.chosen(), self.letters(), self.sizes_given())
+        return with_optics(stack, *self._described) if self._described else stack
 
     def _layer_picked(self, _: int = 0) -> None:
         self.picked = True
@@ -165,12 +149,10 @@ class Choices(Controls):
         active, now = self.viewer.layers.selection.active, self.layer.currentData()
         if active is None or active is now or not offered(active) or not active.visible:
             return
-        as_kernel = (
-            self.kernel.currentData() == "layer" and active is self.kernel_layer.currentData()
-        )
+        as_kernel = self.kernel_way() == "layer" and active is self.kernel_layer.currentData()
         if "deblur" in active.metadata or "kernel_pixel_size" in active.metadata or as_kernel:
             return
-        if now is not None and _voxels(active) * SMALL < _voxels(now):
+        if now is not None and voxels(active) * SMALL < voxels(now):
             return
         self._take(active)
 
@@ -184,14 +166,16 @@ class Choices(Controls):
 
     def _edited(self, _: str = "") -> None:
         self.picked = True
-        self._say_how_read()
+        self.refresh()
+        self.changed.emit()
 
     def _layer_chosen(self, _: int = 0) -> None:
         layer = self.layer.currentData()
         if layer is self._output_of:
-            self._say_how_read()
+            self.refresh()
             return
         self._output_of = layer
+        self._describe(layer)
         if layer is not None:
             axes = axes_of(layer)
             self.axes.setText(axes)
@@ -201,60 +185,102 @@ class Choices(Controls):
             self._stated = stated_size(layer) if bare else (None, None, None)
             sizes = self._stated if bare else known
             for line, size in zip(self.sizes.values(), sizes, strict=True):
-                line.setText(_shown(size))
+                line.setText(shown(size))
                 line.setCursorPosition(0)  # a number is cut off at its end, if at all
-            self.output.put(str(_output_for(layer)))
-        self._say_how_read()
+            self.output.put(str(output_for(layer)))
+            self._take_default()
+        self.refresh()
+        self.changed.emit()
 
-    def _say_how_read(self, _: str = "") -> None:
+    def _describe(self, layer: Any) -> None:
+        """Learn what the layer's file says of channels and optics: in a thread if it is large."""
+        self._described = ()
+        if layer is None:
+            return
+        if is_quick(layer):
+            self._described = described_by(layer)
+            return
+        from napari.qt.threading import create_worker
+
+        worker = create_worker(described_by, layer)
+        worker.returned.connect(partial(self._learned, layer))
+        worker.start()
+
+    def _learned(self, layer: Any, described: tuple[Any, ...]) -> None:
+        if isalive(self) and layer is self.layer.currentData():
+            self._described = described
+            self.refresh()
+            self.changed.emit()
+
+    def refresh(self, *_: Any) -> None:
+        """Say how the image is read, and set what can be pressed."""
         layer = self.layer.currentData()
-        for row in (self.axes, self.size_row, self.run, self.preview):
+        for row in (self.axes, self.size_row, *self.starters):
             row.setEnabled(layer is not None and not self.busy())
         self.sizes["z"].setEnabled("z" in self.axes.text())
         if layer is None:
+            self.channels.show_stack(None)
             self.reads.setText(
                 "Open an image first: File ▸ Open, or File ▸ Open Sample ▸ napari-deblur."
             )
             return
         try:
+            whole = self._whole()
+            self.channels.show_stack(whole, id(layer))
             stack = self.stack()
-            self.reads.setText(f"Read as {stack.summary()}.")
-            if stack.source is None and not layer.source.path:
-                self.reads.setText(
-                    f"Read as {stack.summary()}; in memory only: Run copies it to a scratch file."
-                )
         except (ValueError, TypeError) as error:
             self.reads.setText(f"✗ {error}")
+            return
+        known = stack.optics
+        single = stack.channels[0].emission if len(whole.channels) == 1 else None
+        self.known.prefill(
+            {"na": known.na, "n_immersion": known.n_immersion, "n_sample": known.n_sample}
+            | {"wavelength": single}
+        )
+        said = f"Read as {read_as(stack, whole.shape[1])}"
+        memory = stack.source is None and not layer.source.path
+        said += "; in memory only: Run copies it to a scratch file." if memory else "."
+        hint = layer.metadata.get("try")
+        self.reads.setText(f"{said}\n{hint}" if hint else said)
 
     def _pick_method(self, _: int = 0) -> None:
         self._method_picked = True
         self._method_chosen()
 
-    def _kernel_way_chosen(self, _: int = 0) -> None:
-        """Take the method that suits a kernel, or none, as the command line does."""
-        if not self._method_picked:
-            self.method.blockSignals(True)
-            self.method.setCurrentText(default_method("channel", known=self._kernel_given()))
-            self.method.blockSignals(False)
+    def _way_chosen(self, _: int = 0) -> None:
+        """Offer the methods that suit what is known, and take the usual one of them."""
+        way = str(self.known.way.currentData())
+        now, names = self.method.currentText(), methods_for(way)
+        self._method_picked = self._method_picked and now in names
+        self.method.blockSignals(True)
+        self.method.clear()
+        self.method.addItems(names)
+        self.method.setCurrentText(now if self._method_picked else self._usual())
+        self.method.blockSignals(False)
+        self.channels.offer(way)
         self._method_chosen()
 
-    def _kernel_given(self) -> bool:
-        return bool(self.kernel.currentData() != "find")
+    def _usual(self) -> str:
+        layer = self.layer.currentData()
+        return default_of(str(self.known.way.currentData()), rgb=bool(layer and layer.rgb))
+
+    def _take_default(self) -> None:
+        """Take the usual method for another layer, until the user chose one."""
+        if not self._method_picked and self.method.currentText() != self._usual():
+            self.method.blockSignals(True)
+            self.method.setCurrentText(self._usual())
+            self.method.blockSignals(False)
+            self._method_chosen()
 
     def _method_chosen(self) -> None:
-        name = self.method.currentText()
-        cls = registry.methods[name]
-        starts = finds_kernels(cls) and self._kernel_given()
-        hint = " Its search starts from the kernel that is given below." if starts else ""
-        self.about.setText(summary_of(cls) + hint)
-        if name not in self._forms:
-            self._forms[name] = form_of(cls)
-            shown = rows_of((row.label, row.native) for row in self._forms[name])
-            self._shown[name] = shown
-            self.form.addWidget(shown)
-        for other, rows in self._shown.items():
-            rows.setVisible(other == name)
-        self.scope.setEnabled(finds_kernels(cls))
+        name, way = self.method.currentText(), str(self.known.way.currentData())
+        self.about.setText(about(name, way))
+        self.method.setToolTip(name)
+        self.advanced.show_method(name, way)
+        self.changed.emit()
+
+    def _open_beads(self) -> None:
+        self.viewer.window.add_plugin_dock_widget("napari-deblur", "PSF from beads")
 
     def sizes_given(self) -> tuple[float | None, float | None, float | None]:
         """Give (z, y, x) in µm as the form has them; None where it is empty."""
@@ -266,107 +292,8 @@ class Choices(Controls):
             None
             if axis not in axes
             else size
-            if line.text() == _shown(size)
-            else _number(line, axis)
+            if line.text() == shown(size)
+            else number(line.text(), f"the voxel size along {axis}", "µm")
             for (axis, line), size in zip(self.sizes.items(), known, strict=True)
         )
         return z, y, x
-
-
-def _asking(ask: Ask, load: Callable[[], Given] | None, flat: str) -> Asking:
-    if load is None:
-        return ask
-    yield "reading the kernel"
-    kernel = load()
-    _must_be_flat(kernel.shape[0], flat)
-    return replace(ask, kernel=kernel)
-
-
-def _must_be_flat(planes: int, flat: str) -> None:
-    """Refuse a solid kernel for the image called `flat`; an empty name is a solid image."""
-    if flat and planes > 1:
-        raise ValueError(
-            f'the kernel has {planes} planes but "{flat}" has no z: give a kernel of one plane, '
-            'or name the z of the image under "axes"'
-        )
-
-
-def _loaded(path: Path) -> Given:
-    """Read what a file holds: a kernel, one for each frame and channel, or a field."""
-    from napari_deblur.per_channel import given_in
-
-    try:
-        return given_in(str(path))
-    except ValueError as error:
-        if "allow_pickle" not in str(error):  # numpy's own words
-            raise
-        raise ValueError(
-            f"{path.name} holds Python objects, not an array of numbers: save the kernel with "
-            "numpy.save as float32"
-        ) from error
-
-
-def _field_of(name: str, store: str) -> Given:
-    """Read the field whose kernels a layer shows."""
-    from napari_deblur.results import open_result
-
-    fields = open_result(store).plan.fields
-    if len(fields) != 1 or fields[0] is None:
-        raise ValueError(f'"{name}" has a field for each channel: give one of their files')
-    return fields[0]
-
-
-def _output_for(layer: Any) -> Path:
-    """Give the place beside the layer's file if one can write there, else the scratch folder."""
-    bare = "".join(c if c.isalnum() or c in "-_." else "-" for c in layer.name)
-    folder = Path(layer.source.path).parent if layer.source.path else None
-    if folder is None or not folder.is_dir() or not os.access(folder, os.W_OK):
-        folder = preferences().folder
-    return folder.absolute() / f"{bare}.deblur.zarr"
-
-
-def _offer(box: Any, layers: list[Any], kept: Any, first: Any) -> None:
-    box.blockSignals(True)
-    box.clear()
-    for layer in layers:
-        box.addItem(layer.name, layer)
-    wanted = kept if kept in layers else first
-    if wanted in layers:
-        box.setCurrentIndex(layers.index(wanted))
-    box.blockSignals(False)
-
-
-def _voxels(layer: Any) -> int:
-    return math.prod(int(n) for n in finest(layer).shape)
-
-
-def _shown(size: float | None) -> str:
-    return "" if size is None else f"{size:.6g}"
-
-
-def _number(line: Any, axis: str) -> float | None:
-    text = line.text().strip().replace(",", ".")
-    if text in ("", "?"):
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError(f'the voxel size along {axis} is "{text}": give a number of µm') from None
-    if not 0 < value < float("inf"):
-        raise ValueError(f"the voxel size along {axis} is {value:g} µm and must be above 0")
-    return value
-
-
-def _triple(text: str) -> tuple[int, int, int] | None:
-    text = text.strip()
-    if text.lower() in ("", "auto"):
-        return None
-    try:
-        numbers = [int(part) for part in text.replace("×", ",").replace("x", ",").split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 2:
-        numbers = [1, *numbers]
-    if len(numbers) != 3 or min(numbers) < 1:
-        raise ValueError(f'the kernel\'s size is "{text}": give z, y, x such as 1, 33, 33, or auto')
-    return numbers[0], numbers[1], numbers[2]

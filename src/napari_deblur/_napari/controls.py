@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QSize
+from qtpy.QtCore import QEvent, QRect, QSize, Qt
 from qtpy.QtWidgets import (
     QCheckBox,
+    QGridLayout,
     QLabel,
     QLineEdit,
+    QMenu,
     QPushButton,
-    QSizePolicy,
-    QStackedWidget,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_deblur._napari.advanced import Advanced
+from napari_deblur._napari.channels import ChannelRows
+from napari_deblur._napari.fold import Fold
+from napari_deblur._napari.kernel_row import KernelRows
 from napari_deblur._napari.rows import (
     PathRow,
     add_row,
     combo,
     form_rows,
     line_between,
-    rows_of,
     scrolled,
     sentence,
     side_by_side,
@@ -31,17 +34,43 @@ from napari_deblur._napari.working import Working
 
 __all__ = ["Controls"]
 
-KERNELS = {"find": "found in the image", "layer": "from a layer", "file": "from a file"}
-SCOPES = {
-    "channel": "one for each channel",
-    "channel-time": "one for each channel and frame",
-    "field": "kernels that vary over the field",
-    "tile": "one for each tile",
+COPIES = {
+    "python": "Copy as Python",
+    "command": "Copy as command line",
+    "job": "Save job …",
 }
 
 
+class _Inner(QWidget):  # type: ignore[misc]
+    """What is scrolled; texts of several lines get the height that they need at their width.
+
+    A scroll area asks for the height at no particular width, and lines would be cut off.
+    """
+
+    def resizeEvent(self, event: Any) -> None:
+        """Follow the width."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def event(self, event: Any) -> bool:
+        """Follow the texts."""
+        done = bool(super().event(event))
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._fit()
+        return done
+
+    def _fit(self) -> None:
+        for label in self.findChildren(QLabel):
+            if label.wordWrap() and label.isVisible():
+                room = QRect(0, 0, label.width(), 10_000)
+                needed = label.fontMetrics().boundingRect(
+                    room, Qt.TextFlag.TextWordWrap, label.text()
+                )
+                label.setMinimumHeight(max(needed.height(), 0))
+
+
 class Controls(Working):
-    """All rows, top to bottom: what, how, where, go."""
+    """All rows, top to bottom: what, what is known of the blur, how, where, go."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,27 +78,42 @@ class Controls(Working):
         self.axes = QLineEdit()
         self.axes.setToolTip("A letter for each axis: t, c, z, y, x")
         self.sizes = {axis: QLineEdit() for axis in "zyx"}
+        for axis, line in self.sizes.items():
+            line.setToolTip(f"Size of a voxel along {axis} in µm; empty where it is not known")
         self.reads = sentence()
+        self.channels = ChannelRows()
+        self.known = KernelRows()
+        self.kernel_layer, self.kernel_file = self.known.layer, self.known.file
         self.method = combo("How to restore")
         self.about = sentence()
-        self.form = QVBoxLayout()
-        self.kernel = combo(
-            "Where the blur kernel comes from; a method that finds kernels starts from a given one",
-            KERNELS,
-        )
-        self.shape = QLineEdit("auto")
-        self.shape.setToolTip("Voxels of the kernel along z, y, x, such as 1, 33, 33; or auto")
-        self.kernel_layer = combo("The layer that shows the blur of a point")
-        self.kernel_file = PathRow("Choose a kernel (.tif, .npy, .npz, .zarr)", save=False)
-        self.kernel_ways = QStackedWidget()
-        self.scope = combo("How many kernels are found", SCOPES)
+        self.advanced = Advanced()
+        self.scope, self.shape = self.advanced.scope, self.advanced.shape
+        self.fold = Fold("Advanced", "The method's numbers, tiles, type, gamma", self.advanced)
         self.output = PathRow("Save the result as", save=True)
+        self.output.setToolTip("Where the result goes: a folder .deblur.zarr")
+        self.unfinished = sentence()
+        self.resume = QPushButton("Go on")
+        self.resume.setToolTip("Do what is missing of the run that was interrupted")
         self.preview, self.run = QPushButton("Preview"), QPushButton("Run")
-        self.starters = [self.preview, self.run]
+        self.preview.setToolTip("Restore what is seen, with what is decided on the whole image")
+        self.run.setToolTip("Restore everything, into the store that is named above")
+        self.pause = QPushButton("Pause")
+        self.pause.setToolTip("Stop for a while, after the iteration that goes on")
+        self.pause.setEnabled(False)
+        self.copy = QPushButton("Copy")
+        self.copy.setToolTip("The same as Run, to be done elsewhere: as a script, command or job")
+        menu = QMenu(self.copy)
+        self.copies = {what: menu.addAction(text) for what, text in COPIES.items()}
+        self.copy.setMenu(menu)
+        self.starters = [self.preview, self.run, self.copy, self.resume]
         self.plan_shown = QCheckBox("show the plan")
         self.plan_shown.setToolTip("Kernel, tiles, halo and memory of the last preview or run")
         self.plan = sentence()
         self.plan.setStyleSheet("font-family: monospace")
+        self.costs = sentence()
+        self.costs.hide()
+        self.live_place = QVBoxLayout()
+        self.live_place.setContentsMargins(0, 0, 0, 0)
         self._lay()
 
     def sizeHint(self) -> Any:
@@ -82,8 +126,13 @@ class Controls(Working):
         self.status.setToolTip(summary)
         self.plan_shown.show()
 
+    def say_costs(self, text: str) -> None:
+        """Show what a run takes, above the bar."""
+        self.costs.setText(text)
+        self.costs.setVisible(bool(text))
+
     def _lay(self) -> None:
-        inner = QWidget()
+        inner = _Inner()
         rows = form_rows()
         inner.setLayout(rows)
         add_row(rows, "image", self.layer)
@@ -94,22 +143,22 @@ class Controls(Working):
         self.size_row.layout().setSpacing(3)  # room for four digits behind the point
         add_row(rows, "voxel (µm)", self.size_row)
         rows.addRow(self.reads)
+        rows.addRow(self.channels)
         rows.addRow(line_between())
-        add_row(rows, "method", self.method)
+        rows.addRow(self.known)
+        rows.addRow(line_between())
+        rows.addRow(self.method)
         rows.addRow(self.about)
-        self.form.setContentsMargins(0, 0, 0, 0)
-        rows.addRow(self.form)
-        rows.addRow(line_between())
-        add_row(rows, "kernel", self.kernel)
-        for way, label in (
-            (self.shape, "its size"), (self.kernel_layer, "layer"), (self.kernel_file, "file")
-        ):  # fmt: skip
-            self.kernel_ways.addWidget(rows_of([(label, way)]))
-        self.kernel_ways.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        rows.addRow(self.kernel_ways)
-        add_row(rows, "kernels", self.scope)
+        rows.addRow(self.fold)
         rows.addRow(line_between())
         add_row(rows, "save as", self.output)
+        self.unfinished_row = QWidget()
+        both = QVBoxLayout(self.unfinished_row)
+        both.setContentsMargins(0, 0, 0, 0)
+        both.addWidget(self.unfinished)
+        both.addWidget(self.resume)
+        self.unfinished_row.hide()
+        rows.addRow(self.unfinished_row)
         rows.addRow(self.plan_shown)
         rows.addRow(self.plan)
         self.plan_shown.hide()
@@ -119,7 +168,12 @@ class Controls(Working):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(4, 4, 4, 4)
         whole.addWidget(scrolled(inner), 1)
-        whole.addWidget(side_by_side(self.preview, self.run, self.cancel))
+        whole.addLayout(self.live_place)
+        buttons = QGridLayout()
+        for at, one in enumerate((self.preview, self.run, self.copy, self.pause, self.cancel)):
+            buttons.addWidget(one, at // 3, at % 3)
+        whole.addLayout(buttons)
+        whole.addWidget(self.costs)
         whole.addWidget(self.bar)
         whole.addWidget(self.status)
         self.setMinimumWidth(300)

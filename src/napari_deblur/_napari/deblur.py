@@ -2,123 +2,245 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_deblur._napari.controls import COPIES
 from napari_deblur._napari.placing import spatial_kwargs
 from napari_deblur._napari.previews import Previews
 from napari_deblur._napari.settings import preferences
 
 if TYPE_CHECKING:
-    import napari.layers
     import napari.viewer
 
-    from napari_deblur._napari.choices import Asking
-    from napari_deblur.plans import Plan
+    from napari_deblur._napari.requests import Found, Place
     from napari_deblur.stack import Stack
 
 __all__ = ["Deblur"]
 
 TICK = 50  # ms
+# After the layer or its store was changed, before unfinished runs are looked for.
+LATER = 150  # ms
+PAUSED = "Paused. "
+QUESTION = "Press Start to begin, or Cancel to change something."
 
 
 class Deblur(Previews):
     """Deblur an image layer: preview what is seen, or run on everything into a store."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        self._looking: Any = None
         super().__init__(napari_viewer)
-        self._source: tuple[Any, tuple[Stack, Path | None]] | None = None
+        self._source: tuple[Any, Found] | None = None
         self._run: Any = None
+        self._activity: Any = None
+        self._unfinished: Path | None = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
+        self._looking = QTimer(self)
+        self._looking.setSingleShot(True)
+        self._looking.timeout.connect(self._look_for_unfinished)
         self.run.clicked.connect(partial(self.plainly, self.start_run))
+        self.resume.clicked.connect(partial(self.plainly, self.start_again))
+        self.pause.clicked.connect(self._pause)
+        for what, action in self.copies.items():
+            action.triggered.connect(partial(self.plainly, partial(self.start_copy, what)))
+        self.layer.currentIndexChanged.connect(self._look_later)
+        self.output.line.textChanged.connect(self._look_later)
         self.idle("")
 
     def start_run(self) -> None:
         """Restore everything into a store: find an address first, then start the child."""
-        from napari_deblur._napari.addressing import addressed
+        from napari_deblur._napari.requests import requesting
 
         layer, asking, stack = self.confirmed()
+        place, key = self._place(layer)
+        read_as = self.read_as(layer)
+        decided = self.decided
+
+        def planned(ask: Any) -> Generator[str, None, Any]:
+            return (yield from decided.plan(ask, stack, read_as, search=False))
+
+        steps = requesting(asking, place, planned)
+        then = partial(self._addressed, layer, stack, key)
+        self.start("Run", steps, then, otherwise="Cancelled before the run began.")
+
+    def start_again(self) -> None:
+        """Go on with the run that was interrupted."""
+        layer, path = self.chosen(), self._unfinished
+        if path is None:
+            raise ValueError("There is no unfinished run any more")
+        self.confirmed()
+        self._begin({"resume": str(path)}, layer, self.stack(), None)
+
+    def start_copy(self, what: str) -> None:
+        """Put what does the same elsewhere into the clipboard, or save it as a job."""
+        from napari_deblur._napari.requests import copying
+
+        layer, asking, _ = self.confirmed()
+        place, key = self._place(layer)
+        file = None
+        if what == "job":
+            suggested = str(place.output).partition(".deblur")[0] + ".toml"
+            name, _ = QFileDialog.getSaveFileName(self, COPIES[what], suggested, "Job (*.toml)")
+            if not name:
+                return
+            file = Path(name if name.endswith(".toml") else f"{name}.toml")
+        self.start(COPIES[what], copying(asking, place, what, file), partial(self._copied, key))
+
+    def idle(self, text: str) -> None:
+        """Show that nothing goes on any more; look whether something is left undone."""
+        super().idle(text)
+        self.pause.setEnabled(False)
+        self.pause.setText("Pause")
+        self.say_costs(self.costs.text().removesuffix(QUESTION).strip())
+        self._look_later()
+
+    def _place(self, layer: Any) -> tuple[Place, Any]:
+        from napari_deblur._napari.requests import Place
+
         if not self.output.text():
             raise ValueError('"save as" is empty: say where the result goes')
         output = Path(self.output.text()).expanduser().absolute()
         if output.suffix != ".zarr":
             raise ValueError(f'"{output.name}" should end in .deblur.zarr: results are zarr stores')
-        key = (id(layer.data), stack.axes, stack.pixel_size)
+        whole, path = self._whole(), layer.source.path
+        key = (id(layer.data), whole.axes, whole.pixel_size)
         known = self._source[1] if self._source is not None and self._source[0] == key else None
-        path = layer.source.path
-        finding = addressed(stack, str(path) if path else None, preferences().folder, known)
-        steps = _request(asking, stack, output, self.read_as(layer), self.plan_known, finding)
-        then = partial(self._addressed, layer, stack, key)
-        self.start("Run", steps, then, otherwise="Cancelled before the run began.")
+        return Place(whole, str(path) if path else None, preferences().folder, output, known), key
 
-    def _addressed(
-        self, layer: Any, stack: Stack, key: Any, outcome: tuple[str, tuple[Stack, Path | None]]
+    def _addressed(self, layer: Any, stack: Stack, key: Any, outcome: tuple[str, Found]) -> None:
+        request, found = outcome
+        self._source = (key, found)
+        self._begin(request, layer, stack, found[1])
+
+    def _begin(
+        self, request: Mapping[str, Any] | str, layer: Any, stack: Stack, copy: Path | None
     ) -> None:
+        from napari_deblur._napari.activity import Activity
         from napari_deblur._napari.runs import Run
 
-        request, self._source = outcome[0], (key, outcome[1])
-        copy = outcome[1][1]
         shown = stack.axes.replace("c", "") if stack.rgb else stack.axes
         spatial = spatial_kwargs(layer, self.letters(), shown)
         looks = {} if layer.rgb else {"colormap": layer.colormap, "gamma": layer.gamma}
-        self._run = Run(self.viewer, request, spatial, stack.name, looks, copy, self.progress)
-        self.begin("Run", self._run.cancel)
+        picked = stack.pixels.channels if not stack.rgb else None
+        run = Run(
+            self.viewer, request, spatial, layer.name, looks, copy, self._told, channels=picked
+        )
+        self._run = run
+        self._activity = Activity(f"Deblur {layer.name}", run.child.running, run.cancel)
+        self.begin("Run", run.cancel)
+        self.pause.setEnabled(True)
+        self.say_costs("")
         self._timer.start(TICK)
 
     def _poll(self) -> None:
-        if self._run is None:
+        run = self._run
+        if run is None:
             return
-        going = self._run.poll()
-        if self._run.plan:
-            self.say_plan(self._run.plan)
-            self._run.plan = ""
+        going = run.poll()
+        if run.costs is not None:
+            self._weigh(run.costs)
+            run.costs = None
+        if run.plan:
+            self.say_plan(run.plan)
+            run.plan = ""
+        if run.done[1]:
+            self._activity.tell(*run.done)
         if going:
             return
         self._timer.stop()
-        run, self._run = self._run, None
+        self._run = None
+        self._activity.close()
         if run.error:
             self.fail(run.error)
         else:
             self.idle(self.status.text())
 
+    def _weigh(self, costs: Mapping[str, Any]) -> None:
+        """Say what the run takes; let it begin, or ask if that is much."""
+        from napari_deblur._napari.requests import costs_of, deserves_a_question
 
-def _request(
-    asking: Asking,
-    stack: Stack,
-    output: Path,
-    read_as: tuple[Any, ...],
-    known: tuple[Any, Plan] | None,
-    finding: Generator[str, None, tuple[Stack, Path | None]],
-) -> Generator[str, None, tuple[str, tuple[Stack, Path | None]]]:
-    """Give the child's request as JSON, and where the pixels lie."""
-    from napari_deblur._napari.addressing import must_be_writable
+        text = costs_of(costs, self.speed)
+        if deserves_a_question(costs, self.speed):
+            self.say_costs(f"{text} {QUESTION}")
+            self.pause.setText("Start")
+            self.progress("Waiting for your word.", 0, 1)
+            return
+        self.say_costs(text)
+        self._run.go()
 
-    must_be_writable(output.parent, 'choose another one under "save as"')
-    ask = yield from asking
-    found = yield from finding
-    source = found[0].source
-    assert source is not None
-    plan = known[1] if known is not None and known[0] == (ask.key, *read_as) else None
-    asked = ask.to_dict()
-    # The plan in the store has the kernel's numbers already.
-    job = asked | {"kernel": asked["kernel"] and asked["kernel"]["report"]}
-    request = {
-        "source": source.to_dict(),
-        "described": {
-            "name": stack.name,
-            "time_step": stack.time_step,
-            "pixel_size": stack.pixel_size,
-        },
-        "ask": asked,
-        "plan": replace(plan, source=None).to_dict() if plan is not None else None,
-        "output": str(output),
-        "job": {"made_with": "napari", **job},
-    }
-    return json.dumps(request), found
+    def _pause(self) -> None:
+        """Start what waits for a word; pause what runs; let go on what was paused."""
+        run = self._run
+        if run is None:
+            return
+        if self.pause.text() == "Start":
+            self.pause.setText("Pause")
+            self.say_costs(self.costs.text().removesuffix(QUESTION).strip())
+            run.go()
+            return
+        run.pause(yes=not run.paused)
+        self.pause.setText("Go on" if run.paused else "Pause")
+        said = self.status.text()
+        self.status.setText(f"{PAUSED}{said}" if run.paused else said.removeprefix(PAUSED))
+
+    def _told(self, text: str, done: int, total: int) -> None:
+        """Show how far the run is; what was on its way may come after a pause."""
+        paused = self._run is not None and self._run.paused
+        self.progress(f"{PAUSED}{text}" if paused else text, done, total)
+
+    def _copied(self, key: Any, outcome: tuple[str, str, Found]) -> None:
+        text, said, found = outcome
+        if text:  # the copy beside a saved job is that job's
+            self._source = (key, found)
+            QApplication.clipboard().setText(text)
+        self.idle(said)
+
+    def _look_later(self, _: Any = None) -> None:
+        if self._looking is not None:
+            self._looking.start(LATER)
+
+    def _look_for_unfinished(self) -> None:
+        """Look, in a thread, for a run of this image that was interrupted."""
+        from napari.qt.threading import create_worker
+
+        from napari_deblur._napari.resuming import unfinished
+
+        layer = self.layer.currentData()
+        if layer is None or self.busy() or not self.output.text():
+            self._offer_to_go_on(None)
+            return
+        try:
+            stack = self.stack()
+        except (ValueError, TypeError):
+            return
+        own = layer.metadata.get("deblur", {}).get("store")
+        worker = create_worker(
+            _quietly, partial(unfinished, self.output.text(), stack, [own] if own else [])
+        )
+        worker.returned.connect(self._offer_to_go_on)
+        worker.start()
+
+    def _offer_to_go_on(self, path: Path | None) -> None:
+        if not isalive(self):
+            return
+        self._unfinished = path
+        there = path is not None and not self.busy()
+        if there:
+            self.unfinished.setText(f"An unfinished run lies in {path}.")
+            self.unfinished.setToolTip(str(path))
+        self.unfinished_row.setVisible(there)
+
+
+def _quietly(do: Callable[[], Path | None]) -> Path | None:
+    try:
+        return do()
+    except (ValueError, OSError):
+        return None

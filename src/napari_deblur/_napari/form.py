@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection
 from dataclasses import MISSING, fields
 from inspect import cleandoc
 from typing import (
@@ -26,18 +27,19 @@ from typing import (
 if TYPE_CHECKING:
     from magicgui.widgets import Container
 
-__all__ = ["fill", "form_of", "summary_of", "value_of"]
+__all__ = ["fill", "form_of", "summary_of", "value_of", "values_of"]
 
 
-def form_of(cls: type) -> Container:
-    """Make a form of a dataclass with its defaults in it."""
+def form_of(cls: type, without: Collection[str] = ()) -> Container:
+    """Make a form of a dataclass with its defaults in it, but for some fields."""
     from magicgui.widgets import Container
 
     hints = get_type_hints(cls, include_extras=True)
     tips = _tips(cls)
     rows = []
     for field in fields(cls):
-        if not field.init or _split(hints[field.name])[1].get("visible") is False:
+        shown = field.init and _split(hints[field.name])[1].get("visible") is not False
+        if not shown or field.name in without:
             continue
         default = field.default
         if default is MISSING and field.default_factory is not MISSING:
@@ -46,16 +48,27 @@ def form_of(cls: type) -> Container:
     return Container(widgets=rows, labels=False, name=cls.__name__)
 
 
-def value_of(form: Container, cls: type) -> Any:
-    """Make the object that the form describes.
+def values_of(form: Container, cls: type) -> dict[str, Any]:
+    """Give the values that stand in the form.
+
+    Raises
+    ------
+    ValueError
+        When a text is no number.
+    """
+    hints = get_type_hints(cls, include_extras=True)
+    return {row.name: _value(row, hints[row.name]) for row in form}
+
+
+def value_of(form: Container, cls: type, **others: Any) -> Any:
+    """Make the object that the form describes; `others` are values that it does not show.
 
     Raises
     ------
     ValueError
         When a text is no number, or the dataclass refuses a value; in its own words.
     """
-    hints = get_type_hints(cls, include_extras=True)
-    return cls(**{row.name: _value(row, hints[row.name]) for row in form})
+    return cls(**values_of(form, cls), **others)
 
 
 def fill(form: Container, thing: object) -> None:

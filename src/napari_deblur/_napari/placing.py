@@ -12,7 +12,19 @@ if TYPE_CHECKING:
 
     from napari_deblur.plans import Layout
 
-__all__ = ["correct", "kernel_kwargs", "lend", "own_kwargs", "part_of", "spatial_kwargs"]
+__all__ = [
+    "correct",
+    "kernel_kwargs",
+    "lend",
+    "own_kwargs",
+    "part_of",
+    "picked_channels",
+    "spatial_kwargs",
+    "with_axes",
+]
+
+# Between image and kernel, as a share of the image's width.
+GAP = 0.04
 
 Sizes = Sequence[float | None]
 Span = tuple[int, int]
@@ -69,8 +81,9 @@ def kernel_kwargs(
     *,
     ratio: Mapping[str, float],
     cores: Mapping[str, Sequence[Span]] | None = None,
+    beside: bool = False,
 ) -> dict[str, Any]:
-    """Place the kernels over what they belong to, so that sliders move image and kernels.
+    """Place the kernels over or beside what they belong to; sliders move image and kernels.
 
     One kernel for a whole axis of time or channels, or one plane for all planes, is stretched
     over that axis. Kernels of one scope ``tile`` are stretched over their tiles:
@@ -86,6 +99,8 @@ def kernel_kwargs(
     ratio : {axis: voxel size of the kernel ÷ voxel size of the image}
     cores : {axis: [(start, stop), …]} or None
         Bounds of the tiles for a mosaic.
+    beside : bool
+        Put one kernel for all to the right of the image.
     """
     scales, shifts = [], []
     rows = zip(image["axis_labels"], image["scale"], shape, kernel_shape, strict=True)
@@ -103,9 +118,38 @@ def kernel_kwargs(
         else:
             scale = step * ratio.get(axis, 1.0)
             shift = (size - 1) / 2 * step - length // 2 * scale
+            if axis == "x" and beside:
+                shift = (size - 0.5 + GAP * size) * step + scale / 2
         scales.append(scale)
         shifts.append(shift)
     return {**image, "scale": tuple(scales), "translate": _moved(image, shifts)}
+
+
+def picked_channels(image: Mapping[str, Any], picked: Sequence[int] | None) -> dict[str, Any]:
+    """Place some channels of an image, so that the slider shows each beside its own.
+
+    Those that are not evenly apart begin with the first one and follow each other.
+    """
+    labels = tuple(image["axis_labels"])
+    if picked is None or "c" not in labels:
+        return dict(image)
+    at, steps = labels.index("c"), set(np.diff(picked).tolist())
+    scale = list(image["scale"])
+    moved = _moved(image, [picked[0] * step if i == at else 0.0 for i, step in enumerate(scale)])
+    scale[at] *= steps.pop() if len(steps) == 1 else 1
+    return {**image, "scale": tuple(scale), "translate": moved}
+
+
+def with_axes(image: Mapping[str, Any], axes: str) -> dict[str, Any]:
+    """Place a result that has more axes than the layer: one channel of a file, say."""
+    labels = tuple(image["axis_labels"])
+    if set(axes) <= set(labels):
+        return dict(image)
+    filled: dict[str, tuple[Any, ...]] = {}
+    for name, other in (("scale", 1.0), ("translate", 0.0), ("units", "pixel")):
+        known = dict(zip(labels, image[name], strict=True))
+        filled[name] = tuple(known.get(axis, other) for axis in axes)
+    return {**filled, "axis_labels": tuple(axes)}
 
 
 def part_of(image: Mapping[str, Any], starts: Sequence[int]) -> dict[str, Any]:

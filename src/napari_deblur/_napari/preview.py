@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,22 +33,34 @@ MOST_PLANES = 48
 
 @dataclass(frozen=True)
 class Window:
-    """What is seen: frame, channels and (start, stop) for z, y, x, in voxels of the stack."""
+    """What is seen: frame, channels and (start, stop) for z, y, x, in voxels of the stack.
+
+    `chosen` says that the user drew the box: all of it is wanted, not only what the plane needs.
+    """
 
     t: int
     channels: tuple[int, ...]
     box: Box
     plane: int
+    chosen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """What came out: image (c, z, y, x) of a box, the plan, and kernels found in this tile."""
+    """What came out: image (c, z, y, x) of a box, the plan, and kernels found in this tile.
+
+    `seconds` is what restoring took and `voxels` what was restored for it, halo included: a run's
+    speed. `residuals` are those of each channel, `summary` the plan in words.
+    """
 
     window: Window
     image: NDArray[np.float32]
     plan: Plan
     kernel: NDArray[np.float32]
+    seconds: float = 0.0
+    voxels: int = 0
+    residuals: tuple[NDArray[np.float32], ...] = ()
+    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,20 +104,47 @@ def previewing(
             slice(a - first, b - first)
             for (a, b), (first, _) in zip(window.box, grid.box, strict=True)
         )
-        images, kernel = [], plan.kernel.at(window.t, window.channels[0])
+        tiles, seconds = [], 0.0
         for c in window.channels:
             yield "restoring what is seen" + (f", channel {c}" if len(window.channels) > 1 else "")
-            restored = restore_tile(part, stack, (window.t, c, 0, 0, 0))
-            images.append(restored.image[seen])
-            kernel = restored.kernel if restored.kernel is not None else kernel
-    return Preview(window, np.stack(images), plan, kernel)
+            start = perf_counter()
+            tiles.append(restore_tile(part, stack, (window.t, c, 0, 0, 0)))
+            seconds += perf_counter() - start
+        own = [one.kernel for one in tiles if one.kernel is not None]
+    # Made here, not by the window: the first time modules are loaded for it.
+    summary, _ = plan.summary(), plan.key
+    return Preview(
+        window,
+        np.stack([one.image[seen] for one in tiles]),
+        plan,
+        own[-1] if own else _kernel_at(plan, window),
+        seconds,
+        math.prod(grid.tile_shape) * len(tiles),
+        tuple(one.residuals for one in tiles),
+        summary,
+    )
+
+
+def _kernel_at(plan: Plan, window: Window) -> NDArray[np.float32]:
+    """Give the kernel in the middle of what is seen."""
+    c = window.channels[0]
+    field = plan.field(c)
+    if field is None:
+        return plan.kernel.at(window.t, c)
+    z, y, x = ((a + b - 1) / 2 for a, b in window.box)
+    return field.kernel_at((z, y, x))
 
 
 def bounded(window: Window, kernel_shape: tuple[int, int, int]) -> Window:
-    """Make a window small enough: its middle, and only this plane if planes don't mix."""
+    """Make a window small enough: its middle, and only this plane if planes don't mix.
+
+    Of a box that was drawn, planes are left out first.
+    """
     (z0, z1), *plane = window.box
     z = min(max(window.plane, z0), z1 - 1)
-    planes = 1 if kernel_shape[0] == 1 else min(z1 - z0, MOST_PLANES)
+    planes = 1 if kernel_shape[0] == 1 and not window.chosen else min(z1 - z0, MOST_PLANES)
+    if window.chosen:
+        planes = min(planes, max(1, MOST_VOXELS // math.prod(b - a for a, b in plane)))
     first = min(max(z - planes // 2, z0), z1 - planes)
     room = MOST_VOXELS / planes
     shrink = max(1.0, math.sqrt(math.prod(b - a for a, b in plane) / room))

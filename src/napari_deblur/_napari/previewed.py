@@ -50,7 +50,8 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
     }
     kernel = preview.kernel.reshape([preview.kernel.shape["zyx".index(a)] if a in "zyx" else 1
                                      for a in shown])  # fmt: skip
-    over = kernel_kwargs(placed, data.shape[: len(shown)], kernel.shape, ratio=ratio)
+    size_of = data.shape[: len(shown)]
+    beside = kernel_kwargs(placed, size_of, kernel.shape, ratio=ratio, beside=True)
     names = (f"{stack.name} preview", f"{stack.name} preview kernel")
     image_kwargs = {"name": names[0], "metadata": known, **looks, **placed}
     kernel_looks = {
@@ -60,7 +61,7 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
         "colormap": "inferno",
         "gamma": KERNEL_GAMMA,
         "blending": "additive",
-        **over,
+        **beside,
     }
     return [(data, image_kwargs, "image"), (kernel, kernel_looks, "image")]
 

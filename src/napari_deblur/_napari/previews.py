@@ -7,51 +7,77 @@ from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QTimer
+from qtpy.compat import isalive
+from qtpy.QtCore import QEvent
 
 from napari_deblur._napari.choices import Choices
+from napari_deblur._napari.kept import Decided
+from napari_deblur._napari.live import KEY, LiveRow
+from napari_deblur._napari.orders import Order
 from napari_deblur._napari.placing import correct, lend
+from napari_deblur._napari.region import Region
+from napari_deblur._napari.settings import preferences
+from napari_deblur._napari.swipe import Overlay
 
 if TYPE_CHECKING:
     import napari.viewer
 
     from napari_deblur._napari.choices import Asking
-    from napari_deblur._napari.preview import Preview, Window
+    from napari_deblur._napari.preview import Preview
     from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
 
 __all__ = ["Previews"]
 
-APART = 50  # ms
-
 
 class Previews(Choices):
-    """The form, and previews of what it asks for."""
+    """The form, and previews of what it asks for: by the button, or live."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.plan_known: tuple[Any, Plan] | None = None  # of the last preview
+        self.speed: tuple[float, int] | None = None  # its seconds and voxels
+        self.decided = Decided()
+        self.overlay = Overlay(viewer)
+        self.rectangle = Region(viewer, self._region_moved)
+        self.live_row = LiveRow(
+            self.order, self._show, self.decided, self._draw_region, self.overlay
+        )
+        self.live_place.addWidget(self.live_row)
         self.preview.clicked.connect(partial(self.plainly, self.start_preview))
+        self.changed.connect(self._form_changed)
+        viewer.dims.events.current_step.connect(self._stepped)
+        viewer.layers.events.inserted.connect(self._inserted)
+        viewer.layers.events.removed.connect(self._removed)
+        self._key_bound = False
+        self.bind()
+        self._form_changed()
 
     def start_preview(self) -> None:
-        """Restore what is seen, in a thread."""
+        """Restore the region, or what is on the screen, in a thread."""
+        order, cancelled = self.order(), Event()
+        steps = _preview(order, self.decided, cancelled.is_set)
+        self.start(
+            "Preview", steps, self._previewed, cancelled=cancelled, otherwise="Preview cancelled."
+        )
+
+    def order(self) -> Order:
+        """Give what the form asks for now, and where."""
         from napari_deblur._napari.window import window_of
 
         layer, asking, stack = self.confirmed()
-        window = window_of(self.viewer, layer, self.letters(), stack)
-        cancelled = Event()
-        steps = _preview(
-            asking, stack, window, self.read_as(layer), self.plan_known, cancelled.is_set
-        )
-        then = partial(self._previewed, layer, stack, self.letters())
-        self.start("Preview", steps, then, cancelled=cancelled, otherwise="Preview cancelled.")
+        axes = self.letters()
+        region = self.rectangle.spans(layer, axes)
+        around = self.live_row.around.value()
+        window = window_of(self.viewer, layer, axes, stack, region, around)
+        return Order(asking, stack, window, self.read_as(layer), (layer, axes))
 
     def confirmed(self) -> tuple[Any, Asking, Stack]:
         """Give the image, what is asked for, and its stack; correct the layers' scales."""
         layer, asking, stack = self.chosen(), self.asking(), self.stack()
         self.picked = True
         correct(layer, self.letters(), self.sizes_given())
-        if self.kernel.currentData() == "layer":
+        if self.kernel_way() == "layer":
             lend(self.kernel_layer.currentData(), self.sizes_given())
         return layer, asking, stack
 
@@ -59,43 +85,118 @@ class Previews(Choices):
         """Tell a layer that is read in another way from what it was."""
         return (id(layer.data), self.letters(), self.sizes_given())
 
-    def _previewed(self, layer: Any, stack: Stack, axes: str, outcome: tuple[Any, Preview]) -> None:
-        from napari_deblur._napari.previewed import preview_layers
+    def begin(self, what: str, stop: Callable[[], None]) -> None:
+        """Let nothing live go on besides."""
+        self.live_row.pause()
+        super().begin(what, stop)
 
-        key, preview = outcome
-        made = preview_layers(layer, stack, preview, axes)
-        self.plan_known = (key, preview.plan)
-        self.say_plan(preview.plan.summary())
-        for number, one in enumerate(made):
-            # One at a time: napari takes 0.1 to 0.3 s to add a layer.
-            QTimer.singleShot(APART * number, partial(self._put_preview, *one[:2]))
+    def idle(self, text: str) -> None:
+        """Let the live preview go on."""
+        super().idle(text)
+        self.live_row.resume()
+
+    def event(self, event: Any) -> bool:
+        """Leave the key and stop when the dock is closed; come back with it."""
+        if event.type() == QEvent.Type.ParentChange and hasattr(self, "live_row"):
+            if self.parent() is None:
+                self.live_row.close_down()
+                self.overlay.drop()
+                self.unbind()
+            else:
+                self.bind()
+        return bool(super().event(event))
+
+    def bind(self) -> None:
+        """Let a key show the image before and after, unless somebody else uses it."""
+        if self._key_bound:
+            return
+        try:
+            self.viewer.bind_key(KEY, _toggling(self.live_row))
+        except ValueError:
+            return
+        self._key_bound = True
+
+    def unbind(self) -> None:
+        """Leave the key to others."""
+        if self._key_bound:
+            self.viewer.bind_key(KEY, None)
+            self._key_bound = False
+
+    def _previewed(self, outcome: tuple[Order, Preview]) -> None:
+        order, preview = outcome
+        self.live_row.shown = (preview.plan, preview.window)
+        self._show(order, preview)
         notes = "; ".join(preview.plan.notes)
         self.idle("This is what Run will give here." + (f" Note: {notes}." if notes else ""))
 
-    def _put_preview(self, data: Any, kwargs: Any) -> None:
-        from napari_deblur._napari.runs import put
+    def _show(self, order: Order, preview: Preview) -> None:
+        from napari_deblur._napari.previewed import preview_layers
 
-        known = [
-            layer
-            for layer in self.viewer.layers
-            if layer.name == kwargs["name"] and "preview" in layer.metadata.get("deblur", {})
-        ]
-        put(self.viewer, data, kwargs, known[0] if known else None)
-        self.viewer.layers.selection.active = self.chosen()
+        layer, axes = order.source
+        if layer not in self.viewer.layers:
+            return
+        self.plan_known = ((order.read().key, *order.read_as), preview.plan)
+        self.speed = (preview.seconds, preview.voxels)
+        self.say_plan(preview.summary)
+        self.overlay.show(preview_layers(layer, order.stack, preview, axes))
+
+    def _draw_region(self, on: bool) -> None:  # noqa: FBT001 - as the button says it
+        from napari_deblur._napari.window import window_of
+
+        if not on:
+            self.rectangle.remove()
+            return
+        layer = self.chosen()
+        seen = window_of(self.viewer, layer, self.letters(), self.stack())
+        self.rectangle.show(layer, self.letters(), seen.box, preferences().side)
+
+    def _form_changed(self) -> None:
+        self.live_row.around.setEnabled("z" in self.letters())
+        self.live_row.ask()
+
+    def _region_moved(self) -> None:
+        if isalive(self):
+            self.live_row.ask()
+
+    def _stepped(self, event: Any = None) -> None:
+        if isalive(self):
+            self.live_row.ask()
+
+    def _inserted(self, event: Any = None) -> None:
+        """Make room for what a run shows."""
+        made = event.value.metadata.get("deblur") if event is not None else None
+        if isalive(self) and self.busy() and made is not None and "preview" not in made:
+            self.overlay.hide()
+
+    def _removed(self, event: Any = None) -> None:
+        if not isalive(self):
+            return
+        if self.live_row.region.isChecked() and not self.rectangle.shown:
+            self.live_row.region.setChecked(False)
+        if event is not None and "deblur" not in event.value.metadata:
+            self.decided.forget()  # another image may come to lie where its pixels lay in memory
+
+
+def _toggling(row: LiveRow) -> Callable[[Any], None]:
+    def before_or_after(viewer: Any) -> None:
+        """Show the image before deblurring, or after."""
+        if isalive(row):
+            row.before.toggle()
+
+    return before_or_after
 
 
 def _preview(
-    asking: Asking,
-    stack: Stack,
-    window: Window,
-    read_as: tuple[Any, ...],
-    known: tuple[Any, Plan] | None,
-    cancelled: Callable[[], bool],
-) -> Generator[str, None, tuple[Any, Preview]]:
-    """Give the preview, and the key by which its plan is known again."""
-    from napari_deblur._napari.preview import previewing
+    order: Order, decided: Decided, cancelled: Callable[[], bool]
+) -> Generator[str, None, tuple[Order, Preview]]:
+    """Give the preview of an order, and the order."""
+    from napari_deblur._napari.preview import load_torch, previewing
 
-    ask = yield from asking
-    key = (ask.key, *read_as)
-    plan = known[1] if known is not None and known[0] == key else None
-    return key, (yield from previewing(ask, stack, window, plan, cancelled))
+    yield "loading the engine"
+    load_torch()
+    from napari_deblur.ops import cancellable
+
+    with cancellable(cancelled):
+        plan = yield from decided.plan(*order.search())
+    preview = yield from previewing(order.read(), order.stack, order.window, plan, cancelled)
+    return order, preview

@@ -24,7 +24,8 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | 
 
 
 def read(path: PathOrPaths) -> list[LayerData]:
-    """Read results, finished or not, lazily."""
+    """Read results, finished or not, lazily; they lie and look as when they were made."""
+    from napari_deblur._napari.looks import recalled
     from napari_deblur._napari.placing import own_kwargs
     from napari_deblur._napari.showing import (
         image_layer,
@@ -38,9 +39,10 @@ def read(path: PathOrPaths) -> list[LayerData]:
     for one in path if isinstance(path, list) else [path]:
         result = open_result(one)
         layout = result.plan.layout
-        spatial = own_kwargs(layout)
+        spatial, seen = recalled(result, own_kwargs(layout))
         name, method = layout.name, method_name(result)
-        layers.append(image_layer(result, spatial, name=f"{name} restored [{method}]"))
+        data, kwargs, kind = image_layer(result, spatial, name=f"{name} restored [{method}]")
+        layers.append((data, {**kwargs, **seen}, kind))
         layers.append(kernels_layer(result, spatial, name=f"{name} kernels [{method}]"))
         layers += map_layers(result, spatial, name=name)
     return layers

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_deblur.opening import open_stack
+from napari_deblur.stack import Channel, Optics
 
 if TYPE_CHECKING:
     import napari.layers
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "axes_of",
+    "channel_in",
+    "described_by",
     "finest",
+    "is_quick",
     "kernel_of",
     "kernel_read",
     "kernel_stack",
@@ -27,12 +32,15 @@ __all__ = [
     "size_in",
     "stack_of",
     "stated_size",
+    "with_optics",
 ]
 
 Sizes = tuple[float | None, float | None, float | None]
 
 WORDS = {"time": "t", "channel": "c", "channels": "c", "depth": "z", "plane": "z"}
 USUAL = {2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
+# Bytes of a file whose headers the window reads by itself.
+QUICK = 2**26
 # More than any kernel; a layer of that size is an image.
 MOST_KERNEL = 2**24
 
@@ -94,6 +102,58 @@ def stated_size(layer: napari.layers.Image) -> Sizes:
     except (ValueError, OSError, TypeError):
         size = None
     return size or (None, None, None)
+
+
+def described_by(layer: napari.layers.Image) -> tuple[tuple[Channel, ...], Optics]:
+    """Give the channels and optics that the layer's file says, or else its metadata.
+
+    The window waits for no network, so a file there says nothing. Metadata are what our samples
+    have: ``{"optics": {"na": 1.2, "n_immersion": 1.33, "wavelengths": [0.52, 0.61]}}``.
+    """
+    path = layer.source.path
+    if path and "://" not in str(path):
+        try:
+            found = open_stack(str(path))
+        except (ValueError, OSError, TypeError, KeyError):
+            pass
+        else:
+            # One channel of a file with several: napari calls it by its name, if it has one.
+            own = tuple(one for one in found.channels if one.name and one.name in layer.name)
+            return (own if len(own) == 1 else found.channels), found.optics
+    said = layer.metadata.get("optics")
+    if not isinstance(said, Mapping):
+        return (), Optics()
+    lights = said.get("wavelengths") or ([said["wavelength"]] if said.get("wavelength") else [])
+    numbers = {n: said[n] for n in ("na", "n_immersion", "n_sample") if said.get(n)}
+    return tuple(Channel(emission=float(v)) for v in lights), Optics(**numbers)
+
+
+def is_quick(layer: napari.layers.Image) -> bool:
+    """Tell whether `described_by` takes no time: a large TIFF can have pages without number."""
+    path = layer.source.path
+    if not path or "://" in str(path):
+        return True
+    try:
+        return Path(path).is_dir() or Path(path).stat().st_size < QUICK
+    except OSError:
+        return True
+
+
+def with_optics(stack: Stack, channels: tuple[Channel, ...], optics: Optics) -> Stack:
+    """Describe a layer's channels and optics, where it does not know them and the count fits."""
+    blank = all(one == Channel() for one in stack.channels)
+    fit = blank and not stack.rgb and len(channels) == stack.shape[1]
+    return replace(
+        stack,
+        channels=channels if fit else stack.channels,
+        optics=optics if stack.optics == Optics() else stack.optics,
+    )
+
+
+def channel_in(stack: Stack, c: int) -> int | None:
+    """Give the number that a channel of the layer has in the stack; None if it is left out."""
+    picked = stack.pixels.channels
+    return c if picked is None else picked.index(c) if c in picked else None
 
 
 def stack_of(

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,13 @@ class Child:
                 yield self._heard.get_nowait()
             except queue.Empty:
                 return
+
+    def tell(self, order: str) -> None:
+        """Give the process a line to read; nothing happens if it has ended."""
+        with suppress(OSError, ValueError):
+            assert self._process.stdin is not None
+            self._process.stdin.write(order.encode() + b"\n")
+            self._process.stdin.flush()
 
     def cancel(self) -> None:
         """End the process now; tiles that are done stay in the store."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.addressing import is_kept
+from napari_deblur._napari.placing import picked_channels, with_axes
 from napari_deblur._napari.running import Child
 from napari_deblur._napari.showing import (
     LayerData,
@@ -22,16 +24,19 @@ from napari_deblur._napari.showing import (
     restored_levels,
     role,
 )
+from napari_deblur._napari.telling import said, sentence
 from napari_deblur._napari.window import cut_of
 
 if TYPE_CHECKING:
     from napari_deblur._napari.seen import Seen
 
-__all__ = ["Run", "free_name", "put", "said"]
+__all__ = ["Run", "free_name", "put"]
 
 # Seconds between two refreshes, and the least share of time that is left to everything else.
 PAUSE = 0.4
 SHARE = 10
+# Who sees so much of an image along both axes looks at it as a whole.
+SEEN = 0.6
 
 
 @dataclass
@@ -52,6 +57,8 @@ class Run:
     copy : Path or None
         A copy of the pixels, to be removed when the run is complete.
     tell : function of (text, done, total)
+    channels : ints or None
+        Those of the image that are deblurred, where some are left out.
     """
 
     viewer: Any
@@ -61,8 +68,12 @@ class Run:
     looks: Mapping[str, Any]
     copy: Path | None
     tell: Callable[[str, int, int], None]
+    channels: Sequence[int] | None = None
     error: str = ""
     plan: str = ""
+    costs: Mapping[str, Any] | None = None
+    paused: bool = False
+    done: tuple[int, int] = (0, 0)
     complete: bool = False
     notes: str = ""
     _layers: dict[str, Any] = field(default_factory=dict)
@@ -76,12 +87,23 @@ class Run:
     _last: str = ""
 
     def __post_init__(self) -> None:
+        self.spatial = picked_channels(self.spatial, self.channels)
         self._axes = "".join(self.spatial["axis_labels"])
         self.child = Child(self.request, self._hear)
 
     def cancel(self) -> None:
         """End the child; the next poll says so."""
+        self.paused = False
         self.child.cancel()
+
+    def go(self) -> None:
+        """Let the child begin: it said what the run takes, and waits."""
+        self.child.tell("go")
+
+    def pause(self, *, yes: bool) -> None:
+        """Let the child wait in its next iteration, or go on."""
+        self.paused = yes
+        self.child.tell("pause" if yes else "resume")
 
     def poll(self) -> bool:
         """Show what was heard since the last time; False when it has ended."""
@@ -115,6 +137,9 @@ class Run:
 
         result = open_result(path)
         method = method_name(result)
+        shown = result.axes.replace("c", "") if result.plan.layout.rgb else result.axes
+        self.spatial = with_axes(self.spatial, shown)
+        self._axes = "".join(self.spatial["axis_labels"])
         levels = restored_levels(result)
         name = f"{self.name} restored [{method}]"
         image = image_layer(result, self.spatial, name=name, levels=levels)
@@ -161,7 +186,9 @@ class Run:
 
     def _take(self, message: dict[str, Any]) -> bool:
         if "say" in message:
-            self.tell(_sentence(message["say"]), 0, 0)
+            self.tell(sentence(message["say"]), 0, 0)
+        if "ready" in message:
+            self.costs = message["ready"]
         if "plan" in message:
             self.plan = message["plan"]
         if "notes" in message:
@@ -172,13 +199,14 @@ class Run:
             progress = message["progress"]
             self._stale |= bool(message.get("seen"))
             self._last = said(progress)
+            self.done = progress["done"], progress["total"]
             self.tell(self._last, progress["done"], progress["total"])
         if "error" in message:
             self.error = message["error"]
         if "done" in message:
             self.complete = message["done"]["phase"] == "complete"
             note = message["done"]["note"]
-            self._last = f"{_sentence(note) if note else 'Done'}: {message['done']['output']}"
+            self._last = f"{sentence(note) if note else 'Done'}: {message['done']['output']}"
             if emptied := message["done"]["emptied"]:
                 lost = f"{emptied} voxels that had data have none now"
                 self.notes = "; ".join(filter(None, (self.notes, lost)))
@@ -191,7 +219,7 @@ class Run:
         if "ended" not in message:
             return True
         self.error = self.error or message["ended"]
-        if self.copy is not None and self.complete:
+        if self.copy is not None and self.complete and not is_kept(self.copy):
             shutil.rmtree(self.copy, ignore_errors=True)
         if self.child.cancelled:
             self._last = f"Cancelled ({self._last}). What is done is kept; Run goes on from there."
@@ -210,6 +238,8 @@ class Run:
             and role(layer.metadata) == which
         ]
         self._layers[which] = put(self.viewer, data, kwargs, known[0] if known else None)
+        if which == "kernels" and not known:
+            _look_at_all(self.viewer, self._layers["restored"])
         self.viewer.layers.selection.active = self._layers["restored"]
 
     def _refresh(self, *, now: bool) -> None:
@@ -229,6 +259,17 @@ class Run:
                 shown.refresh()
         took = monotonic() - start
         self._next = monotonic() + max(PAUSE, SHARE * took)
+
+
+def _look_at_all(viewer: Any, image: Any) -> None:
+    """Let the kernel beside the image be seen, if the image as a whole was looked at."""
+    displayed = list(viewer.dims.displayed[-2:])
+    if viewer.dims.ndisplay != 2 or image.multiscale:
+        return
+    low, high = np.asarray(image.corner_pixels)
+    axes = [axis - viewer.dims.ndim + image.ndim for axis in displayed]
+    if all(high[a] - low[a] + 1 > SEEN * image.data.shape[a] for a in axes if a >= 0):
+        viewer.reset_view()
 
 
 def put(viewer: Any, data: Any, kwargs: Mapping[str, Any], known: Any = None) -> Any:
@@ -255,28 +296,3 @@ def free_name(viewer: Any, name: str) -> str:
         number += 1
         free = f"{name} {number}"
     return free
-
-
-def said(progress: Mapping[str, Any]) -> str:
-    """Say in one line how far a run is."""
-    what = {"tiles": "tile", "pyramid": "lower resolutions, chunk"}.get(progress["phase"])
-    if what is None:
-        return _sentence(progress["note"] or progress["phase"])
-    text = f"{what} {progress['done']} of {progress['total']}"
-    if progress["eta"] is not None and progress["done"] < progress["total"]:
-        text += f", about {_duration(progress['eta'])} left"
-    if progress["failed"]:
-        text += f", {progress['failed']} failed"
-    return _sentence(text + (f": {progress['note']}" if progress["note"] else ""))
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -8,16 +8,36 @@ from pathlib import Path
 
 __all__ = ["Preferences", "preferences"]
 
+# Of the manifest: categories and what is in them.
+PAGE = {"runs": ("device", "memory_fraction", "scratch"), "preview": ("live", "side")}
 _FOLDER = Path(tempfile.gettempdir()) / "napari-deblur"
+# Temporary files are cleared away; what took hours to learn is not.
+_TRAINED = Path.home() / "napari-deblur" / "trained"
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """Device, the share of free memory that one task may use, and where results go."""
+    """What can be set under Preferences.
+
+    Parameters
+    ----------
+    device : str
+        Where to compute.
+    memory_fraction : float
+        Share of the free memory that one task may use.
+    scratch : str
+        Where results go if the user chooses no other place; "" for the usual one.
+    live : bool
+        Whether the preview follows every change.
+    side : int
+        Pixels of a new preview region along y and x.
+    """
 
     device: str = "auto"
     memory_fraction: float = 0.5
     scratch: str = ""
+    live: bool = True
+    side: int = 256
 
     @property
     def folder(self) -> Path:
@@ -26,15 +46,24 @@ class Preferences:
             return Path(self.scratch.strip()).expanduser().absolute()
         return _FOLDER
 
+    @property
+    def trained(self) -> Path:
+        """Where the folders of trainings are; each holds its weights."""
+        return _TRAINED
+
 
 def preferences() -> Preferences:
     """Read the page of Preferences; napari has it from 0.9 on."""
     try:
         from napari.settings import get_plugin_settings
-    except ImportError:
+
+        page = get_plugin_settings("napari-deblur")
+    except (ImportError, KeyError, AttributeError):  # an older napari, or not installed
         return Preferences()
-    try:
-        runs = get_plugin_settings("napari-deblur").runs
-    except (KeyError, AttributeError):  # the widget of a package that is not installed
-        return Preferences()
-    return Preferences(str(runs.device), float(runs.memory_fraction), str(runs.scratch))
+    default, found = Preferences(), {}
+    for category, names in PAGE.items():
+        part = getattr(page, category, None)
+        for name in names:
+            usual = getattr(default, name)
+            found[name] = type(usual)(getattr(part, name, usual))
+    return Preferences(**found)

@@ -62,6 +62,11 @@ def blank(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _about(result: Result) -> dict[str, Any]:
+    """Give the same for layers of a store, and the whole job."""
+    return blank(result.plan) | {"store": str(result.path), "job": dict(result.job or {})}
+
+
 def restored_levels(result: Result) -> list[Seen]:
     """Give the restored image, full resolution first; colours come last, as napari wants them."""
     order = list(range(len(result.axes)))
@@ -92,7 +97,7 @@ def image_layer(
         "name": name,
         "multiscale": multiscale,
         "rgb": rgb,
-        "metadata": {"deblur": blank(result.plan) | {"store": str(result.path)}},
+        "metadata": {"deblur": _about(result)},
         **spatial,
     }
     if not rgb:
@@ -101,10 +106,10 @@ def image_layer(
 
 
 def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> LayerData:
-    """Give the kernels, with as many axes as the image has, placed over what they belong to."""
+    """Give the kernels, with as many axes as the image has, over their tiles or beside it."""
     plan = result.plan
     own, image = result.kernel_pixel_size, plan.layout.pixel_size
-    metadata: dict[str, Any] = {"deblur": blank(plan) | {"store": str(result.path)}}
+    metadata: dict[str, Any] = {"deblur": _about(result)}
     metadata["kernel_pixel_size"] = own
     looks: dict[str, Any] = {
         "name": name,
@@ -131,7 +136,12 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
         if k and i
     }
     placed = kernel_kwargs(
-        spatial, [sizes[axis] for axis in axes], view.shape, ratio=ratio, cores=cores
+        spatial,
+        [sizes[axis] for axis in axes],
+        view.shape,
+        ratio=ratio,
+        cores=cores,
+        beside=not plan.finds_kernels,
     )
     kwargs = {
         **looks,
@@ -173,7 +183,7 @@ def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list
                 "opacity": 0.5,
                 "visible": False,
                 "metadata": {
-                    "deblur": blank(plan) | {"store": str(result.path)},
+                    "deblur": _about(result),
                     "map": f"{parameter} {c}",
                 },
             }

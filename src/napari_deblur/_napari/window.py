@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur._napari.preview import Window
+from napari_deblur._napari.reading import channel_in
 
 if TYPE_CHECKING:
     import napari.layers
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
 __all__ = ["cut_of", "window_of"]
+
+Span = tuple[int, int]
 
 
 def cut_of(viewer: Any, layer: napari.layers.Image, axes: str) -> dict[str, int]:
@@ -29,8 +32,27 @@ def cut_of(viewer: Any, layer: napari.layers.Image, axes: str) -> dict[str, int]
     }
 
 
-def window_of(viewer: Any, layer: napari.layers.Image, axes: str, stack: Stack) -> Window:
-    """Give what is on the screen, as voxels of the stack that the layer is."""
+def window_of(
+    viewer: Any,
+    layer: napari.layers.Image,
+    axes: str,
+    stack: Stack,
+    region: tuple[Span, Span] | None = None,
+    around: int = 0,
+) -> Window:
+    """Give what is on the screen, as voxels of the stack that the layer is.
+
+    Parameters
+    ----------
+    region : ((start, stop), (start, stop)) or None
+        Of y and x, in place of what is on the screen: then so many planes `around` the one that is
+        shown are taken.
+
+    Raises
+    ------
+    ValueError
+        When the channel that is shown was left out.
+    """
     cut = cut_of(viewer, layer, axes)
     shape = _shape(layer)
     factors = layer.downsample_factors[layer.data_level] if layer.multiscale else [1] * layer.ndim
@@ -44,13 +66,21 @@ def window_of(viewer: Any, layer: napari.layers.Image, axes: str, stack: Stack) 
         stop = min(shape[i], int((high[i] + 1) * factors[i]))
         if high[i] > low[i] and stop > start:  # else nothing was drawn yet
             spans[axis] = (start, stop)
-    channels = tuple(range(stack.shape[1])) if stack.rgb else (cut.get("c", 0),)
-    return Window(
-        cut.get("t", 0),
-        channels,
-        (spans["z"], spans["y"], spans["x"]),
-        cut.get("z", stack.shape[2] // 2),
-    )
+    channels = tuple(range(stack.shape[1])) if stack.rgb else (_channel(stack, cut.get("c", 0)),)
+    plane = cut.get("z", stack.shape[2] // 2)
+    if region is not None:
+        spans["z"] = (max(0, plane - around), min(sizes["z"], plane + around + 1))
+        spans["y"], spans["x"] = region
+    box = (spans["z"], spans["y"], spans["x"])
+    return Window(cut.get("t", 0), channels, box, plane, chosen=region is not None)
+
+
+def _channel(stack: Stack, c: int) -> int:
+    """Give the place of a layer's channel among those that were not left out."""
+    found = channel_in(stack, c)
+    if found is None:
+        raise ValueError(f"channel {c} was left out: show another one to preview it")
+    return found
 
 
 def _shape(layer: napari.layers.Image) -> tuple[int, ...]:

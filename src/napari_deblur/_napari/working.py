@@ -26,8 +26,8 @@ class Failed:
 class _Stopper:
     """Stops what is going on; outlives the widget, so that closing it stops the work."""
 
-    def __init__(self) -> None:
-        self.stop: Callable[[], None] | None = None
+    # Of the class: the collector may have emptied the object when Qt says that the widget is gone.
+    stop: Callable[[], None] | None = None
 
     def __call__(self, *_: Any) -> None:
         if self.stop is not None:

@@ -132,6 +132,8 @@ class Case:
     peak : float
         Photons at brightness 1.
     seed : int
+    quick : bool
+        Whether searches are to be short: to see that they work, not how well.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Case:
     family: str
     peak: float
     seed: int
+    quick: bool = False
 
     @cached_property
     def kernel(self) -> Tensor:

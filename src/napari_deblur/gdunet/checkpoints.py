@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,12 +53,22 @@ def load_checkpoint(path: Path, state: Checkpoint) -> int:
     Raises
     ------
     ValueError
-        When the file is of another network.
+        When the file is of another network, damaged, or no checkpoint at all.
     """
     if not path.exists():
         return 0
+    try:
+        return _restored(path, state)
+    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f'"{path}" is damaged, or no checkpoint of a training: remove it to begin anew, or '
+            "choose another folder"
+        ) from error
+
+
+def _restored(path: Path, state: Checkpoint) -> int:
     with safe_open(path, framework="pt") as file:
-        facts = file.metadata()
+        facts = file.metadata() or {}
         saved = json.loads(facts["settings"])
         for name in ("configuration", "without", "kernel_step"):
             if list(saved.get(name, state.settings[name])) != list(state.settings[name]):
@@ -85,10 +95,24 @@ def load_checkpoint(path: Path, state: Checkpoint) -> int:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, str]) -> None:
-    """Write a file beside, force it to the disk, and put it in place at once."""
+    """Write a file beside, force it to the disk, and put it in place at once.
+
+    Equal tensors and facts give equal files.
+    """
     beside = path.with_name(f".{path.name}.new")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside, facts)
+    content = save({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, facts)
+    beside.write_bytes(_in_order(content))
     with beside.open("rb+") as file:
         os.fsync(file.fileno())
-    beside.chmod(0o644)  # it was made for its owner only
     beside.replace(path)
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort the facts in the header of a safetensors file, which come in any order."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # where tensors begin
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]

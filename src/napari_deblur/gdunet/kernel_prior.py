@@ -85,9 +85,8 @@ class KernelPrior(nn.Module):
         scene : Scene
             Its noise's level, and how far its differences are correlated.
         """
-        if self.attention is None:
-            return kernel_of(kernel, None)
-        return kernel_of(kernel, self.attention(kernel, direction, features, scene))
+        heed = self.attention
+        return kernel_of(kernel, None if heed is None else heed(kernel, direction, features, scene))
 
 
 class Attention(nn.Module):
@@ -153,7 +152,14 @@ def _quadratic(form: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def kernel_of(values: Tensor, logarithm: Tensor | None) -> Tensor:
-    """Make values non-negative, weigh them, and give them the sum 1 per item."""
+    """Make values non-negative, weigh them, and give them the sum 1 per item.
+
+    Parameters
+    ----------
+    values : Tensor, shape (batch, 1, ky, kx)
+    logarithm : Tensor, same shape, or None
+        Of what each pixel is multiplied by, but for a factor; None weighs all alike.
+    """
     light = (values + torch.sqrt(values.square() + FLOOR**2)) / 2
     if logarithm is not None:
         largest = logarithm.detach().amax(dim=(-2, -1), keepdim=True)

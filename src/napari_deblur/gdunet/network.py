@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
@@ -41,10 +41,21 @@ from napari_deblur.gdunet.physics import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["CONFIGURATIONS", "Configuration", "Network", "Pair", "extended", "noise_map"]
+__all__ = [
+    "CONFIGURATIONS",
+    "PARTS",
+    "STEPS",
+    "Configuration",
+    "Network",
+    "Pair",
+    "extended",
+    "noise_map",
+]
 
 Part = Literal["attention", "gradients", "noise", "unfolding"]
 Steps = Literal["preconditioned", "gradient", "released", "none"]
+PARTS: tuple[str, ...] = get_args(Part)
+STEPS: tuple[str, ...] = get_args(Steps)
 
 
 @dataclass(frozen=True)
@@ -83,6 +94,17 @@ class Configuration:
     kernel_blocks: int = 2
     without: tuple[Part, ...] = ()
     kernel_step: Steps = "preconditioned"
+
+    def __post_init__(self) -> None:
+        # A misspelt part would be left in, a misspelt step be another one.
+        for name, given, known in (
+            ("without", tuple(self.without), PARTS),
+            ("kernel_step", (self.kernel_step,), STEPS),
+        ):
+            if unknown := [word for word in given if word not in known]:
+                raise ValueError(
+                    f'{name} of a network has "{unknown[0]}" and can have: {", ".join(known)}'
+                )
 
     @property
     def blind(self) -> bool:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from napari_deblur.gdunet.holes import HOLES, filled
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["crops", "made"]
+__all__ = ["crops", "crops_of_each", "made", "stacked"]
 
 Random = np.random.Generator
 Field = "NDArray[np.float64]"
@@ -19,6 +21,8 @@ Field = "NDArray[np.float64]"
 SMALLER = (1.3, 2.0)
 # Below this standard deviation, of a range of 1, there is nothing in a crop to learn from.
 FLAT = 0.03
+# Where an image has holes: places that are tried for a crop.
+TRIES = 6
 
 
 def made(count: int, side: int, seed: int) -> NDArray[np.float16]:
@@ -46,7 +50,8 @@ def crops(images: Iterable[NDArray[Any]], side: int, seed: int, each: int) -> ND
     Parameters
     ----------
     images : iterable of arrays (y, x)
-        In any unit, light being large. Images too small for a crop are passed over.
+        In any unit, light being large. Images too small for a crop are passed over. Single pixels
+        that are no numbers are filled in, larger holes avoided.
     side : int
     seed : int
     each : int
@@ -56,25 +61,48 @@ def crops(images: Iterable[NDArray[Any]], side: int, seed: int, each: int) -> ND
     -------
     array, shape (count, side, side)
     """
-    fields = []
-    for i, image in enumerate(images):
-        random = np.random.default_rng((seed, i))
-        smallest = min(image.shape) / side
-        if smallest < 1:
-            continue
-        low, high = np.percentile(image, (0.5, 99.9))
-        if high <= low:
-            continue
-        scaled = ((image - low) / (high - low)).clip(0, 2)
-        count = min(each, max(1, int(np.prod([n // side for n in image.shape]))))
-        for _ in range(count):
-            factor = min(random.uniform(*SMALLER), smallest)
-            small = _resized(scaled, factor)
+    found = crops_of_each(images, side, seed, each)
+    return stacked([crop for some in found for crop in some], side)
+
+
+def stacked(crops: list[NDArray[np.float16]], side: int) -> NDArray[np.float16]:
+    """Give crops as one array, shape (count, side, side); there may be none."""
+    return np.stack(crops) if crops else np.empty((0, side, side), np.float16)
+
+
+def crops_of_each(
+    images: Iterable[NDArray[Any]], side: int, seed: int, each: int
+) -> list[list[NDArray[np.float16]]]:
+    """Cut `crops`, and give those of each image, which may be none."""
+    return [
+        _crops(image, side, np.random.default_rng((seed, i)), each)
+        for i, image in enumerate(images)
+    ]
+
+
+def _crops(image: NDArray[Any], side: int, random: Random, each: int) -> list[NDArray[np.float16]]:
+    smallest = min(image.shape) / side
+    image, holes = filled(image)
+    if smallest < 1 or holes.all():
+        return []
+    low, high = np.percentile(image[~holes], (0.5, 99.9))
+    if high <= low:
+        return []
+    scaled = ((image - low) / (high - low)).clip(0, 2)
+    count = min(each, max(1, int(np.prod([n // side for n in image.shape]))))
+    found = []
+    for _ in range(count):
+        factor = min(random.uniform(*SMALLER), smallest)
+        small = _resized(scaled, factor)
+        gaps = _resized(holes, factor) if holes.any() else None
+        for _ in range(TRIES):
             y, x = (random.integers(0, n - side + 1) for n in small.shape)
-            crop = small[y : y + side, x : x + side]
-            if crop.std() >= FLAT:
-                fields.append(crop.astype(np.float16))
-    return np.stack(fields) if fields else np.empty((0, side, side), np.float16)
+            where = np.s_[y : y + side, x : x + side]
+            if gaps is None or gaps[where].mean() <= HOLES:
+                if small[where].std() >= FLAT:
+                    found.append(small[where].astype(np.float16))
+                break
+    return found
 
 
 def filaments(side: int, random: Random) -> NDArray[np.float64]:

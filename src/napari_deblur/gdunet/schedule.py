@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from napari_deblur.gdunet.kernels import FAMILIES, SCALES
-from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration
+from napari_deblur.gdunet.network import CONFIGURATIONS, PARTS, STEPS, Configuration
+from napari_deblur.gdunet.ranges import is_number, refused, shown
 from napari_deblur.gdunet.synthesis import Recipe
 
 __all__ = ["Settings", "hashed"]
@@ -33,13 +34,15 @@ class Settings:
         Images at a time.
     sizes : tuple of (side, kernel)
         Sides of images, margins included, and of kernels, in pixels: one of them for each batch.
+        Kernels are odd, sides at least twice as large.
     rate : float
         Of learning. It rises over the first `warm_up` iterations and falls to 0 over the last
-        `decay`; between, it stays, so that the end need not be known at the start.
+        `decay`; between, it stays, so that the end need not be known at the start. At least
+        1 iteration of rising; a decay of 0 leaves the rate as it is.
     clip : float
         Largest norm of a gradient.
     average : float
-        How much of the running average of the weights is kept at each iteration.
+        How much of the running average of the weights is kept at each iteration, below 1.
     curriculum : int
         Iterations until batches are as hard as they get: kernels are given at first, blur and
         noise grow.
@@ -56,6 +59,7 @@ class Settings:
     paired : float
         Share of batches that come from pairs, where there are any.
     photons : (least, most)
+        Per pixel at brightness 1, above 0.
     bfloat16 : bool
         Compute what is learned in half the bits, as GPUs do fast; transforms keep all of theirs.
     threads : int
@@ -93,21 +97,32 @@ class Settings:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            object.__setattr__(self, name, _tuples(getattr(self, name)))
+        if sentence := refused(vars(self)):
+            raise ValueError(sentence)
         if self.configuration not in CONFIGURATIONS:
             raise ValueError(
                 f'no configuration "{self.configuration}"; there are: {", ".join(CONFIGURATIONS)}'
+            )
+        if unknown := [part for part in self.without if part not in PARTS]:
+            raise ValueError(
+                f"without is {shown(self.without)}, and there is no {shown(unknown[0])}: parts "
+                f"that can be left out are {', '.join(PARTS)}"
+            )
+        if self.kernel_step not in STEPS:
+            raise ValueError(
+                f"kernel_step is {shown(self.kernel_step)} and must be one of: {', '.join(STEPS)}"
             )
         for family, _ in self.families:
             if family not in FAMILIES:
                 raise ValueError(
                     f'no family of kernels "{family}"; there are: {", ".join(FAMILIES)}'
                 )
-        if not 0 < self.scales[0] <= self.scales[1]:
-            raise ValueError(f"scales are {self.scales}: give the smaller one first, above 0")
-        if self.iterations < 1 or self.batch < 1 or self.decay > self.iterations:
+        if self.decay > self.iterations:
             raise ValueError(
-                f"iterations={self.iterations}, batch={self.batch}, decay={self.decay}: take "
-                "iterations and batch of at least 1, and no more iterations of decay than there are"
+                f"decay is {self.decay} and must be no more than iterations, which is "
+                f"{self.iterations}: leave decay out for the last fifth"
             )
 
     @property
@@ -120,14 +135,20 @@ class Settings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Settings:
-        """Make settings from what a file says, in which tuples are lists."""
+        """Make settings from what a file says, in which tuples are lists.
+
+        Where it says how many iterations, but not the decay, that is no more than the last fifth.
+        """
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
             raise ValueError(
                 f"unknown settings: {', '.join(unknown)}; there are: "
                 f"{', '.join(cls.__dataclass_fields__)}"
             )
-        return cls(**{name: _tuples(value) for name, value in values.items()})
+        given = dict(values)
+        if "decay" not in given and is_number(given.get("iterations"), 1):
+            given["decay"] = min(cls.decay, max(1, int(given["iterations"]) // 5))
+        return cls(**given)
 
     def rate_at(self, iteration: int) -> float:
         """Give the rate of learning of an iteration, counted from 0."""

@@ -64,6 +64,30 @@ class Bank:
         """Side length of an object, in pixels."""
         return min(int(fields.shape[-1]) for _, fields in self.objects if len(fields))
 
+    def fitting(self, size: int, widest: float) -> NDArray[np.intp]:
+        """Give the numbers of the kernels that fit into `size` pixels and are narrow enough.
+
+        Of the narrowest ones a tenth, if none is.
+
+        Raises
+        ------
+        ValueError
+            When no kernel fits.
+        """
+        cut = (self.kernels.shape[-1] - size) // 2
+        if cut < 0:
+            raise ValueError(f"the kernels have {self.kernels.shape[-1]} px, fewer than {size}")
+        inside = self.kernels[:, cut : size + cut, cut : size + cut].sum((1, 2)) >= 1 - OUTSIDE
+        if not inside.any():
+            raise ValueError(
+                f"none of {len(self.kernels)} kernels fits into {size} px: make more kernels, or "
+                "give larger sizes, or scales and families of less blur"
+            )
+        wide = widths(self.kernels)
+        limit = max(widest, float(np.quantile(wide[inside], 0.1)))
+        fits = inside & (wide <= widest)
+        return np.flatnonzero(fits if fits.any() else inside & (wide <= limit))
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -227,13 +251,8 @@ def _turned(square: NDArray[np.float32], random: Random) -> NDArray[np.float32]:
 def _drawn(bank: Bank, recipe: Recipe, random: Random) -> NDArray[np.float32]:
     """Draw kernels that are small enough, turned and flipped by chance."""
     cut = (bank.kernels.shape[-1] - recipe.kernel) // 2
-    if cut < 0:
-        raise ValueError(
-            f"the kernels have {bank.kernels.shape[-1]} px, fewer than {recipe.kernel}"
-        )
+    fitting = bank.fitting(recipe.kernel, recipe.widest)
     kernels = bank.kernels[:, cut : recipe.kernel + cut, cut : recipe.kernel + cut]
-    inside = kernels.sum((1, 2))
-    fitting = np.flatnonzero((inside >= 1 - OUTSIDE) & (widths(bank.kernels) <= recipe.widest))
     chosen = kernels[random.choice(fitting, recipe.count)]
     turned = np.stack([_turned(kernel, random) for kernel in chosen])
     return np.asarray(turned / turned.sum((1, 2), keepdims=True))

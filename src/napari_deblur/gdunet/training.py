@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from napari_deblur.gdunet.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from napari_deblur.gdunet.losses import kernel_correlation, kernel_decibels, loss, psnr
+from napari_deblur.gdunet.checkpoints import Checkpoint, load_checkpoint
+from napari_deblur.gdunet.keeping import BEST, CHECKPOINT, WEIGHTS, Keeper, begin_with
+from napari_deblur.gdunet.losses import loss
 from napari_deblur.gdunet.network import Network
-from napari_deblur.gdunet.objects import crops
-from napari_deblur.gdunet.pairs import Pairs, crops_of_pairs, paired_batch
-from napari_deblur.gdunet.physics import inner
+from napari_deblur.gdunet.pairs import Pairs, paired_batch
 from napari_deblur.gdunet.schedule import Settings, hashed
-from napari_deblur.gdunet.synthesis import (
-    Bank,
-    Batch,
-    Recipe,
-    batch,
-    default_kernel,
-    make_bank,
-)
-from napari_deblur.gdunet.weights import save_weights
+from napari_deblur.gdunet.synthesis import Bank, Batch, Recipe, batch
+from napari_deblur.gdunet.validation import Shown, banks, digest_of, measured, validated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,22 +34,6 @@ __all__ = ["Shown", "Step", "train"]
 
 Images = Mapping[str, tuple[float, Sequence["NDArray[Any]"]]]
 PairsOfImages = Sequence[tuple["NDArray[Any]", "NDArray[Any]"]]
-# One of so many images is for validation.
-HELD_BACK = 16
-# Differs from any training seed by chance only.
-OTHER_SEED = 7919
-CASES, EACH, SHOWN = 16, 8, 3
-
-
-class Shown(NamedTuple):
-    """A case of the validation: images without their margins, and kernels."""
-
-    name: str
-    seen: NDArray[np.float32]
-    restored: NDArray[np.float32]
-    sharp: NDArray[np.float32]
-    found: NDArray[np.float32]
-    true: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -93,6 +70,9 @@ def train(
     *,
     pairs: PairsOfImages = (),
     device: str = "cpu",
+    start: str | Path = "",
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Step]:
     """Train a network, or go on with it where the folder holds a checkpoint.
 
@@ -100,20 +80,30 @@ def train(
     ----------
     settings : Settings
     images : mapping of name to (share, arrays of shape (y, x))
-        Sharp images and how often they are drawn; may be empty. Every 16th is held back.
+        Sharp images and how often they are drawn; may be empty. Every 16th is held back, of a
+        single one an end.
     folder : Path
-        Where ``checkpoint.safetensors``, ``weights.safetensors`` (averaged, to be used) and
-        ``log.jsonl`` go.
+        Where ``checkpoint.safetensors``, ``weights.safetensors`` (averaged, to be used),
+        ``best.safetensors`` (the same, of the best validation so far) and ``log.jsonl`` go.
     pairs : sequence of (blurred, sharp), arrays of shape (y, x)
-        Images of the same place, whose kernels nobody knows.
+        Images of the same place, whose kernels nobody knows. Held back as `images`.
     device : str
         Of torch.
+    start : str or Path
+        Weights to begin with, by name or path, of a network of the same size; "" for none. They
+        are validated first, so that the best is never worse than these.
+    stop : function without arguments
+        Asked before each iteration. Once it says True, the state and the weights are saved and
+        validated, and the training ends; it can be gone on with.
+    say : function of a str
+        Is told in sentences what of the images is used, and when there is nothing left to do.
 
     Yields
     ------
     Step
-        Every ``log_every`` iterations. Stopping the generator loses what was done since the last
-        checkpoint.
+        Every ``log_every`` iterations, and one before the first where there are weights to begin
+        with (its loss is NaN). Closing the generator loses what was done since the last
+        checkpoint: `stop` does not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     place = torch.device(device)
@@ -126,15 +116,32 @@ def train(
         network.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=1e-4
     )
     state = Checkpoint(network, average, optimiser, asdict(settings))
-    done = load_checkpoint(folder / "checkpoint.safetensors", state)
-    bank, cases = _banks(settings, images)
-    side = max(side for side, _ in settings.sizes)
-    several = crops_of_pairs(pairs, side, EACH, settings.seed) if pairs else None
+    done = load_checkpoint(folder / CHECKPOINT, state)
+    if start and not done:
+        begin_with(start, network, average)
+    if done >= settings.iterations:
+        files = [name for name in (BEST, WEIGHTS) if (folder / name).exists()]
+        say(
+            f"{folder} has been trained for {done} iterations already, and {settings.iterations} "
+            f"are asked for: its weights are {' and '.join(files)}; with more iterations it goes on"
+        )
+        return
+    say("making objects and kernels to learn from")
+    bank, several, cases = banks(settings, images, pairs, say)
+    say(f"training begins at iteration {done} of {settings.iterations}")
+    keeper = Keeper(folder, settings, state, digest_of(cases), str(start))
     log, saved = folder / "log.jsonl", time.monotonic()
     _cut_log(log, done)
+    count, checked = done, done
+    if start and not done:
+        validation, shown = validated(average, cases, place)
+        keeper.offer(0, validation)
+        yield _logged(log, Step(0, math.nan, {}, validation), shown)
     sums, began = _Sums(), time.monotonic()
 
     for iteration, recipe, made in _batches(bank, several, settings, done):
+        if stop():
+            break
         drawn = made.to(place)
         fixed = recipe.fixed and drawn.known
         cut = iteration < settings.curriculum / 3
@@ -155,20 +162,34 @@ def train(
 
         count = iteration + 1
         last = count == settings.iterations
-        validation: dict[str, float] | None = None
-        shown: list[Shown] = []
+        found: dict[str, float] | None = None
+        shown = []
+        spent = time.monotonic() - began
         if count % settings.validate_every == 0 or last:
-            validation, shown = _validated(average, cases, place)
-        if count % settings.log_every == 0 or validation or last:
-            step = sums.step(count, time.monotonic() - began, validation)
-            with log.open("a") as file:
-                file.write(json.dumps(asdict(step)) + "\n")
-            yield replace(step, shown=shown)
+            found, shown = validated(average, cases, place)
+            keeper.offer(count, found)
+            checked = count
+        if count % settings.log_every == 0 or found or last:
+            yield _logged(log, sums.step(count, spent, found), shown)
             sums, began = _Sums(), time.monotonic()
         if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
-            save_checkpoint(folder / "checkpoint.safetensors", state, count)
-            save_weights(folder / "weights.safetensors", average, _facts(settings, count))
+            keeper.save(count)
             saved = time.monotonic()
+
+    if done < count < settings.iterations:  # stopped
+        keeper.save(count)
+        if checked < count:
+            validation, shown = validated(average, cases, place)
+            keeper.offer(count, validation)
+            yield _logged(log, sums.step(count, time.monotonic() - began, validation), shown)
+
+
+def _logged(log: Path, step: Step, shown: Sequence[Shown]) -> Step:
+    """Write a line of the log; numbers that there are not are null."""
+    line = asdict(step) | {"loss": step.loss if math.isfinite(step.loss) else None}
+    with log.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    return replace(step, shown=shown)
 
 
 def _batches(
@@ -209,7 +230,7 @@ class _Sums:
     def add(self, value: float, stages: Sequence[Pair], drawn: Batch, *, fixed: bool) -> None:
         self.loss.append(value)
         with torch.no_grad():
-            found = _measured(stages, drawn)
+            found = measured(stages, drawn)
         compared = drawn.known and not fixed
         kind = "" if compared else " given" if fixed else " pairs"
         for name, values in found.items():
@@ -218,91 +239,10 @@ class _Sums:
 
     def step(self, count: int, seconds: float, validation: dict[str, float] | None) -> Step:
         numbers = {name: float(np.mean(values)) for name, values in sorted(self.values.items())}
-        numbers["seconds"] = seconds / max(1, len(self.loss))
-        return Step(count, float(np.mean(self.loss)), numbers, validation)
-
-
-def _measured(stages: Sequence[Pair], drawn: Batch) -> dict[str, list[float]]:
-    """Measure every item of a batch."""
-    return {
-        "psnr in": psnr(drawn.seen, drawn).tolist(),
-        "psnr out": psnr(stages[-1].image, drawn).tolist(),
-        "ncc first": kernel_correlation(drawn.first, drawn.kernel).tolist(),
-        "ncc out": kernel_correlation(stages[-1].kernel, drawn.kernel).tolist(),
-        "snr first": kernel_decibels(drawn.first, drawn.kernel).tolist(),
-        "snr out": kernel_decibels(stages[-1].kernel, drawn.kernel).tolist(),
-    }
-
-
-def _validated(
-    network: Network, cases: Mapping[str, list[Batch]], place: torch.device
-) -> tuple[dict[str, float], list[Shown]]:
-    """Measure the network on cases that stay the same, blind and with the true kernels."""
-    found: dict[str, float] = {}
-    shown: list[Shown] = []
-    with torch.no_grad():
-        for name, batches in cases.items():
-            parts: dict[str, list[float]] = {}
-            for number, case in enumerate(one.to(place) for one in batches):
-                size = (case.kernel.shape[-2], case.kernel.shape[-1])
-                first = default_kernel(len(case.kernel), size).to(place)
-                stages = network(case.seen, case.noise, first)
-                for key, values in _measured(stages, replace(case, first=first)).items():
-                    parts.setdefault(key, []).extend(values)
-                if number == 0:
-                    shown += [_shown(name, case, stages[-1], item) for item in range(SHOWN)]
-                stages = network(case.seen, case.noise, case.kernel, fixed=True)
-                parts.setdefault("psnr given", []).extend(psnr(stages[-1].image, case).tolist())
-            found |= {f"{name}: {key}": float(np.mean(v)) for key, v in parts.items()}
-    return found, shown
-
-
-def _shown(name: str, case: Batch, pair: Pair, item: int) -> Shown:
-    size = (case.kernel.shape[-2], case.kernel.shape[-1])
-    images = (inner(image, size) for image in (case.seen, pair.image, case.sharp))
-    every = (*images, pair.kernel, case.kernel)
-    return Shown(name, *(one[item, 0].float().cpu().numpy() for one in every))
-
-
-def _banks(settings: Settings, images: Images) -> tuple[Bank, dict[str, list[Batch]]]:
-    """Make what to train on, and the cases to validate on."""
-    side = max(s + k - 1 for s, k in settings.sizes)
-    kernel = max(k for _, k in settings.sizes)
-    parts: list[dict[str, tuple[float, NDArray[np.float16]]]] = [{}, {}]
-    for name, (share, arrays) in images.items():
-        for back, chosen in enumerate(parts):
-            some = [a for i, a in enumerate(arrays) if (i % HELD_BACK == 0) == bool(back)]
-            chosen[name] = (share, crops(some, side, settings.seed + back, each=8 - 6 * back))
-    rest = settings.made if images else 1.0
-    bank = make_bank(
-        rest,
-        parts[0],
-        side=side,
-        kernel=kernel,
-        counts=(settings.objects, settings.kernels),
-        seed=settings.seed,
-        scales=settings.scales,
-        shares=dict(settings.families),
-    )
-    other = settings.seed + OTHER_SEED
-    few = min(32, settings.objects), min(200, settings.kernels)
-    held = make_bank(
-        rest,
-        parts[1],
-        side=side,
-        kernel=kernel,
-        counts=few,
-        seed=other,
-        scales=settings.scales,
-        shares=dict(settings.families),
-    )
-    largest = max(settings.sizes)
-    cases = {}
-    for photons in (100.0, 1000.0):
-        recipe = Recipe(EACH, *largest, photons=(photons, photons * 1.001))
-        drawn = [batch(held, recipe, i, other) for i in range(-(-CASES // EACH) * 2)]
-        cases[f"{photons:g} photons"] = drawn
-    return bank, cases
+        if self.loss:
+            numbers["seconds"] = seconds / len(self.loss)
+        mean = float(np.mean(self.loss)) if self.loss else math.nan
+        return Step(count, mean, numbers, validation)
 
 
 def _averaged(average: Network, network: Network, kept: float) -> None:
@@ -312,17 +252,6 @@ def _averaged(average: Network, network: Network, kept: float) -> None:
 
 def _cut_log(path: Path, done: int) -> None:
     """Leave out of the log what a crash made undone."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() and done else []
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["iteration"] <= done]
     path.write_text("".join(line + "\n" for line in kept))
-
-
-def _facts(settings: Settings, iteration: int) -> dict[str, Any]:
-    """Say with the weights what they were trained on."""
-    return {
-        "iterations": iteration,
-        "seed": settings.seed,
-        "photons": list(settings.photons),
-        "kernel_sizes": sorted({k for _, k in settings.sizes}),
-        "image_sides": sorted({s for s, _ in settings.sizes}),
-    }

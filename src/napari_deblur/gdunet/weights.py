@@ -13,12 +13,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from napari_deblur.gdunet.checkpoints import save_tensors
-from napari_deblur.gdunet.network import Configuration, Network
+from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Network
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["checked_digest", "digest", "load_network", "save_weights", "weights_path"]
+__all__ = [
+    "checked_digest",
+    "described",
+    "digest",
+    "load_network",
+    "name_of",
+    "save_weights",
+    "weights_path",
+]
 
 FOLDER = Path(__file__).parent / "weights"
 # The digests of the packaged files, as sha256sum writes them: in the folder,
@@ -42,14 +50,25 @@ def weights_path(weights: str | Path) -> Path:
         When there is neither.
     """
     packaged = FOLDER / f"{weights}.safetensors"
-    path = packaged if packaged.exists() else Path(weights)
+    path = packaged if packaged.exists() else Path(weights).expanduser()
     if not path.is_file():
         names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
+        there = ", ".join(names) or "none is packaged"
+        if weights in CONFIGURATIONS:
+            raise FileNotFoundError(
+                f"weights {weights} are not shipped, only the sizes of their network: train them "
+                f"(configuration = {weights}) and give the path of the file, or take one of: "
+                f"{there}"
+            )
         raise FileNotFoundError(
-            f'no weights "{weights}": give the path of a .safetensors file, or one of: '
-            f"{', '.join(names) or 'none is packaged'}"
+            f'no weights "{weights}": give the path of a .safetensors file, or one of: {there}'
         )
     return path
+
+
+def name_of(path: Path) -> str:
+    """Give what a plan calls weights: packaged ones their name, others the whole path."""
+    return path.stem if path.parent == FOLDER else str(path.resolve())
 
 
 def digest(path: Path) -> str:
@@ -77,6 +96,41 @@ def checked_digest(path: Path) -> str:
                 f"{known[path.name][:12]}…): install napari-deblur again"
             )
     return found
+
+
+def described(path: Path) -> tuple[Configuration, dict[str, Any]]:
+    """Read what a file of weights says of itself: a network's sizes, and its training.
+
+    Raises
+    ------
+    ValueError
+        When it holds no weights of ours.
+    """
+    seen = path.stat()
+    return _described(path, seen.st_mtime_ns, seen.st_size)
+
+
+@lru_cache(maxsize=16)
+def _described(path: Path, changed: int, size: int) -> tuple[Configuration, dict[str, Any]]:
+    """Read it once, until the file changes."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _told(file.metadata() or {})
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _foreign(path) from error
+
+
+def _told(texts: dict[str, str]) -> tuple[Configuration, dict[str, Any]]:
+    values: dict[str, Any] = json.loads(texts["configuration"])
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Configuration(**values), json.loads(texts["facts"])
+
+
+def _foreign(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} holds no weights of this version's network: give a weights.safetensors that "
+        "napari-deblur train has written"
+    )
 
 
 @lru_cache(maxsize=4)
@@ -108,16 +162,11 @@ def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Networ
         )
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            texts = file.metadata() or {}
-            values: dict[str, Any] = json.loads(texts["configuration"])
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            network = Network(Configuration(**values))
+            configuration, facts = _told(file.metadata() or {})
+            network = Network(configuration)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             network.load_state_dict(tensors)
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path} holds no weights of this version's network: give a weights.safetensors that "
-            "napari-deblur train has written"
-        ) from error
+    except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise _foreign(path) from error
     network.to(torch.device(device)).requires_grad_(False).eval()
-    return network, json.loads(texts["facts"])
+    return network, facts

@@ -4,7 +4,9 @@ The noise of photons is known from the counts, so the power of the image alone i
 frequency. Divided by what a kernel passes it must be the power of an object; and the power of
 objects falls with the frequency or, for points, stays even. A kernel with which it rises is wrong,
 whatever the object is. It tells nothing about kernels that are too narrow, nor where no detail is
-above the noise. On volumes it was tried and failed: they are cut off where their light goes on.
+above the noise. Pixels without data, and the few that a broken camera makes up, are no detail: they
+are filled from those around. On volumes it was tried and failed: they are cut off where their light
+goes on.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["RISES", "SHARP", "Detail", "detail_of"]
+__all__ = ["RISES", "SHARP", "Detail", "detail_of", "outliers"]
 
 # Rings up to Nyquist's frequency; one needs so many independent frequencies.
 RINGS, LEAST = 20, 12
@@ -44,6 +46,16 @@ RISES = 0.15
 # pixels. Objects drawn on a grid three times finer gave 0 to 0.9, photographs 0.3 to 0.65;
 # blurred by σ of 0.8 px 0.85 and more, by 1 px 1.03 and more.
 SHARP = 0.8
+# A pixel that differs from those around by so many standard deviations of its noise, while all but
+# one beside it differ by less than this share of that, is no image: blurred by σ of 0.8 px four of
+# them have half of it, by 0.5 px a quarter. Where there are more of them than this share of all,
+# they are what the image is of.
+APART_BY, ALONE, BROKEN = 8.0, 0.3, 2e-3
+# Pixels around that are compared with it; and rounds by which a filled hole is smoothed.
+AROUND, ROUNDS = 2, 64
+# However a hole is filled, its rim shows if it is large: more than this across. So far from such
+# ones the image counts again, by and by.
+LARGE, FADING = 5, 16
 
 
 def detail_of(samples: Sequence[Sample]) -> Detail | None:
@@ -77,21 +89,25 @@ class Detail:
         window = torch.hann_window(ny, periodic=False)[:, None]
         window = window * torch.hann_window(nx, periodic=False)
         self._count = self._sums(torch.ones(self.shape))
-        power, noise = np.zeros(rings), 0.0
+        power, noise, seen = np.zeros(rings), 0.0, 0.0
         for sample in samples:
-            tile = _middle(sample.tile, self.shape)
-            known = tile.isfinite()
+            tile, known = _without_faults(_middle(sample.tile, self.shape), sample.facts)
             if not bool(known.any()):
                 continue
-            ground = torch.where(known, tile - tile[known].mean(), 0) * window
+            fading = _fading(~known)
+            weight = window if fading is None else window * fading
+            ground = (tile - tile[known].mean()) * weight
             power += self._sums(torch.fft.fft2(ground).abs().square())
             variance = torch.where(known, _variance(tile, sample.facts), 0)
-            noise += float((variance * window.square()).sum())
+            noise += float((variance * weight.square()).sum())
+            whole = float(window.square().sum())
+            seen += 1.0 if fading is None else float(weight.square().sum()) / whole
         self.power: Array = power / self._count - noise
-        free = self._count * len(samples) / 2 / TAPER**2
+        free = self._count * seen / 2 / TAPER**2
         rough = ROUGHLY if samples[0].facts.origins.get("gain") == "estimated" else 0.0
         certain, lonely = (
-            self.power - noise * (errors * free**-0.5 + rough) for errors in (CLEARLY, LONELY)
+            self.power - noise * (errors * free.clip(min=1) ** -0.5 + rough)
+            for errors in (CLEARLY, LONELY)
         )
         dark = np.convolve(certain[1:] <= 0, np.ones(GAP))[GAP - 1 : len(certain) - 1] >= GAP
         after = 1 + int(dark.argmax()) if dark.any() else len(certain)
@@ -156,6 +172,107 @@ def _middle(tile: Tensor, shape: tuple[int, int]) -> Tensor:
     for axis, n in enumerate(shape):
         made = made.narrow(axis, (made.shape[axis] - n) // 2, n)
     return made
+
+
+def _without_faults(tile: Tensor, facts: Facts) -> tuple[Tensor, Tensor]:
+    """Fill holes and single outliers of a plane, and say which pixels are as they were.
+
+    The pixels beside them count as holes, too: a saturated one spills.
+    """
+    import torch
+
+    known = tile.isfinite()
+    if not bool(known.all()):
+        known = ~_grown(~known)
+        tile = _filled(tile, known)
+    odd = outliers(tile, facts)
+    if len(odd[0]):
+        faults = torch.zeros_like(known)
+        faults[odd] = True
+        known &= ~_grown(faults)
+        tile = _filled(tile, known)
+    return tile, known
+
+
+def outliers(tile: Tensor, facts: Facts) -> tuple[Tensor, ...]:
+    """Give the places (y, x) of a plane's single pixels that are no image; none if there are many.
+
+    A plane may have holes; what lies beside them is not looked at.
+    """
+    import torch
+    from torch.nn import functional
+
+    padded = functional.pad(tile[None], (AROUND,) * 4, mode="replicate")[0]
+    ny, nx = tile.shape
+    a, b = AROUND, AROUND + 1
+    beside = (
+        padded[a - 1 : a - 1 + ny, a : a + nx]
+        + padded[b : b + ny, a : a + nx]
+        + padded[a : a + ny, a - 1 : a - 1 + nx]
+        + padded[a : a + ny, b : b + nx]
+    ) / 4
+    # Below the offset, as it was estimated, there is noise as well.
+    least = max(facts.gain or 0.0, facts.noise or 0.0) ** 2
+    # Squares of huge counts are beyond float32.
+    variance = _variance(torch.maximum(tile, beside).double(), facts).clamp(min=least)
+    limit = APART_BY * variance.sqrt()
+    # What is found must differ from the four by so much at least; as those do which have it beside.
+    y, x = torch.nonzero((tile - beside).abs() > (1 - ALONE) * limit, as_tuple=True)
+    if len(y) > 10 * BROKEN * tile.numel():
+        return y[:0], x[:0]
+    side = torch.arange(2 * AROUND + 1)
+    squares = padded[y[:, None, None] + side[:, None], x[:, None, None] + side]
+    level = squares.flatten(1).median(dim=1).values
+    away = tile[y, x] - level
+    # Of the eight around, the second that is most like it: two may be broken side by side.
+    near = ((squares[:, 1:-1, 1:-1].flatten(1) - level[:, None]) * away[:, None].sign()).sort(dim=1)
+    odd = (away.abs() > limit[y, x]) & (near.values[:, -3] < ALONE * away.abs())
+    if int(odd.sum()) > BROKEN * tile.numel():
+        odd = torch.zeros_like(odd)
+    return y[odd], x[odd]
+
+
+def _grown(holes: Tensor) -> Tensor:
+    """Add the eight pixels around."""
+    from torch.nn import functional
+
+    return functional.max_pool2d(holes[None].float(), 3, stride=1, padding=1)[0] > 0
+
+
+def _filled(tile: Tensor, known: Tensor) -> Tensor:
+    """Fill what is not known from around, smoothly: without a step at any border."""
+    import torch
+    from torch.nn import functional
+
+    from napari_deblur import ops
+
+    if not bool(known.any()):
+        return torch.zeros_like(tile)
+    values = tile.masked_fill(~known, 0)
+    made = ops.filled(values, known.to(tile.dtype), tuple(tile.shape), (0, 0))
+    for _ in range(ROUNDS):
+        wide = functional.pad(made[None], (1, 1, 1, 1), mode="replicate")[0]
+        beside = wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]
+        made = torch.where(known, tile, beside / 4)
+    return made
+
+
+def _fading(holes: Tensor) -> Tensor | None:
+    """Give factors that fall to 0 on the way to large holes, smoothly; None if there are none."""
+    import torch
+    from torch.nn import functional
+
+    core = -functional.max_pool2d(-holes[None].float(), LARGE, stride=1, padding=LARGE // 2)
+    if not bool(core.any()):
+        return None
+    reach = LARGE // 2 + FADING // 2
+    large = functional.max_pool2d(core, 2 * reach + 1, stride=1, padding=reach)[0]
+    profile = torch.hann_window(FADING + 3, periodic=False)[1:-1]
+    profile = profile / profile.sum()
+    half = FADING // 2
+    made = functional.pad(1 - large[None, None], (half,) * 4, mode="replicate")
+    made = functional.conv2d(made, profile[None, None, None])
+    return functional.conv2d(made, profile[None, None, :, None])[0, 0].clamp(min=0)
 
 
 def _variance(tile: Tensor, facts: Facts) -> Tensor:

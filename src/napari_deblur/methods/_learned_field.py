@@ -47,7 +47,7 @@ def field_of_depths(
     wide = [[width or 0.0 for width in full_widths(kernel)[1:]] for kernel in found]
     reports: list[dict[str, Any]] = [dict(kernel.report) for kernel in found]
     report = {**reports[0], "depths": depths, "each": reports}
-    for key in ("samples", "starts", "agreement", "counted", "narrowed", "verdict", "why"):
+    for key in ("samples", "starts", "agreement", "counted", "narrowed", "verdict", "why", "doubt"):
         report.pop(key, None)
     if all(one.get("verdict") == NOTHING for one in reports):
         report |= {"verdict": NOTHING, "why": reports[0].get("why", "")}

@@ -17,6 +17,8 @@ LEAST = 6.0
 
 def noise_of(samples: Sequence[Sample], background: float, gain: float) -> float:
     """Give the noise of a pixel at the background's level, in counts."""
+    import numpy as np
+
     from napari_deblur.ops.statistics import estimate_noise
 
     facts = samples[0].facts
@@ -24,9 +26,14 @@ def noise_of(samples: Sequence[Sample], background: float, gain: float) -> float
         # What photons and the camera are known to make, lest bright samples are taken for noise.
         light = max(background - facts.offset, 0.0)
         return float((gain * light + facts.read_noise**2) ** 0.5)
-    if facts.noise is not None:
-        return facts.noise
-    return estimate_noise([sample.tile.detach().cpu().numpy() for sample in samples])
+    arrays = [sample.tile.detach().cpu().numpy() for sample in samples]
+    noise = facts.noise if facts.noise is not None else estimate_noise(arrays)
+    if not gain or (facts.noise is not None and facts.origins.get("noise") != "estimated"):
+        return noise
+    # What was measured is of a typical pixel; its photons are counted by the gain.
+    finite = np.concatenate([array[np.isfinite(array)].ravel() for array in arrays])
+    light = max(float(np.median(finite)) - background, 0.0) if finite.size else 0.0
+    return float(max(noise**2 - gain * light, 0.0) ** 0.5)
 
 
 def white_of(samples: Sequence[Sample], background: float, noise: float) -> float:

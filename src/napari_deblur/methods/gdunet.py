@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from napari_deblur.methods._learned_weights import (
+    FromWeights,
+    arrays_of,
+    largest_of,
+    multiple_of,
+    shapes_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +28,10 @@ __all__ = ["GDUNet"]
 AT_ONCE = 2**20
 # Pixels along each axis of the smallest kernel that is looked for.
 SMALLEST = 5
+FILTERED = (
+    "neighbouring pixels share their noise, as in an image that was filtered or resampled, and "
+    "gdunet knows the noise of single pixels only"
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +78,12 @@ class GDUNet:
     gain: float | Literal["auto"] = "auto"
     noise: float | Literal["auto"] = "auto"
 
-    multiple_of: ClassVar[int] = 8
-    arrays: ClassVar[float] = 220
-    estimate_shapes: ClassVar[tuple[tuple[int, ...], ...]] = ((256, 256),)
+    multiple_of: ClassVar[FromWeights[int]] = FromWeights(multiple_of, 8)
+    arrays: ClassVar[FromWeights[float]] = FromWeights(arrays_of, 104.0)
+    estimate_shapes: ClassVar[FromWeights[tuple[tuple[int, ...], ...]]] = FromWeights(
+        shapes_of, ((256, 256),)
+    )
+    largest_kernel: ClassVar[FromWeights[int]] = FromWeights(largest_of, 31)
     knows_optics: ClassVar[bool] = True
     learned: ClassVar[bool] = True
     varies_along: ClassVar[str] = "z"
@@ -77,6 +93,10 @@ class GDUNet:
             raise ValueError('weights is empty: give a name, such as "tiny", or the path of a file')
         if self.kernel not in ("found", "given"):
             raise ValueError(f'kernel is "{self.kernel}" and must be found or given')
+        for name in ("background", "white", "gain", "noise"):
+            value = getattr(self, name)
+            if value != "auto" and not isfinite(value):
+                raise ValueError(f"{name} is {value} and must be a number of counts, or auto")
         for name in ("gain", "noise"):
             value = getattr(self, name)
             if value != "auto" and not value >= 0:
@@ -85,18 +105,17 @@ class GDUNet:
         if background != "auto" and white != "auto" and not white > background:
             raise ValueError(f"white is {white} and must be above background, {background}")
 
-    @staticmethod
-    def widest(image: tuple[int, int, int]) -> tuple[int, int, int]:
+    def widest(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """Choose the shape (1, y, x) that is searched in an image of nz, ny, nx voxels.
 
-        31 px, the largest of the training; at most half the image.
+        The largest of the training, 31 px of "tiny"; at most half the image.
         """
-        y, x = (_odd(min(31, n // 2)) for n in image[1:])
+        y, x = (_odd(min(self.largest_kernel, n // 2)) for n in image[1:])
         return 1, y, x
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Take the weights' digest, and decide range and noise: the same for all tiles."""
-        from napari_deblur.gdunet.weights import checked_digest, weights_path
+        from napari_deblur.gdunet.weights import checked_digest, name_of, weights_path
         from napari_deblur.methods._learned_range import noise_of, white_of
         from napari_deblur.ops.statistics import background_of
 
@@ -113,7 +132,7 @@ class GDUNet:
         white = white_of(samples, background, noise) if self.white == "auto" else self.white
         return replace(
             self,
-            weights=self.weights if path.stem == self.weights else str(path.resolve()),
+            weights=name_of(path),
             digest=found,
             background=background,
             white=white,
@@ -153,6 +172,7 @@ class GDUNet:
             likeness,
             plane,
             rounded,
+            sound,
             starts,
         )
         from napari_deblur.protocols import Kernel
@@ -168,7 +188,7 @@ class GDUNet:
                 raise ValueError('gdunet with kernel="given" needs a kernel: give one, or a psf')
             return Kernel(ops.reshaped(plane(first), shape[1:])[None], first.pixel_size or size)
         scale = self._scale()
-        tiles = [sample.tile for sample in samples]
+        tiles = [sound(sample) for sample in samples]
         network, facts = self._network(tiles[0])
         sides = [min(tile.shape[axis] for tile in tiles) for axis in (-2, -1)]
         if min(sides) < 2 * SMALLEST:
@@ -200,6 +220,8 @@ class GDUNet:
             "agreement": [rounded(likeness(one.cpu(), whole)) for one in every[0].each],
             "counted": [rounded(float(weight)) for weight in every[0].weights],
         }
+        if any(sample.facts.colour is not None for sample in samples):
+            report["doubt"] = FILTERED
         array = kernel.numpy()[None]
         return Kernel(array, first.pixel_size if first else size, {**report, **limited})
 

@@ -55,7 +55,8 @@ def estimate_background(arrays: Sequence[NDArray[np.float32]]) -> float:
         # a median of coarse counts is 0 or 1, and of few photons 0, where they differ at all.
         steps = np.abs(np.diff(blocks, axis=1)) if side > 1 else np.zeros_like(blocks)
         coarse = np.median(steps, axis=1) == 0
-        even, rare = steps.mean(axis=1) * np.sqrt(np.pi) / 2, np.sqrt((steps**2).mean(axis=1) / 2)
+        even = steps.mean(axis=1) * np.sqrt(np.pi) / 2
+        rare = np.sqrt(np.square(steps, dtype=np.float64).mean(axis=1) / 2)
         scatters.append(np.where(coarse, rare, even))
         means.append(blocks.mean(axis=1))
         zeros.append((blocks == 0).mean(axis=1))

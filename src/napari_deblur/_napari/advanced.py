@@ -1,0 +1,134 @@
+"""What few people change: the method's numbers, how many kernels, tiles, type and gamma."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from napari_deblur import registry
+from napari_deblur._napari.asking import changed_from_defaults
+from napari_deblur._napari.form import fill, form_of, value_of
+from napari_deblur._napari.rows import combo, rows_of, side_by_side
+from napari_deblur._napari.settings import preferences
+from napari_deblur._napari.texts import triple
+from napari_deblur._napari.ways import fixed
+from napari_deblur._napari.weights_row import WeightsRow
+
+if TYPE_CHECKING:
+    from napari_deblur.stack import Stack
+
+__all__ = ["Advanced"]
+
+SCOPES = {
+    "channel": "one for each channel",
+    "channel-time": "one for each channel and frame",
+    "field": "kernels that vary over the field",
+    "tile": "one for each tile",
+}
+TYPES = {
+    "": "as suits the image",
+    "float32": "32-bit numbers",
+    "uint16": "16-bit counts",
+    "uint8": "8-bit counts",
+}
+GAMMAS = {"": "by the image", "linear": "numbers are light", "srgb": "photograph (sRGB)"}
+
+
+class Advanced(QWidget):  # type: ignore[misc]
+    """The rows that are folded away."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: dict[str, Any] = {}
+        self._shown: dict[str, Any] = {}
+        self._name = ""
+        self.parameters = QVBoxLayout()
+        self.parameters.setContentsMargins(0, 0, 0, 0)
+        self.scope = combo("How many kernels are found", SCOPES)
+        self.shape = QLineEdit("auto")
+        self.shape.setToolTip("Voxels of the kernel along z, y, x, such as 1, 33, 33; or auto")
+        self.tile = QLineEdit("auto")
+        self.tile.setToolTip("Voxels that one task restores, z, y, x; auto: as memory allows")
+        self.dtype = combo("Type of the numbers of the result", TYPES)
+        self.gamma = combo(
+            "Photographs store light in a curve: it is undone before, and made again after", GAMMAS
+        )
+        self.background = QCheckBox("keep the background")
+        self.background.setToolTip("Whether the result contains the background, as the image does")
+        self.background.setChecked(True)
+        self.reset_button = QPushButton("Reset to defaults")
+        self.reset_button.setToolTip("Put back all numbers of this part")
+        self.reset_button.clicked.connect(self.reset)
+        rows = QVBoxLayout(self)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addLayout(self.parameters)
+        rows.addWidget(rows_of([
+            ("kernels", self.scope), ("kernel size", self.shape), ("tile", self.tile),
+            ("type", self.dtype), ("gamma", self.gamma), ("", self.background),
+        ]))  # fmt: skip
+        rows.addWidget(side_by_side(self.reset_button))
+        for box in (self.scope, self.dtype, self.gamma):
+            box.currentIndexChanged.connect(self._tell)
+        for line in (self.shape, self.tile):
+            line.textChanged.connect(self._tell)
+        self.background.toggled.connect(self._tell)
+
+    def show_method(self, name: str, way: str) -> None:
+        """Show the numbers of a method, and what else it lets one choose."""
+        cls = registry.methods[name]
+        self._name = name
+        if name not in self.forms:
+            form = form_of(cls, without=set(fixed(cls, way)))
+            form.changed.connect(self._tell)
+            rows = rows_of((row.label, _native(row)) for row in form)
+            self.forms[name], self._shown[name] = form, rows
+            self.parameters.addWidget(rows)
+        for other, rows in self._shown.items():
+            rows.setVisible(other == name)
+        finds = hasattr(cls, "estimate") and not (way != "find" and fixed(cls, way))
+        self.scope.setEnabled(finds)
+        self.shape.setEnabled(way == "psf" or (finds and way == "find"))
+
+    def fields(self, way: str, stack: Stack) -> dict[str, Any]:
+        """Give the fields of a job.
+
+        Raises
+        ------
+        ValueError
+            When a text is no number, or the method refuses a value.
+        """
+        cls = registry.methods[self._name]
+        method = value_of(self.forms[self._name], cls, **fixed(cls, way))
+        photograph = stack.rgb and stack.dtype == "uint8"
+        shape = triple(self.shape.text(), "the kernel's size", "1, 33, 33")
+        return {
+            "method": self._name,
+            "parameters": changed_from_defaults(method),
+            "scope": self.scope.currentData() if self.scope.isEnabled() else "channel",
+            "shape": shape if self.shape.isEnabled() else None,
+            "tile": triple(self.tile.text(), "the tile's size", "32, 256, 256"),
+            "dtype": self.dtype.currentData() or None,
+            "gamma": self.gamma.currentData() or ("srgb" if photograph else "linear"),
+            "keep_background": self.background.isChecked(),
+        }
+
+    def reset(self) -> None:
+        """Put all defaults back."""
+        fill(self.forms[self._name], registry.methods[self._name]())
+        for box in (self.scope, self.dtype, self.gamma):
+            box.setCurrentIndex(0)
+        for line in (self.shape, self.tile):
+            line.setText("auto")
+        self.background.setChecked(True)
+
+    def _tell(self, *_: Any) -> None:
+        self.changed.emit()
+
+
+def _native(row: Any) -> Any:
+    """Give the widget of a row; weights are chosen from those there are, or as a file."""
+    return WeightsRow(row, preferences().trained) if row.name == "weights" else row.native

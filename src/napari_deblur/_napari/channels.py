@@ -1,0 +1,132 @@
+"""A row for each channel: whether it is deblurred, its wavelength, its method."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QLineEdit, QSizePolicy, QWidget
+
+from napari_deblur._napari.rows import combo
+from napari_deblur._napari.texts import number, shown
+from napari_deblur._napari.ways import fixed, methods_for
+from napari_deblur.registry import methods
+
+if TYPE_CHECKING:
+    from napari_deblur.stack import Stack
+
+__all__ = ["ChannelRows"]
+
+SAME = "as below"
+
+
+class ChannelRows(QWidget):  # type: ignore[misc]
+    """What is asked of single channels; hidden where there is one."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(6)
+        self._grid.setColumnStretch(2, 1)
+        self._rows: list[tuple[Any, Any, Any]] = []
+        self._of: Any = None
+        self.hide()
+
+    def show_stack(self, stack: Stack | None, key: Any = None) -> None:
+        """Make the rows of a stack, unless they are there; a picture in colour has none.
+
+        `key` tells the image from others whose channels are called alike.
+        """
+        many = stack is not None and not stack.rgb and stack.shape[1] > 1
+        described = tuple(stack.channels) if stack is not None and many else ()
+        self.setVisible(bool(described))
+        if (key, described) == self._of:
+            return
+        self._of = key, described
+        while self._grid.count():
+            self._grid.takeAt(0).widget().deleteLater()
+        self._rows = []
+        if not described:
+            return
+        for at, title in enumerate(("channel", "λ (µm)", "method")):
+            self._grid.addWidget(QLabel(title), 0, at)
+        for c, channel in enumerate(described):
+            use = QCheckBox(channel.name or f"channel {c}")
+            use.setToolTip("Whether this channel is deblurred; the result leaves out the others")
+            use.setChecked(True)
+            light = QLineEdit(shown(channel.emission))
+            light.setToolTip("Wavelength of the emitted light in µm, such as 0.52")
+            light.setPlaceholderText("?")
+            light.setFixedWidth(52)
+            method = combo("The method of this channel, with its defaults")
+            method.setMinimumContentsLength(8)
+            use.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+            for at, widget in enumerate((use, light, method)):
+                self._grid.addWidget(widget, c + 1, at)
+            self._rows.append((use, light, method))
+            use.toggled.connect(self._tell)
+            light.textChanged.connect(self._tell)
+        self.offer("find")
+        for _, _, method in self._rows:
+            method.currentIndexChanged.connect(self._tell)
+
+    def offer(self, way: str) -> None:
+        """Offer the methods that suit what is known of the blur."""
+        names = [SAME, *methods_for(way)]
+        for _, _, method in self._rows:
+            now = method.currentText()
+            method.blockSignals(True)
+            method.clear()
+            for name in names:
+                method.addItem(name, None if name == SAME else name)
+            method.setCurrentText(now if now in names else SAME)
+            method.blockSignals(False)
+
+    def picked(self) -> tuple[int, ...] | None:
+        """Give the channels that are deblurred; None for all.
+
+        Raises
+        ------
+        ValueError
+            When none is left.
+        """
+        used = tuple(c for c, (use, _, _) in enumerate(self._rows) if use.isChecked())
+        if self._rows and not used:
+            raise ValueError("No channel is left to deblur: tick one of them")
+        return None if len(used) == len(self._rows) else used
+
+    def wavelengths(self) -> list[float | None]:
+        """Give the wavelengths of the channels that are deblurred; empty for a single channel."""
+        return [
+            number(light.text(), f"the wavelength of {use.text()}", "µm")
+            for use, light, _ in self._rows
+            if use.isChecked()
+        ]
+
+    def fields(self, way: str) -> dict[str, Any]:
+        """Give the fields of a job, its tables as plain ones; they count the layer's channels.
+
+        Raises
+        ------
+        ValueError
+            When a text is no number, or no channel is left.
+        """
+        picked, tables = self.picked(), []
+        for c, (use, light, method) in enumerate(self._rows):
+            if not use.isChecked():
+                continue
+            name = method.currentData()
+            asked: dict[str, Any] = {
+                "wavelength": number(light.text(), f"the wavelength of {use.text()}", "µm"),
+                "method": name,
+                "parameters": fixed(methods[name], way) if name else {},
+            }
+            if asked["wavelength"] is not None or name:
+                tables.append({"index": c, **asked})
+        return {"channels": picked, "tables": tables}
+
+    def _tell(self, *_: Any) -> None:
+        self.changed.emit()

@@ -1,0 +1,52 @@
+"""A voxel size in µm: three lines that a layer fills in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QWidget
+
+__all__ = ["SizeRow"]
+
+
+class SizeRow(QWidget):  # type: ignore[misc]
+    """Lines for the voxel size along z, y and x, in µm."""
+
+    changed = Signal()
+
+    def __init__(self, tip: str) -> None:
+        super().__init__()
+        self.setToolTip(tip)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        self.lines: dict[str, Any] = {}
+        for axis in "zyx":
+            line = QLineEdit()
+            line.setMinimumWidth(44)
+            line.setToolTip(f"Along {axis}, in µm. {tip}")
+            line.setAccessibleName(f"voxel size along {axis}")
+            line.textChanged.connect(lambda _: self.changed.emit())
+            row.addWidget(QLabel(axis))
+            row.addWidget(line, 1)
+            self.lines[axis] = line
+
+    def texts(self) -> list[str]:
+        """Give what stands in the lines, z first."""
+        return [str(line.text()) for line in self.lines.values()]
+
+    def fill(self, layer: Any) -> None:
+        """Take the voxel size of an image layer, of what it or its file says."""
+        from napari_deblur._napari.reading import axes_of, pixel_size_of, stated_size
+
+        axes = axes_of(layer)
+        own, stated = pixel_size_of(layer, axes), stated_size(layer)
+        sizes = [a if a is not None else b for a, b in zip(own, stated, strict=True)]
+        if "z" not in axes:
+            sizes[0] = None
+        self.blockSignals(True)
+        for line, size in zip(self.lines.values(), sizes, strict=True):
+            line.setText("" if size is None else f"{size:.6g}")
+        self.blockSignals(False)
+        self.changed.emit()

@@ -1,0 +1,289 @@
+"""The widget Train: teach GDUNet on layers, look how it goes, keep the best."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_deblur._napari.form import fill, value_of
+from napari_deblur._napari.history import said
+from napari_deblur._napari.reading import offered, pixel_size_of, stack_of
+from napari_deblur._napari.settings import preferences
+from napari_deblur._napari.teaching import Lesson, Teaching
+from napari_deblur._napari.training_files import SETTINGS, begun, folder_for, written
+from napari_deblur._napari.training_form import TrainingForm
+from napari_deblur._napari.training_run import TrainingRun, best_said
+from napari_deblur._napari.training_view import TrainingView
+from napari_deblur._napari.working import words
+
+if TYPE_CHECKING:
+    import napari.viewer
+
+__all__ = ["Train"]
+
+TICK = 100  # ms
+
+
+class Train(TrainingForm):
+    """Train GDUNet on sharp layers, or on a blurred and a sharp one."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
+        super().__init__(napari_viewer, offered, preferences().device)
+        self.viewer = napari_viewer
+        self.view = TrainingView(napari_viewer)
+        self.lay(self.view)
+        self._child: TrainingRun | None = None
+        self._own_folder = False
+        self._note = ""
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._poll)
+        self.go.clicked.connect(partial(self.plainly, self.start_training))
+        self.copy.clicked.connect(self._copy_path)
+        self.copy_command.clicked.connect(self._copy_command)
+        self.reset.clicked.connect(lambda: fill(self.form, Teaching()))
+        self.output.line.textEdited.connect(self._folder_edited)
+        self.output.line.textChanged.connect(self._look)
+        for box in (self.source, self.lens):
+            box.currentIndexChanged.connect(self._show_rows)
+        for box in (self.sharp, self.blurred_of_pair, self.sharp_of_pair):
+            box.changed.connect(self._layers_changed)
+        for line in (self.na, self.wavelength, self.pixel):
+            line.textChanged.connect(self._describe)
+        self.begin_with.currentIndexChanged.connect(self._describe)
+        self.form.changed.connect(self._describe)
+        napari_viewer.layers.selection.events.active.connect(self._follow)
+        self.reset_choices()
+        self._show_rows()
+        self.idle("")
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Offer the layers there are; napari calls it when they change."""
+        self.sharp.reset_choices()
+        self.blurred_of_pair.reset_choices()
+        self.sharp_of_pair.reset_choices()
+        self._layers_changed()
+
+    def lesson(self) -> Lesson:
+        """Give what the form says.
+
+        Raises
+        ------
+        ValueError
+            When something is missing or does not fit.
+        """
+        sharp, blurred = self._chosen()
+        if not sharp:
+            raise ValueError("no layer is chosen: tick a sharp one")
+        if blurred and blurred[0] is sharp[0]:
+            raise ValueError("blurred and sharp are the same layer: choose two")
+        return Lesson(
+            sharp=[stack_of(layer) for layer in sharp],
+            blurred=[stack_of(layer) for layer in blurred],
+            optics=self._optics(),
+            start=str(self.begin_with.currentData()),
+            iterations=self.iterations.value(),
+            teaching=value_of(self.form, Teaching),
+        )
+
+    def folder(self) -> Path:
+        """Give the folder of the training."""
+        if not self.output.text():
+            raise ValueError('"save in" is empty: say where the weights go')
+        return Path(self.output.text()).expanduser().absolute()
+
+    def start_training(self) -> None:
+        """Write the layers as files first, then start the child; or go on."""
+        folder = self.folder()
+        known = begun(folder)
+        wanted = self.iterations.value()
+        self._note = ""
+        if known is None:
+            steps = written(self.lesson(), folder)
+            then = partial(self._written, folder)
+            self.start("Writing the layers", steps, then, otherwise="Cancelled before it began.")
+            return
+        if wanted <= known.iterations:
+            raise ValueError(
+                f"{known.iterations} iterations are done there: ask for more than that"
+            )
+        self._learn(folder, {"iterations": wanted})
+
+    def stop(self) -> None:
+        """Stop after the iteration that goes on; pressed again, or before any, end at once."""
+        if self._child is None:
+            super().stop()
+        elif self._child.asked or not self._child.learning:
+            self._child.cancel()
+        else:
+            self._child.ask_to_stop()
+            self.say("Stopping, and looking how good it is; press again to end at once")
+
+    def _written(self, folder: Path, note: str) -> None:
+        self._note = note
+        self._learn(folder, {})
+
+    def _learn(self, folder: Path, changes: dict[str, Any]) -> None:
+        request = {
+            "folder": str(folder),
+            "device": self.device.currentText(),
+            "changes": changes,
+        }
+        self._child = TrainingRun(request, folder, self.iterations.value())
+        self.view.begin(folder)
+        self.learned.hide()
+        self.begin("Starting", self._child.ask_to_stop)
+        self._timer.start(TICK)
+
+    def _poll(self) -> None:
+        child = self._child
+        if child is None:
+            return
+        for message in child.messages():
+            if "say" in message:
+                self.say(message["say"])
+            elif "learning" in message:
+                child.learning = True
+            elif "step" in message:
+                self._stepped(child, message)
+            elif "done" in message:
+                child.outcome = self._told(message["done"], child.best)
+            elif "error" in message:
+                child.error = message["error"]
+            elif "ended" in message:
+                self._ended(child, message["ended"])
+
+    def _stepped(self, child: TrainingRun, message: dict[str, Any]) -> None:
+        self.view.add(message["step"], message["picture"])
+        child.best = message["best"] or child.best
+        text = said(message["step"], child.iterations)
+        if child.best:
+            text += f". {best_said(child.best)}"
+        if self._note:
+            text += f". {self._note}"
+        if not child.asked:
+            self.progress(text, message["step"]["iteration"], child.iterations)
+        if message["best"]:
+            self._show_weights(child.folder / "best.safetensors")
+
+    def _ended(self, child: TrainingRun, crash: str) -> None:
+        self._timer.stop()
+        self._child = None
+        if child.error or crash:
+            self.fail(child.error or crash.replace("Run goes on from there", "Go on takes it up"))
+        else:
+            self.idle(child.outcome or "Ended at once: what was saved before is there.")
+        self._look()
+
+    def _told(self, done: dict[str, Any], best: dict[str, Any]) -> str:
+        if not done["weights"]:
+            return "Stopped before anything was learned."
+        self._show_weights(Path(done["weights"]))
+        how = "Stopped" if done["stopped"] else "Trained"
+        text = f"{how} after {done['iterations']} iterations. {best_said(best)}"
+        return f"{text}. In Deblur, choose gdunet and these weights. {self._note}".strip()
+
+    def _show_weights(self, path: Path) -> None:
+        self.weights.setText(str(path))
+        self.weights.setCursorPosition(len(str(path)))
+        self.learned.show()
+
+    def _chosen(self) -> tuple[list[Any], list[Any]]:
+        """Give the sharp layers and the blurred ones."""
+        if self.source.currentData() == "sharp":
+            return self.sharp.layers(), []
+        sharp, blurred = self.sharp_of_pair.layer, self.blurred_of_pair.layer
+        return ([], []) if sharp is None or blurred is None else ([sharp], [blurred])
+
+    def _optics(self) -> dict[str, float] | None:
+        if self.lens.currentData() == "any":
+            return None
+        lines = {"na": self.na, "wavelength": self.wavelength, "pixel_size": self.pixel}
+        names = {"na": "NA", "wavelength": "the wavelength", "pixel_size": "the pixel size"}
+        found = {}
+        for key, line in lines.items():
+            try:
+                found[key] = float(line.text())
+            except ValueError:
+                raise ValueError(
+                    f'{names[key]} is "{line.text()}": give a number, or a lens of any kind'
+                ) from None
+        return found
+
+    def _follow(self, event: Any = None) -> None:
+        """Take the active layer, until the user has chosen; a closed widget listens no more."""
+        if isalive(self):
+            self.reset_choices()
+        else:
+            self.viewer.layers.selection.events.active.disconnect(self._follow)
+
+    def _layers_changed(self) -> None:
+        sharp, blurred = self._chosen()
+        if sharp and not self._own_folder:
+            self.output.put(str(folder_for(sharp[0].name, preferences().trained)))
+        layers = [*blurred, *sharp]
+        if layers:
+            self._take_optics(layers[0])
+        self._describe()
+
+    def _take_optics(self, layer: Any) -> None:
+        """Fill what is empty with what the layer says."""
+        with contextlib.suppress(ValueError):
+            _, y, x = pixel_size_of(layer, stack_of(layer).axes)
+            if not self.pixel.text() and y and x:
+                self.pixel.setText(f"{(y + x) / 2:.4g}")
+        known = layer.metadata.get("optics")
+        if not isinstance(known, dict):
+            return
+        wavelength = known.get("wavelength") or (known.get("wavelengths") or [None])[0]
+        for line, value in ((self.na, known.get("na")), (self.wavelength, wavelength)):
+            if value and not line.text():
+                line.setText(f"{value:g}")
+
+    def _describe(self, *_: Any) -> None:
+        """Say what will be learned from, or what does not fit."""
+        if not self._chosen()[0]:
+            self.reads.setText("Open a sharp layer, or two of the same place.")
+            return
+        try:
+            text = f"Learns from {self.lesson().summary()}."
+        except (ValueError, TypeError) as error:
+            text = words(error)
+        self.reads.setText(text[:1].upper() + text[1:])
+
+    def _show_rows(self, *_: Any) -> None:
+        for name, way in self.ways.items():
+            way.setVisible(name == self.source.currentData())
+        self.optics.setVisible(self.lens.currentData() == "known")
+        others = [one for one in self.sharp.offered() if one is not self.sharp_of_pair.layer]
+        if self.blurred_of_pair.layer is self.sharp_of_pair.layer and others:
+            self.blurred_of_pair.choose(others[0])
+        self._layers_changed()
+
+    def _folder_edited(self, *_: Any) -> None:
+        self._own_folder = True
+
+    def _look(self, *_: Any) -> None:
+        """Say what the folder holds."""
+        known = begun(Path(self.output.text()).expanduser()) if self.output.text() else None
+        self.go.setText("Start" if known is None else "Go on")
+        self.holds.setVisible(known is not None)
+        if known is not None:
+            self._own_folder = True
+            self.holds.setText(
+                f"Holds a training of {known.iterations} iterations: Go on takes its images and "
+                "settings, not those above."
+            )
+
+    def _copy_path(self) -> None:
+        QApplication.clipboard().setText(self.weights.text())
+
+    def _copy_command(self) -> None:
+        folder = Path(self.weights.text()).parent
+        command = f'napari-deblur train "{folder / SETTINGS}" "{folder}"'
+        QApplication.clipboard().setText(command)

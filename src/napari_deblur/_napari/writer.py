@@ -1,0 +1,215 @@
+"""Layers onto the disk: a result whole, or images and kernels into one file, with voxel sizes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_deblur._napari.showing import LayerData
+    from napari_deblur.results import Result
+    from napari_deblur.writing import Picture
+
+__all__ = ["write_tiff", "write_zarr"]
+
+COLOURS = ("red", "green", "blue", "alpha")
+
+
+def write_zarr(path: str, layers: Sequence[LayerData]) -> list[str]:
+    """Write layers as one OME-Zarr.
+
+    The layers of a result become a copy of its store, with all that is known of it, which opens
+    again as the same layers. Of others the first image is that of the store and the rest, kernels
+    last, are groups in it.
+
+    Parameters
+    ----------
+    path : str
+        Nothing may be there.
+    layers : sequence of (data, attributes, type)
+
+    Raises
+    ------
+    FileExistsError, ValueError
+        When something is there, or the layers don't fit into one store.
+    """
+    from napari_deblur.writing import write_images
+
+    target, result = Path(path).absolute(), _result_of(layers)
+    if result is None:
+        write_images(target, _pictures(layers))
+    else:
+        _copy(result, target)
+        _keep_looks(target, layers)
+    return [str(target)]
+
+
+def write_tiff(path: str, layers: Sequence[LayerData]) -> list[str]:
+    """Write layers as one OME-TIFF: images first, then kernels, each an image of the file.
+
+    Parameters
+    ----------
+    path : str
+        A file that is there is replaced: the dialog asks.
+    layers : sequence of (data, attributes, type)
+
+    Raises
+    ------
+    ValueError
+        When the layers don't fit into one file.
+    """
+    from napari_deblur import export
+    from napari_deblur.writing import write_images
+
+    target, result = Path(path).absolute(), _result_of(layers)
+    if result is None:
+        write_images(target, _pictures(layers))
+    else:
+        export.write_tiff(result, target, together=True)
+    return [str(target)]
+
+
+def _result_of(layers: Sequence[LayerData]) -> Result | None:
+    """Give the result that all layers are of, if they are of one."""
+    from napari_deblur.results import open_result
+
+    stores = {_store(attributes) for _, attributes, _ in layers}
+    if stores == {None}:
+        return None
+    named = sorted(store for store in stores if store is not None)
+    if len(named) > 1:
+        raise ValueError(
+            f"these layers are of {len(named)} results: select those of one, then File ▸ Save "
+            "Selected Layers"
+        )
+    if None in stores:
+        other = next(a["name"] for _, a, _ in layers if _store(a) is None)
+        raise ValueError(
+            f'"{other}" is no part of the result of the other layers: select the restored image '
+            "and its kernels only, then File ▸ Save Selected Layers"
+        )
+    try:
+        result = open_result(named[0])
+    except FileNotFoundError:
+        raise ValueError(
+            f"the result of these layers is no longer at {named[0]}: open it from where it is now"
+        ) from None
+    if not result.complete:
+        raise ValueError(
+            f"the result in {named[0]} is not finished: let the run end, or go on with it, then "
+            "save"
+        )
+    return result
+
+
+def _store(attributes: Any) -> str | None:
+    known = attributes.get("metadata", {}).get("deblur", {})
+    store = known.get("store") if isinstance(known, dict) else None
+    return None if store is None else str(store)
+
+
+def _copy(result: Result, target: Path) -> None:
+    """Copy a store, as a whole or not at all; the bar in the Activity dock shows how far it is."""
+    from napari.utils import progress
+
+    source = result.path.resolve()
+    if target.exists():
+        raise FileExistsError(f"{target} exists: choose another name")
+    if source in target.resolve().parents:
+        raise ValueError(f"{target} lies inside of the result itself: choose another folder")
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    count = sum(1 for file in source.rglob("*") if file.is_file())
+    with progress(total=count, desc=f"copying to {target.name}") as bar:
+
+        def copied(one: str, other: str) -> str:
+            bar.update(1)
+            return str(shutil.copy2(one, other))
+
+        try:
+            shutil.copytree(source, partial, copy_function=copied)
+            partial.replace(target)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _keep_looks(store: Path, layers: Sequence[LayerData]) -> None:
+    """Note how the restored layer lies and looks now."""
+    from types import SimpleNamespace
+
+    from napari_deblur._napari.looks import looks_of, remember
+    from napari_deblur._napari.showing import role
+    from napari_deblur.results import open_result
+
+    for _, attributes, _ in layers:
+        if role(attributes["metadata"]) == "restored" and {"translate", "affine"} <= set(
+            attributes
+        ):
+            remember(open_result(store), looks_of(SimpleNamespace(**attributes)))
+
+
+def _pictures(layers: Sequence[LayerData]) -> dict[str, Picture]:
+    """Give images by name, kernels last."""
+    from napari.layers import Layer
+
+    made = [Layer.create(*one) for one in layers]
+    made.sort(key=_is_kernel)
+    pictures: dict[str, Picture] = {}
+    for layer in made:
+        name = base = _plain(layer.name)
+        while name in pictures:
+            name = f"{base} {len(pictures) + 1}"
+        pictures[name] = _picture(layer)
+    return pictures
+
+
+def _is_kernel(layer: Any) -> bool:
+    return "kernel_pixel_size" in layer.metadata
+
+
+def _picture(layer: Any) -> Picture:
+    from napari_deblur._napari.reading import axes_of, finest, pixel_size_of
+    from napari_deblur.stack import Channel
+    from napari_deblur.writing import Picture
+
+    axes, array = axes_of(layer), np.asarray(finest(layer))
+    if not axes:
+        raise ValueError(
+            f'"{layer.name}" has {layer.ndim} axes and nothing says which: name them t, c, z, y '
+            "and x under Layers ▸ Metadata"
+        )
+    size: Any = pixel_size_of(layer, axes)
+    channels: tuple[Channel, ...] = ()
+    if layer.rgb:
+        at = axes.index("y")
+        axes, array = axes[:at] + "c" + axes[at:], np.moveaxis(array, -1, at)
+        channels = tuple(Channel(name=name) for name in COLOURS[: array.shape[at]])
+    own = {"layer": layer.name}
+    if _is_kernel(layer):
+        size = layer.metadata["kernel_pixel_size"] or size
+        own |= _data({"kernel": layer.metadata.get("deblur", {}).get("kernel")})
+    order = sorted(range(len(axes)), key=lambda n: "tczyx".index(axes[n]))
+    array = np.ascontiguousarray(array.transpose(order), np.float32)
+    known = size if size is not None and any(v is not None for v in size) else None
+    return Picture(array, "".join(axes[n] for n in order), known, channels, attributes=own)
+
+
+def _data(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Keep what JSON can say."""
+    try:
+        kept: dict[str, Any] = json.loads(json.dumps(metadata, allow_nan=False))
+    except (TypeError, ValueError):
+        return {}
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _plain(name: str) -> str:
+    """Make a name that every disk takes."""
+    return re.sub(r'[\\/:*?"<>|.]+', "-", name).strip(" -") or "image"

@@ -1,0 +1,169 @@
+"""The live preview in the widget; all but the last test do without a window."""
+
+import gc
+import os
+import time
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.compat import isalive
+from qtpy.QtCore import QTimer
+
+from napari_deblur._napari.samples import simulated
+from napari_deblur.results import open_result
+
+
+@pytest.fixture
+def widget(qtbot, picture):
+    """The widget without a window, with a method that finds its kernel fast."""
+    from napari_deblur._napari.deblur import Deblur
+
+    viewer = ViewerModel()
+    place = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
+    viewer.add_image(picture, name="cells", **place)
+    made = Deblur(viewer)
+    made.method.setCurrentText("blind-richardson-lucy")
+    form = made._forms["blind-richardson-lucy"]
+    form["rounds"].value, form["iterations"].value = 2, 3
+    yield made
+    made.live_row.close_down()
+    qtbot.waitUntil(lambda: not made.live_row.busy(), timeout=20_000)
+    qtbot.wait(150)  # what was to be added a moment later
+    made.deleteLater()
+    qtbot.waitUntil(lambda: not isalive(made))
+
+
+def test_a_change_is_shown_without_a_search(widget, qtbot):
+    row, said = widget.live_row, []
+    row.say = said.append
+    row.region.click()
+    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: not row.busy())
+    assert any(sentence.startswith("finding the kernel") for sentence in said)
+    assert row.status.text().startswith("58 × 58 pixels in ")
+    assert widget.rectangle.shown
+    assert widget.speed is not None
+    first, image = widget.plan_known[1], widget.overlay.layer("image")
+    said.clear()
+    widget._forms["blind-richardson-lucy"]["iterations"].value = 30
+    qtbot.waitUntil(lambda: widget.plan_known[1] is not first, timeout=20_000)
+    qtbot.waitUntil(lambda: not row.busy())
+    assert not any(sentence.startswith("finding the kernel") for sentence in said)
+    assert widget.plan_known[1].channels[0].method.iterations == 30
+    assert widget.overlay.layer("image") is image
+    # Dragged: the same plan, elsewhere.
+    plan, shapes = widget.plan_known[1], widget.viewer.layers["preview region"]
+    shapes.data = [shapes.data[0] + [[7, 9]]]
+
+    def moved():
+        np.testing.assert_allclose(image.data_to_world((0, 0)), (2.6, 2.8))
+
+    qtbot.waitUntil(moved, timeout=20_000)
+    assert widget.plan_known[1] is plan
+    # A mistake is said here, and is no notification.
+    widget._forms["blind-richardson-lucy"]["iterations"].value = "many"
+    qtbot.waitUntil(lambda: row.status.text().startswith("No preview: "), timeout=20_000)
+    # Not live any more: nothing happens.
+    row.live.click()
+    widget._forms["blind-richardson-lucy"]["iterations"].value = 9
+    qtbot.wait(500)
+    assert widget.plan_known[1] is plan
+
+
+def test_cancelled_search_is_not_live_any_more(widget, qtbot):
+    row = widget.live_row
+    widget._forms["blind-richardson-lucy"]["rounds"].value = 200
+    row.region.click()
+    qtbot.waitUntil(lambda: not row.going.isHidden(), timeout=20_000)
+    row.cancel.click()
+    qtbot.waitUntil(lambda: not row.busy(), timeout=5000)
+    assert row.going.isHidden()
+    assert not row.live.isChecked()
+    qtbot.wait(400)
+    assert not row.busy()
+    assert widget.overlay.layer("image") is None
+
+
+def test_key_shows_before_and_after(widget, qtbot):
+    from napari.utils.key_bindings import KeyBinding
+
+    toggle = widget.viewer.keymap[KeyBinding.from_str("Shift+B")]
+    toggle(widget.viewer)
+    assert widget.live_row.before.isChecked()
+    toggle(widget.viewer)
+    assert not widget.live_row.before.isChecked()
+    widget.unbind()
+    assert not widget.viewer.keymap
+
+
+def test_region_that_is_deleted_is_given_up(widget, qtbot):
+    row = widget.live_row
+    row.live.setChecked(False)
+    row.region.click()
+    assert widget.rectangle.shown
+    widget.viewer.layers.remove("preview region")
+    assert not row.region.isChecked()
+    assert not widget.order().window.chosen
+
+
+def test_live_waits_while_something_else_goes_on(widget, qtbot):
+    row = widget.live_row
+    widget.begin("Run", lambda: None)
+    row.region.click()
+    qtbot.wait(400)
+    assert not row.busy()
+    widget.idle("Done")
+    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=20_000)
+
+
+def test_live_in_a_window_is_fast_and_equals_the_run(make_napari_viewer_proxy, qtbot):
+    """256 × 256 pixels, Richardson-Lucy of 20 iterations, on a CPU."""
+    viewer = make_napari_viewer_proxy(show=True)
+    place = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
+    viewer.add_image(simulated(256)[0], name="cells", **place)
+    _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
+    method, row = "blind-richardson-lucy", widget.live_row
+    widget.method.setCurrentText(method)
+    widget._forms[method]["rounds"].value, widget._forms[method]["iterations"].value = 2, 20
+    widget.shape.setText("9, 9")
+    row.region.click()
+    qtbot.waitUntil(lambda: "cells preview kernel" in viewer.layers, timeout=60_000)
+    qtbot.waitUntil(lambda: not row.busy())
+    shapes = viewer.layers["preview region"]
+    shapes.data = [np.array([[-0.5, -0.5], [-0.5, 255.5], [255.5, 255.5], [255.5, -0.5]])]
+    preview = viewer.layers["cells preview"]
+    qtbot.waitUntil(lambda: preview.data.shape == (256, 256), timeout=20_000)
+    names, took, gaps = [layer.name for layer in viewer.layers], [], []
+    busy = max(1, os.getloadavg()[0] / (os.cpu_count() or 1)) if hasattr(os, "getloadavg") else 1
+    beats = [time.monotonic()]
+    timer = QTimer()
+    timer.timeout.connect(lambda: beats.append(time.monotonic()))
+    timer.start(5)
+    gc.collect()
+    gc.disable()  # it stops the window of a large program for a while, whoever asks for it
+    try:
+        for iterations in (21, 22, 20):
+            shown, start = widget.plan_known, time.monotonic()
+            beats[:] = [start]
+            widget._forms[method]["iterations"].value = iterations
+            qtbot.waitUntil(lambda before=shown: widget.plan_known is not before, timeout=20_000)
+            qtbot.waitUntil(lambda: not row.busy())
+            took.append(time.monotonic() - start)
+            gaps.append(np.diff(beats).max())
+    finally:
+        gc.enable()
+        timer.stop()
+    assert min(took) < 2 * busy, (took, busy)
+    assert min(gaps) < 0.1 * busy, (gaps, busy)
+    assert [layer.name for layer in viewer.layers] == names
+    seen = np.array(preview.data)
+    widget.run.click()
+    qtbot.waitUntil(lambda: not widget.cancel.isEnabled(), timeout=60_000)
+    restored = viewer.layers[f"cells restored [{method}]"]
+    assert not preview.visible
+    # Exactly the preview's plan: every number, and the kernel to the last bit.
+    plan, known = open_result(restored.metadata["deblur"]["store"]).plan, widget.plan_known[1]
+    assert (plan.channels, plan.grid) == (known.channels, known.grid)
+    np.testing.assert_array_equal(plan.kernel.array, known.kernel.array)
+    assert np.abs(np.asarray(restored.data) - seen).max() < 1e-3 * seen.max()

@@ -1,0 +1,198 @@
+"""Layers onto the disk and back: voxel sizes, kernels, results."""
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import ViewerModel
+from napari.layers import Image
+
+import napari_deblur as nd
+from napari_deblur._napari.kernel_adding import add_kernel
+from napari_deblur._napari.reader import get_reader
+from napari_deblur._napari.writer import write_tiff, write_zarr
+from napari_deblur.kernels import load_kernel
+from napari_deblur.opening import open_stack
+from napari_deblur.results import open_result
+from napari_deblur.verifying import verify
+
+SIZE = (0.4, 0.1, 0.1)
+KERNEL = nd.Kernel(np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1]), (1, 0.05, 0.05))
+
+
+@pytest.fixture
+def array():
+    return np.random.default_rng(0).poisson(50, (2, 3, 24, 30)).astype(np.uint16)
+
+
+@pytest.fixture
+def result(tmp_path, array):
+    """Give the layers of a result, and its store."""
+    store = tmp_path / "a.deblur.zarr"
+    stack = open_stack(array, "czyx", SIZE)
+    for _ in nd.run(nd.plan(stack, "richardson-lucy", kernel=KERNEL), store, stack):
+        pass
+    return get_reader(str(store))(str(store)), open_result(store)
+
+
+@pytest.fixture
+def made():
+    """Give a viewer with an image and a kernel that no run made."""
+    viewer = ViewerModel()
+    image = np.random.default_rng(1).random((2, 4, 20, 24)).astype("f4")
+    viewer.add_image(image, name="restored: a/b", scale=(1, *SIZE), units=("pixel", *["um"] * 3),
+                     axis_labels=tuple("czyx"))  # fmt: skip
+    kernel = nd.Kernel(np.ones((3, 5, 7)), (0.2, 0.1, 0.1), {"source": "test"})
+    add_kernel(viewer, kernel, "psf", viewer.layers[0])
+    return viewer
+
+
+def tuples(viewer):
+    return [layer.as_layer_data_tuple() for layer in viewer.layers]
+
+
+def test_a_result_is_copied_whole(result, tmp_path):
+    layers, old = result
+    path = tmp_path / "b.deblur.zarr"
+    assert write_zarr(str(path), layers) == [str(path)]
+    new = open_result(path)
+    assert new.key == old.key
+    np.testing.assert_array_equal(new.levels[0][:], old.levels[0][:])
+    np.testing.assert_array_equal(new.kernels[:], old.kernels[:])
+    assert not list(verify(path))
+    again = get_reader(str(path))(str(path))
+    for (_, one, _), (_, other, _) in zip(layers, again, strict=True):
+        for name in ("name", "scale", "units", "axis_labels", "contrast_limits", "translate"):
+            assert one[name] == other[name]
+    with pytest.raises(FileExistsError, match="choose another name"):
+        write_zarr(str(path), layers)
+    with pytest.raises(ValueError, match="inside of the result itself"):
+        write_zarr(str(old.path / "c.zarr"), layers)
+    assert not list(tmp_path.glob(".*partial"))
+
+
+def test_place_and_colours_come_back(result, tmp_path):
+    layers, _ = result
+    image = Image(layers[0][0], **layers[0][1])
+    image.translate = (0, 3, 2, 1)
+    turn = np.eye(4)
+    turn[2:, 2:] = [[0.8, -0.6], [0.6, 0.8]]
+    image.rotate = turn
+    image.colormap = "magma"
+    image.gamma = 0.7
+    path = tmp_path / "b.deblur.zarr"
+    write_zarr(str(path), [image.as_layer_data_tuple(), layers[1]])
+    restored, kernels = (
+        Image(data, **kwargs) for data, kwargs, _ in get_reader(str(path))(str(path))
+    )
+    np.testing.assert_allclose(restored.affine.affine_matrix, image.affine.affine_matrix)
+    for place in ((0, 0, 0, 0), (1, 2, 20, 9)):
+        np.testing.assert_allclose(restored.data_to_world(place), image.data_to_world(place))
+    assert (restored.colormap.name, restored.gamma) == ("magma", 0.7)
+    assert kernels.colormap.name == "inferno"
+    np.testing.assert_allclose(kernels.rotate, turn)
+    assert not list(verify(path))
+
+
+def test_a_result_becomes_one_tiff(result, tmp_path):
+    layers, old = result
+    path = tmp_path / "b.ome.tif"
+    assert write_tiff(str(path), layers) == [str(path)]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.deblur.zarr", "b.ome.tif"]
+    with tifffile.TiffFile(path) as file:
+        image, kernels = file.series
+        np.testing.assert_allclose(image.asarray(), old.levels[0][:])
+        np.testing.assert_array_equal(kernels.asarray().squeeze(), old.kernels[:].squeeze())
+        assert image.axes == "CZYX"
+    stack = open_stack(path)
+    assert stack.shape == (1, 2, 3, 24, 30)
+    assert stack.pixel_size == pytest.approx(SIZE)
+    kernels = open_stack(path, series=1)
+    assert kernels.pixel_size[1:] == pytest.approx(old.kernel_pixel_size[1:])
+    write_tiff(str(path), layers)  # the dialog has asked
+
+
+def test_a_picture_in_colour_becomes_one_tiff(tmp_path):
+    picture = np.random.default_rng(0).integers(20, 200, (32, 40, 3), dtype=np.uint8)
+    store, stack = tmp_path / "c.deblur.zarr", open_stack(picture, "yxs")
+    for _ in nd.run(
+        nd.plan(stack, "richardson-lucy", kernel=nd.Kernel(KERNEL.array)), store, stack
+    ):
+        pass
+    path = tmp_path / "c.ome.tif"
+    write_tiff(str(path), get_reader(str(store))(str(store)))
+    with tifffile.TiffFile(path) as file:
+        image, kernels = file.series
+        assert image.shape == (32, 40, 3)
+        assert image.dtype == np.uint8
+        assert kernels.shape[-2:] == (5, 5)
+    assert open_stack(path).rgb
+
+
+def test_image_and_kernel_become_one_zarr(made, tmp_path):
+    path = tmp_path / "c.ome.zarr"
+    assert write_zarr(str(path), tuples(made)[::-1]) == [str(path)]
+    stack = open_stack(path)
+    assert stack.axes == "czyx"
+    assert stack.pixel_size == pytest.approx(SIZE)
+    np.testing.assert_array_equal(stack.read(0, 1), made.layers[0].data[1])
+    kernel = load_kernel(path / "psf")
+    assert kernel.pixel_size == pytest.approx((0.2, 0.1, 0.1))
+    np.testing.assert_allclose(kernel.array, 1 / 105, rtol=1e-5)
+    yaozarrs = pytest.importorskip("yaozarrs")
+    for group in (path, path / "psf"):
+        yaozarrs.validate_zarr_store(str(group))
+
+
+def test_image_and_kernel_become_one_tiff(made, tmp_path):
+    path = tmp_path / "c.ome.tif"
+    write_tiff(str(path), tuples(made)[::-1])
+    with tifffile.TiffFile(path) as file:
+        image, kernel = file.series
+        np.testing.assert_array_equal(image.asarray(), made.layers[0].data)
+        assert kernel.shape == (3, 5, 7)
+        assert [one.name for one in file.series] == ["restored- a-b", "psf"]
+    stack = open_stack(path)
+    assert stack.pixel_size == pytest.approx(SIZE)
+
+
+def test_colours_axes_and_equal_names(tmp_path):
+    viewer = ViewerModel()
+    picture = np.random.default_rng(0).integers(0, 255, (16, 20, 3), np.uint8)
+    viewer.add_image(picture, rgb=True, name="photo", axis_labels=("y", "x"))
+    viewer.add_image(picture[..., 0].T, name="photo", axis_labels=("x", "y"), scale=(0.2, 0.3),
+                     units="um")  # fmt: skip
+    path = tmp_path / "d.ome.tif"
+    write_tiff(str(path), tuples(viewer))
+    with tifffile.TiffFile(path) as file:
+        photo, other = file.series
+        np.testing.assert_array_equal(photo.asarray(), np.moveaxis(picture, -1, 0))
+        np.testing.assert_array_equal(other.asarray(), picture[..., 0])
+        assert 'PhysicalSizeX="0.2"' in file.ome_metadata
+
+
+def test_what_does_not_fit_is_refused(result, made, tmp_path):
+    layers, old = result
+    with pytest.raises(ValueError, match='"psf" is no part of the result'):
+        write_zarr(str(tmp_path / "e.zarr"), [*layers, tuples(made)[1]])
+    other = {"metadata": {"deblur": {"store": str(tmp_path / "z.deblur.zarr")}}, "name": "z"}
+    with pytest.raises(ValueError, match="2 results"):
+        write_zarr(str(tmp_path / "e.zarr"), [*layers, (np.ones((2, 2)), other, "image")])
+    with pytest.raises(ValueError, match="no longer at"):
+        write_tiff(str(tmp_path / "e.tif"), [(np.ones((2, 2)), other, "image")])
+    group = old.path / "zarr.json"
+    group.write_text(group.read_text().replace('"complete": true', '"complete": false'))
+    with pytest.raises(ValueError, match="is not finished"):
+        write_tiff(str(tmp_path / "e.tif"), layers)
+    strange = Image(np.ones((2, 2, 2, 2, 2, 2)), name="six")
+    with pytest.raises(ValueError, match="nothing says which"):
+        write_zarr(str(tmp_path / "e.zarr"), [strange.as_layer_data_tuple()])
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.deblur.zarr"]
+
+
+def test_napari_finds_the_writers(npe2pm, made, tmp_path):
+    npe2 = pytest.importorskip("npe2")
+    manifest = npe2.PluginManifest.from_distribution("napari-deblur")
+    with npe2pm.tmp_plugin(manifest=manifest):
+        for name in ("f.deblur.zarr", "f.ome.zarr", "f.ome.tif"):
+            path = str(tmp_path / name)
+            assert npe2.write(path, tuples(made), plugin_name="napari-deblur") == [path]
