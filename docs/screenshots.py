@@ -1,8 +1,10 @@
-"""Make the pictures of the documentation: the widget, a preview, a finished run.
+"""Make the pictures of the tutorial, by using the widgets in a real napari.
 
-    NAPARI_ASYNC=0 xvfb-run -a -s "-screen 0 1400x1000x24" python docs/screenshots.py
+    python docs/screenshots.py                 # all of them: some minutes
+    python docs/screenshots.py beads training  # some of the scenes
 
-They go to docs/images; look at them before they are committed.
+Without a display it starts itself again under xvfb-run. The pictures go to docs/images: look at them
+before they are committed. It ends with an error where a text is cut off.
 """
 
 import os
@@ -12,43 +14,175 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-os.environ["NAPARI_CONFIG"] = str(Path(tempfile.mkdtemp()) / "napari.yaml")
+if sys.platform == "linux" and not os.environ.get("DISPLAY") and __name__ == "__main__":
+    screen = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24"]
+    os.execvp(screen[0], [*screen, sys.executable, *sys.argv])
+
+SCRATCH = Path(tempfile.gettempdir()) / "napari-deblur-pictures"  # a name that looks well
+SCRATCH.mkdir(exist_ok=True)
+os.environ["NAPARI_CONFIG"] = str(SCRATCH / "napari.yaml")  # the settings as they come
 os.environ["NAPARI_ASYNC"] = "0"
 
-from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QApplication
+from PIL import Image
+from qtpy.QtCore import QRect, Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QComboBox,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+)
 
 import napari
 
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1280, 800)
+LARGEST = 250_000  # bytes of a picture
+ARROW = 24  # pixels of a box that its arrow takes
 
 
-def main() -> None:
-    """Open the sample, preview, run; a picture after each."""
-    scratch = Path(tempfile.mkdtemp())
-    viewer = napari.Viewer(show=True)
-    viewer.open_sample("napari-deblur", "chromosomes")
-    _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
-    viewer.window.resize(*SIZE)
-    viewer.canvas.overlays.scale_bar.visible = True
-    widget.output.line.setText(str(scratch / "chromosomes.deblur.zarr"))
-    wait(1)
+def unknown() -> None:
+    """I don't know the blur: the form, live preview with swipe, run, inspector."""
+    viewer = opened("chromosomes")
+    deblur = dock(viewer, "Deblur")
+    deblur.output.line.setText(str(SCRATCH / "chromosomes.deblur.zarr"))
+    deblur.output.line.setCursorPosition(len(deblur.output.text()))
+    viewer.dims.set_current_step(0, 20)
+    shot(viewer, "deblur")
+
+    live = deblur.live_row
+    live.region.click()
+    wait_until(lambda: live.shown is not None and not live.busy(), least=2)
+    live.slider.setValue(500)
+    shot(viewer, "live")
+    live.region.click()
+
+    deblur.run.click()
+    wait_until(lambda: not deblur.busy(), least=2)
+    kernels = next(layer for layer in viewer.layers if "kernels" in layer.name)
+    for layer in list(viewer.layers):
+        if "preview" in layer.metadata.get("deblur", {}):
+            viewer.layers.remove(layer)
     viewer.reset_view()
-    shot(viewer, "widget")
-
-    widget.preview.click()
-    wait_until(lambda: not widget.cancel.isEnabled() and len(viewer.layers) == 3)
-    shot(viewer, "preview")
-
-    for name in ("chromosomes preview", "chromosomes preview kernel"):
-        viewer.layers.remove(name)
-    widget.run.click()
-    wait_until(lambda: not widget.cancel.isEnabled())
     shot(viewer, "run")
+    viewer.theme = "light"
+    shot(viewer, "run-light")
+    viewer.theme = "dark"
+
+    deblur.parent().close()
+    inspector = dock(viewer, "Kernel inspector")
+    inspector.layer_box.choose(kernels)
+    wait_until(lambda: inspector.shown is not None and not inspector.busy(), least=2)
+    shot(viewer, "inspector")
+    viewer.theme = "light"
+    shot(viewer, "inspector-light")
     viewer.close()
-    shutil.rmtree(scratch)
+
+
+def optics() -> None:
+    """I know my optics: Deblur with a computed kernel; the widget PSF from optics."""
+    viewer = opened("chromosomes")
+    viewer.dims.set_current_step(0, 20)
+    deblur = dock(viewer, "Deblur")
+    pick(deblur.known.way, "I know my optics")
+    pick(deblur.known.objective, "63x/1.40 oil")
+    pick(deblur.known.fluorophore, "DAPI")
+    pick(deblur.known.model, "confocal")
+    deblur.preview.click()
+    wait_until(lambda: not deblur.busy(), least=2)
+    shot(viewer, "optics")
+    deblur.parent().close()
+
+    for layer in list(viewer.layers)[1:]:
+        viewer.layers.remove(layer)
+    making = dock(viewer, "PSF from optics")
+    pick(making.form.model, "confocal")
+    pick(making.form.objective, "63x/1.40 oil")
+    pick(making.form.fluorophore, "DAPI")
+    wait(3)
+    making.add.click()
+    wait_until(lambda: not making.busy(), least=2)
+    viewer.reset_view()
+    shot(viewer, "psf-from-optics")
+    viewer.close()
+
+
+def beads() -> None:
+    """I have beads: they are found and averaged, and Deblur takes the kernel."""
+    viewer = opened("bead_stack")
+    making = dock(viewer, "PSF from beads")
+    making.find.click()
+    wait_until(lambda: not making.busy(), least=2)
+    shot(viewer, "beads")
+    making.add.click()
+    area = making.findChild(QScrollArea)
+    area.verticalScrollBar().setValue(area.verticalScrollBar().maximum())
+    viewer.reset_view()
+    shot(viewer, "beads-kernel")
+    making.parent().close()
+
+    viewer.layers["beads of beads"].visible = False
+    deblur = dock(viewer, "Deblur")
+    pick(deblur.layer, "beads")
+    pick(deblur.known.way, "I have beads or a measured PSF")
+    pick(deblur.kernel_layer, "psf [beads of beads]")
+    deblur.output.line.setText(str(SCRATCH / "beads.deblur.zarr"))
+    deblur.run.click()
+    wait_until(lambda: not deblur.busy(), least=2)
+    viewer.layers["psf [beads of beads]"].visible = False
+    viewer.reset_view()
+    shot(viewer, "beads-run")
+    viewer.close()
+
+
+def training() -> None:
+    """Train GDUNet, before it starts."""
+    viewer = opened("tilted")
+    viewer.layers["tilted"].visible = False
+    viewer.layers["tilted truth"].visible = True
+    viewer.layers.selection.active = viewer.layers["tilted truth"]
+    train = dock(viewer, "Train GDUNet")
+    pick(train.lens, "this one")
+    train.na.setText("1.2")
+    train.wavelength.setText("0.52")
+    train.output.line.setText("~/napari-deblur/trained/tilted-truth")
+    shot(viewer, "training")
+    viewer.close()
+
+
+def opened(sample: str) -> Any:
+    """Open napari with a sample in it, in the dark theme."""
+    viewer = napari.Viewer(show=True)
+    viewer.theme = "dark"
+    viewer.window.resize(*SIZE)
+    viewer.open_sample("napari-deblur", sample)
+    viewer.canvas.overlays.scale_bar.visible = True
+    return viewer
+
+
+def dock(viewer: Any, name: str) -> Any:
+    """Open a widget."""
+    place, widget = viewer.window.add_plugin_dock_widget("napari-deblur", name)
+    wait(1)
+    window = viewer.window._qt_window  # noqa: SLF001 - napari has no other way to it
+    window.resizeDocks([place], [widget.sizeHint().width()], Qt.Orientation.Horizontal)
+    wait(0.5)
+    viewer.reset_view()
+    return widget
+
+
+def pick(box: QComboBox, text: str) -> None:
+    """Choose a line of a box, as a user does."""
+    at = box.findText(text)
+    if at < 0:
+        offered = ", ".join(box.itemText(i) for i in range(box.count()))
+        sys.exit(f"{text} is not among {offered}")
+    box.setCurrentIndex(at)
+    box.activated.emit(at)
+    wait(0.3)
 
 
 def wait(seconds: float) -> None:
@@ -59,26 +193,77 @@ def wait(seconds: float) -> None:
         time.sleep(0.01)
 
 
-def wait_until(done: Callable[[], bool], seconds: float = 600) -> None:
+def wait_until(done: Callable[[], bool], *, least: float = 0.0, most: float = 600.0) -> None:
     """Let the window work until something is so."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + most
+    wait(least)
     while not done():
-        wait(0.02)
+        wait(0.05)
         if time.monotonic() > end:
             sys.exit("it took too long")
 
 
-def shot(viewer: "napari.Viewer", name: str) -> None:
-    """Save what the window shows."""
+def shot(viewer: Any, name: str) -> None:
+    """Save what the window shows, in few colours; stop where a text is cut off."""
     wait(1)
+    viewer.status = viewer.help = ""
     wait_until(lambda: all(layer.loaded for layer in viewer.layers))
+    if cut := clipped(viewer.window._qt_window):  # noqa: SLF001 - napari has no other way to it
+        sys.exit(f"{name}: these texts are cut off: {cut}")
     path = IMAGES / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    viewer.status = ""
-    viewer.screenshot(str(path), canvas_only=False, flash=False)
-    image = QImage(str(path)).convertToFormat(QImage.Format.Format_RGB888)
-    image.save(str(path), "PNG", 0)
-    print(path, image.width(), image.height(), path.stat().st_size)
+    pixels = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
+    image = Image.fromarray(pixels).quantize(256, dither=Image.Dither.NONE)
+    image.save(path, optimize=True)
+    if image.size != SIZE or path.stat().st_size > LARGEST:
+        sys.exit(f"{name}: {image.size}, {path.stat().st_size} bytes")
+    print(path.name, path.stat().st_size, flush=True)
+
+
+def clipped(window: Any) -> list[str]:
+    """Give the texts of our widgets that have too little room."""
+    found = []
+    for part in window.findChildren((QLabel, QAbstractButton, QComboBox)):
+        ours = any(type(one).__module__.startswith("napari_deblur") for one in lineage(part))
+        text = part.currentText() if isinstance(part, QComboBox) else part.text()
+        if not ours or not part.isVisible() or not text or text.startswith("<"):
+            continue
+        metrics = part.fontMetrics()
+        text = text.replace("&", "")
+        if isinstance(part, QLabel) and part.wordWrap():
+            room = QRect(0, 0, part.width(), 10_000)
+            height = metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, text).height()
+            bad = height > part.height() + 3
+        else:
+            edge = {QComboBox: ARROW, QPushButton: 6}.get(type(part), 0)
+            bad = metrics.horizontalAdvance(text) + edge > part.width()
+        if bad:
+            found.append(f"{type(part).__name__} {text!r}")
+    return found
+
+
+def lineage(part: Any) -> list[Any]:
+    """Give a widget and all those that it lies in."""
+    found = []
+    while part is not None:
+        found.append(part)
+        part = part.parentWidget()
+    return found
+
+
+SCENES = {scene.__name__: scene for scene in (unknown, optics, beads, training)}
+
+
+def main() -> None:
+    """Play the scenes that are named, or all."""
+    unheard = [name for name in sys.argv[1:] if name not in SCENES]
+    if unheard:
+        sys.exit(f"no scene {unheard}; there are {', '.join(SCENES)}")
+    try:
+        for name in sys.argv[1:] or SCENES:
+            SCENES[name]()
+    finally:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Image
 from napari.utils import notifications
 
 from napari_deblur._napari.deblur import Deblur
+from napari_deblur._napari.reader import read
 from napari_deblur._napari.samples import simulated
 from napari_deblur.job import Job
 
@@ -79,6 +81,13 @@ def test_place_units_and_looks_are_kept(widget, qtbot, case):
         assert job.gamma == "srgb"
         assert restored.data.dtype == np.uint8
         assert abs(float(np.asarray(restored.data).mean()) - data.mean()) < 3
+    # Opened from the disk it lies and looks the same.
+    pixels, attributes, _ = read(restored.metadata["deblur"]["store"])[0]
+    again = Image(pixels, **attributes)
+    for name in ("scale", "translate", "rotate", "shear"):
+        np.testing.assert_allclose(getattr(again, name), getattr(restored, name))
+    if not source.rgb:
+        assert again.colormap.name == restored.colormap.name
     # Sliders move image and kernels together.
     for axis in range(source.ndim - 2):
         (low, high), (first, last) = (

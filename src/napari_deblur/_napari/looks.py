@@ -23,7 +23,11 @@ FILE = "layer.json"
 def looks_of(layer: Any) -> dict[str, Any]:
     """Give place and colours of an image layer, or of its attributes, as plain data."""
     labels = [str(label) for label in layer.axis_labels]
-    place = {name: np.asarray(getattr(layer, name), float).tolist() for name in PLACE}
+    place = {
+        name: np.asarray(getattr(layer, name), float).tolist()
+        for name in PLACE
+        if hasattr(layer, name)
+    }
     seen: dict[str, Any] = {}
     if not layer.rgb:
         colours = layer.colormap  # of the data of a layer, a mapping

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +85,7 @@ class Run:
     _next: float = 0.0
     _peak: float = 0.0
     _limits: tuple[float, ...] = ()
+    _kept: SimpleNamespace | None = None
     _last: str = ""
 
     def __post_init__(self) -> None:
@@ -126,10 +128,16 @@ class Run:
             message["layers"] = self._open(message["output"])
         elif "progress" in message and message["progress"]["phase"] == "tiles":
             self._reload(message)
-        elif "done" in message and self._limits:
+        elif "done" in message:
+            from napari_deblur._napari.looks import looks_of, remember
             from napari_deblur.results import open_result
 
-            message["limits"] = limits_of(open_result(message["done"]["output"]))
+            result = open_result(message["done"]["output"])
+            if self._limits:
+                message["limits"] = limits_of(result)
+            if self._kept is not None and message["done"]["phase"] == "complete":
+                # What is read from the disk later shall lie, and look, as it does now.
+                remember(result, looks_of(self._kept))
         return message
 
     def _open(self, path: str) -> dict[str, LayerData]:
@@ -152,6 +160,7 @@ class Run:
             self._limits = image[1]["contrast_limits"]
         for view in (levels[0], kernels[0]):
             view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
+        self._kept = SimpleNamespace(**{"rgb": False} | image[1])
         maps = map_layers(result, self.spatial, name=self.name)
         return {
             "restored": image,
