@@ -3,8 +3,8 @@
     python docs/screenshots.py                 # all of them: some minutes
     python docs/screenshots.py beads training  # some of the scenes
 
-Without a display it starts itself again under xvfb-run. The pictures go to docs/images: look at them
-before they are committed. It ends with an error where a text is cut off.
+Without a display it starts itself again under xvfb-run. The pictures go to docs/images: look at
+them before they are committed. It ends with an error where a text is cut off.
 """
 
 import os
@@ -16,13 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-if sys.platform == "linux" and not os.environ.get("DISPLAY") and __name__ == "__main__":
-    screen = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24"]
-    os.execvp(screen[0], [*screen, sys.executable, *sys.argv])
-
-SCRATCH = Path(tempfile.gettempdir()) / "napari-deblur-pictures"  # a name that looks well
-SCRATCH.mkdir(exist_ok=True)
-os.environ["NAPARI_CONFIG"] = str(SCRATCH / "napari.yaml")  # the settings as they come
+# The settings as they come; the folder's name is seen in the pictures.
+os.environ["NAPARI_CONFIG"] = str(
+    Path(tempfile.gettempdir()) / "napari-deblur-pictures" / "napari.yaml"
+)
 os.environ["NAPARI_ASYNC"] = "0"
 
 from PIL import Image
@@ -38,6 +35,7 @@ from qtpy.QtWidgets import (
 
 import napari
 
+SCRATCH = Path(os.environ["NAPARI_CONFIG"]).parent
 IMAGES = Path(__file__).parent / "images"
 SIZE = (1280, 800)
 LARGEST = 250_000  # bytes of a picture
@@ -58,6 +56,7 @@ def unknown() -> None:
     wait_until(lambda: live.shown is not None and not live.busy(), least=2)
     live.slider.setValue(500)
     shot(viewer, "live")
+    live.slider.setValue(0)
     live.region.click()
 
     deblur.run.click()
@@ -93,6 +92,9 @@ def optics() -> None:
     pick(deblur.known.model, "confocal")
     deblur.preview.click()
     wait_until(lambda: not deblur.busy(), least=2)
+    wait(1)
+    viewer.reset_view()
+    deblur.findChild(QScrollArea).ensureWidgetVisible(deblur.known.about_model)
     shot(viewer, "optics")
     deblur.parent().close()
 
@@ -167,7 +169,7 @@ def dock(viewer: Any, name: str) -> Any:
     """Open a widget."""
     place, widget = viewer.window.add_plugin_dock_widget("napari-deblur", name)
     wait(1)
-    window = viewer.window._qt_window  # noqa: SLF001 - napari has no other way to it
+    window = viewer.window._qt_window
     window.resizeDocks([place], [widget.sizeHint().width()], Qt.Orientation.Horizontal)
     wait(0.5)
     viewer.reset_view()
@@ -208,7 +210,7 @@ def shot(viewer: Any, name: str) -> None:
     wait(1)
     viewer.status = viewer.help = ""
     wait_until(lambda: all(layer.loaded for layer in viewer.layers))
-    if cut := clipped(viewer.window._qt_window):  # noqa: SLF001 - napari has no other way to it
+    if cut := clipped(viewer.window._qt_window):
         sys.exit(f"{name}: these texts are cut off: {cut}")
     path = IMAGES / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
@@ -223,10 +225,13 @@ def shot(viewer: Any, name: str) -> None:
 def clipped(window: Any) -> list[str]:
     """Give the texts of our widgets that have too little room."""
     found = []
+    # What is folded away has a parent of no height.
     for part in window.findChildren((QLabel, QAbstractButton, QComboBox)):
-        ours = any(type(one).__module__.startswith("napari_deblur") for one in lineage(part))
+        around = lineage(part)
+        ours = any(type(one).__module__.startswith("napari_deblur") for one in around)
+        seen = part.isVisible() and all(one.height() > 0 for one in around)
         text = part.currentText() if isinstance(part, QComboBox) else part.text()
-        if not ours or not part.isVisible() or not text or text.startswith("<"):
+        if not ours or not seen or not text or text.startswith("<"):
             continue
         metrics = part.fontMetrics()
         text = text.replace("&", "")
@@ -259,6 +264,11 @@ def main() -> None:
     unheard = [name for name in sys.argv[1:] if name not in SCENES]
     if unheard:
         sys.exit(f"no scene {unheard}; there are {', '.join(SCENES)}")
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        screen = ["xvfb-run", "-a", "-s", "-screen 0 1400x1000x24"]
+        os.execvp(screen[0], [*screen, sys.executable, *sys.argv])
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir()
     try:
         for name in sys.argv[1:] or SCENES:
             SCENES[name]()

@@ -118,7 +118,7 @@ class Controls(Working):
 
     def sizeHint(self) -> Any:
         """Wide enough for all rows."""
-        return QSize(330, 700)
+        return QSize(352, 700)
 
     def say_plan(self, summary: str) -> None:
         """Keep a plan at hand: below the form, and as a tooltip of the last line."""

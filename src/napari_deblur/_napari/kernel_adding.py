@@ -47,7 +47,7 @@ def kernel_data(kernel: Kernel, name: str, beside: Any = None) -> LayerData:
         "colormap": "inferno",
         "gamma": KERNEL_GAMMA,
         "contrast_limits": (0.0, float(array.max()) or 1.0),
-        "blending": "additive",
+        "blending": "translucent_no_depth",  # seen on a light ground, too
         "metadata": {
             "kernel_pixel_size": kernel.pixel_size,
             "deblur": {"kernel": dict(kernel.report)},

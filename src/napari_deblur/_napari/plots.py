@@ -191,7 +191,7 @@ class LineChart(_Plot):
             axis = self.plot.getAxis(side)
             axis.setPen(look.faint)
             axis.setTextPen(look.text)
-            axis.enableAutoSIPrefix(False)
+            axis.autoSIPrefix = False  # its method would rescale the ticks of a label that is seen
             axis.setLabel(name)
         self.legend.setLabelTextColor(look.text)
         self._draw()

@@ -60,7 +60,7 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
         "contrast_limits": (0.0, float(kernel.max())),
         "colormap": "inferno",
         "gamma": KERNEL_GAMMA,
-        "blending": "additive",
+        "blending": "translucent_no_depth",  # seen on a light ground, too
         **beside,
     }
     return [(data, image_kwargs, "image"), (kernel, kernel_looks, "image")]

@@ -146,7 +146,8 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
     kwargs = {
         **looks,
         "contrast_limits": (0.0, peak),
-        "blending": "additive",
+        # What is added to a light ground is not seen.
+        "blending": "additive" if plan.finds_kernels else "translucent_no_depth",
         # Kernels of tiles lie over the whole image: it should be seen through them.
         "opacity": 0.6 if plan.finds_kernels else 1.0,
         **placed,
