@@ -175,7 +175,7 @@ def test_form_follows_the_layers(widget, trained, sharp):
     assert widget.folder() == trained / "sharp"
     assert widget.lesson().optics is None
     widget.lens.setCurrentIndex(1)
-    assert widget.reads.text().startswith('NA is "": give a number, or a lens of any kind')
+    assert widget.reads.text().startswith("NA is empty: give a number, or a lens of any kind")
     widget.na.setText("1.2")
     widget.wavelength.setText("0.52")
     assert widget.lesson().optics == {"na": 1.2, "wavelength": 0.52, "pixel_size": 0.1}

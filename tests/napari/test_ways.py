@@ -258,7 +258,25 @@ def test_optics_of_the_file_reach_the_job(viewer, widget, tmp_path):
     assert (job.wavelength, job.na, job.channel) == (0.61, 1.2, ())
     widget.known.optics["wavelength"].setText("0.6")  # the user knows better, for this layer
     widget.refresh()
+    assert _ask(widget).job.wavelength == 0.61  # but cannot see it here
+    widget.set_way("psf")
     assert _ask(widget).job.wavelength == 0.6
+    viewer.layers.clear()
+    viewer.add_image(data[0], name="another", **FLAT)
+    widget.set_way("find")
+    assert _ask(widget).job.wavelength is None
+
+
+def test_no_ordinary_image_is_taken_for_the_kernel(viewer, widget):
+    _open(viewer, spots())
+    widget.set_way("layer")
+    assert widget.kernel_layer.currentData() is None
+    with pytest.raises(ValueError, match="Choose the layer that holds the kernel"):
+        _ask(widget)
+    kernel = viewer.add_image(
+        np.ones((5, 5)), name="psf", metadata={"kernel_pixel_size": (1.0, 0.1, 0.1)}
+    )
+    assert widget.kernel_layer.currentData() is kernel
 
 
 def test_gdunet_takes_the_kernel_that_is_given_and_weights_by_path(viewer, widget, tmp_path):

@@ -94,7 +94,9 @@ class Choices(Controls):
         kept = now if self.picked or (now is not None and now.visible) else None
         offer(self.layer, [layer for layer in images if layer not in kernels], kept, first)
         others = [layer for layer in images if layer not in kernels]
-        offer(self.kernel_layer, kernels + others, self.kernel_layer.currentData(), None)
+        # Never an ordinary image unasked: any would do, and none is right.
+        known = kernels[-1] if kernels else None
+        offer(self.kernel_layer, kernels + others, self.kernel_layer.currentData(), known)
         self._layer_chosen()
 
     def letters(self) -> str:

@@ -53,6 +53,7 @@ class KernelRows(QWidget):  # type: ignore[misc]
         self.file.setToolTip("A kernel as .tif, .npy, .npz or .zarr")
         self._forms: dict[str, tuple[Any, Any]] = {}
         self._prefilled: dict[str, str] = {}
+        self._told: dict[str, str] = {}  # by the metadata of the image
         self._make_optics()
         self._lay()
         self.way.currentIndexChanged.connect(self._way_chosen)
@@ -82,18 +83,21 @@ class KernelRows(QWidget):  # type: ignore[misc]
     def fields(self) -> dict[str, Any]:
         """Give the fields of a job: the optics that are known, and the psf where that is the way.
 
+        What was typed counts only where it can be seen; what the image's metadata say always does.
+
         Raises
         ------
         ValueError
             When a text is no number.
         """
         found: dict[str, Any] = {}
+        seen = self.way.currentData() == "psf"
         for name, line in self.optics.items():
-            unit = "µm" if name == "wavelength" else ""
-            value = number(line.text(), NAMES[name], unit)
+            text = line.text() if seen else self._told.get(name, "")
+            value = number(text, NAMES[name], "µm" if name == "wavelength" else "")
             if value is not None:
                 found[name] = value
-        if self.way.currentData() == "psf":
+        if seen:
             found |= self._psf(found)
         return found
 
@@ -109,8 +113,8 @@ class KernelRows(QWidget):  # type: ignore[misc]
     def prefill(self, known: dict[str, float | None]) -> None:
         """Put in what the metadata say, unless the user wrote something else there."""
         for name, line in self.optics.items():
+            text = self._told[name] = shown(known.get(name))
             if line.text() == self._prefilled.get(name, ""):
-                text = shown(known.get(name))
                 line.setText(text)
                 line.setCursorPosition(0)
                 self._prefilled[name] = text

@@ -23,14 +23,13 @@ def output_for(layer: Any) -> Path:
 
 
 def offer(box: Any, layers: list[Any], kept: Any, first: Any) -> None:
-    """Fill a box with layers; `kept` stays chosen if it is there, else `first` is."""
+    """Fill a box with layers; `kept` stays chosen if it is there, else `first` is, or none."""
     box.blockSignals(True)
     box.clear()
     for layer in layers:
         box.addItem(layer.name, layer)
     wanted = kept if kept in layers else first
-    if wanted in layers:
-        box.setCurrentIndex(layers.index(wanted))
+    box.setCurrentIndex(layers.index(wanted) if wanted in layers else -1)
     box.blockSignals(False)
 
 

@@ -37,6 +37,7 @@ class Overlay:
         self._made: dict[str, LayerData] = {}
         self._of: Any = None
         self._limits: dict[str, tuple[float, ...]] = {}
+        self._covering: list[Any] = []  # results that are hidden while the image is looked at
 
     def layer(self, role: str) -> Any:
         """Give the layer "image" or "kernel" or the outline, "region"; None if there is none."""
@@ -143,6 +144,22 @@ class Overlay:
             gone = self.hidden or self.before or (role == "image" and self._swept() is None)
             if layer.visible == gone:
                 layer.visible = not gone
+        self._uncover()
+
+    def _uncover(self) -> None:
+        """Hide other results of the image while it is compared with; show them again after."""
+        if self.layer("image") is not None and not self.hidden and (self.before or self.share):
+            for layer in self.viewer.layers:
+                about = layer.metadata.get("deblur", {})
+                own = not about or "preview" in about or "kernel_pixel_size" in layer.metadata
+                if layer.visible and not own:
+                    layer.visible = False
+                    self._covering.append(layer)
+            return
+        covering, self._covering = self._covering, []
+        for layer in covering:
+            if layer in self.viewer.layers:
+                layer.visible = True
 
     def _swept(self) -> int | None:
         """Give how many columns are swept aside; None for all."""

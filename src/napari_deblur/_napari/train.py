@@ -16,6 +16,7 @@ from napari_deblur._napari.history import said
 from napari_deblur._napari.reading import offered, pixel_size_of, stack_of
 from napari_deblur._napari.settings import preferences
 from napari_deblur._napari.teaching import Lesson, Teaching
+from napari_deblur._napari.texts import number
 from napari_deblur._napari.training_files import SETTINGS, begun, folder_for, written
 from napari_deblur._napari.training_form import TrainingForm
 from napari_deblur._napari.training_run import TrainingRun, best_said
@@ -207,12 +208,10 @@ class Train(TrainingForm):
         names = {"na": "NA", "wavelength": "the wavelength", "pixel_size": "the pixel size"}
         found = {}
         for key, line in lines.items():
-            try:
-                found[key] = float(line.text())
-            except ValueError:
-                raise ValueError(
-                    f'{names[key]} is "{line.text()}": give a number, or a lens of any kind'
-                ) from None
+            value = number(line.text(), names[key], "" if key == "na" else "µm")
+            if value is None:
+                raise ValueError(f"{names[key]} is empty: give a number, or a lens of any kind")
+            found[key] = value
         return found
 
     def _follow(self, event: Any = None) -> None:
