@@ -88,7 +88,8 @@ def _place(shape: Any, scale: Any, axes: str, beside: Any) -> tuple[float, ...]:
     for n, axis in enumerate(axes_of(beside)):
         ends = [size_in(beside.units[n], float(v[n]), "um") for v in (low, high)]
         # A layer in pixels: any scale of it is taken for µm elsewhere, too.
-        found[axis] = [float(v[n]) if e is None else e for v, e in zip((low, high), ends)]  # noqa: B905
+        both = zip((low, high), ends, strict=True)
+        found[axis] = [float(v[n]) if e is None else e for v, e in both]
     place = []
     for axis, n, step in zip(axes, shape, scale, strict=True):
         first, last = found.get(axis, [0.0, 0.0])
