@@ -2,6 +2,7 @@
 #   make demo     install into .venv and deblur the bundled stack
 #   make test     install what the tests need and run every check
 #   make lint | format | docs | clean
+#   make fuzz | soak   broken input of all kinds (CASES=500); kills, full disks, lost workers
 
 # The first Python that is new enough and can make environments; or PYTHON=... make
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,\
@@ -9,6 +10,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
 	>/dev/null 2>&1 && echo $(p))))
 VENV ?= .venv
 OUT ?= demo-output
+CASES ?= 500
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 SOURCES := $(shell find src -type f ! -name '*.pyc')
@@ -17,7 +19,7 @@ SOURCES := $(shell find src -type f ! -name '*.pyc')
 # them, else with the package alone.
 READY := $(if $(wildcard $(VENV)/.dev),$(VENV)/.dev,$(VENV)/.base)
 
-.PHONY: demo test lint format docs clean screen
+.PHONY: demo test fuzz soak lint format docs clean screen
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -25,6 +27,13 @@ demo: $(READY)
 
 test: $(VENV)/.dev screen
 	$(BIN)/python scripts/check.py
+
+fuzz: $(VENV)/.dev
+	NAPARI_DEBLUR_FUZZ=$(CASES) $(BIN)/python -m pytest tests/fuzz -p no:napari --timeout 14400 \
+	    --hypothesis-show-statistics
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/soak -m soak -p no:napari --timeout 14400 -rP
 
 lint: $(VENV)/.dev
 	$(BIN)/python scripts/check.py --lint

@@ -34,6 +34,7 @@ from qtpy.QtWidgets import (
 )
 
 import napari
+from napari_deblur._napari.layer_box import Names
 
 SCRATCH = Path(os.environ["NAPARI_CONFIG"]).parent
 IMAGES = Path(__file__).parent / "images"
@@ -226,7 +227,10 @@ def clipped(window: Any) -> list[str]:
     """Give the texts of our widgets that have too little room."""
     found = []
     # What is folded away has a parent of no height.
-    for part in window.findChildren((QLabel, QAbstractButton, QComboBox)):
+    kinds = (QLabel, QAbstractButton, QComboBox)  # one by one: PySide6 takes no tuple
+    for part in [one for kind in kinds for one in window.findChildren(kind)]:
+        if isinstance(part, Names):  # shortens what it shows, and says the rest
+            continue
         around = lineage(part)
         ours = any(type(one).__module__.startswith("napari_deblur") for one in around)
         seen = part.isVisible() and all(one.height() > 0 for one in around)

@@ -9,7 +9,7 @@ import pytest
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
 from napari_deblur import system
-from napari_deblur.batch import RunStopped, replay, run
+from napari_deblur.batch import Claimed, RunStopped, replay, run
 from napari_deblur.store import Store, open_result
 
 
@@ -186,17 +186,15 @@ def _interrupt_at(index):
     return write
 
 
-def test_two_runs_of_one_plan_at_once_are_harmless(tmp_path):
+def test_a_second_run_is_refused_while_the_first_one_lives(tmp_path):
     plan, stack = small()
-    list(run(plan, tmp_path / "whole.zarr", stack))
     path = tmp_path / "a.zarr"
-    one, two = run(plan, path, stack), run(plan, path, stack)
-    for _ in range(9):
-        next(one)
-        next(two)
-    ends = [list(one)[-1].phase, list(two)[-1].phase]
-    assert ends == ["complete", "complete"]
-    assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")
+    first = run(plan, path, stack)
+    next(first)
+    with pytest.raises(Claimed, match=r"a run of .*a\.zarr is going on \(this very process\)"):
+        run(plan, path, stack)
+    first.close()
+    assert list(run(plan, path, stack))[-1].phase == "complete"
 
 
 def test_a_lost_chunk_of_a_complete_result_is_made_again(tmp_path):

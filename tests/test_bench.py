@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -74,6 +75,41 @@ def test_memory_counts_padded_arrays():
     padded = 4 * 105 * 105 * 108
     # The spectrum that is transformed, and the image that isn't.
     assert 1 < found["bytes"] / padded < 4
+
+
+def test_runs_are_measured_beside_the_same_work_in_memory(tmp_path, monkeypatch):
+    from napari_deblur.bench import runs, worker
+
+    class Here(nullcontext):
+        """Does in this process what a child would."""
+
+        def __enter__(self):
+            return self
+
+        def ask(self, do, **details):
+            return json.loads(json.dumps(worker.of_runs(do, details)))
+
+    monkeypatch.setattr(runs, "Child", Here)
+    monkeypatch.setattr(runs, "TINY", runs._Size(8_000_000, (1, 2), 2, 96, 8_000_000, 1, 5))
+    call("memory", "--quick", "--only", "large-stack,chunked-run", "--rounds", 1, "--threads", 1,
+         "--out", tmp_path)  # fmt: skip
+    result = json.loads((tmp_path / "memory.json").read_text("utf-8"))
+    one, two = result["large-stack"]
+    assert (one["times"], two["times"]) == (1, 2)
+    assert two["bytes"] == pytest.approx(2 * one["bytes"], rel=0.1)
+    assert one["done"] == two["done"] == 2 < one["tiles"] < two["tiles"]
+    assert 0 < one["planned"] <= one["allowed"]
+    run = result["chunked-run"]
+    assert run["tiles"] > 1
+    assert run["whole"] > run["planned"]
+    assert run["transformed"] >= run["read"] > 1
+    assert [len(run["rounds"][way]) for way in ("whole", "tiles", "run")] == [1, 1, 1]
+    assert run["cpu: run over whole"]["median"] > 0
+    assert 0 <= run["waiting"]["median"] <= run["idle"]["median"] < 1
+    text = (tmp_path / "memory.md").read_text("utf-8")
+    assert "## A run in tiles, over the same work in memory" in text
+    assert "halos: tiles in memory ÷ whole in memory" in text
+    _names_no_machine(text, tmp_path)
 
 
 def test_quality_of_stopping_and_of_all_methods(tmp_path, monkeypatch):

@@ -528,5 +528,5 @@ def test_a_region_of_a_file_takes_its_part_of_a_field(tmp_path):
     ]
     whole, part = (restored(plan, job.open()) for job in jobs for plan in [job.plan()])
     np.testing.assert_allclose(part[..., 16:], whole[..., 48:], atol=2e-3 * whole.max())
-    (said,) = [note for note in jobs[0].plan().notes if note.startswith("the given kernel")]
+    (said,) = [note for note in jobs[0].plan().notes if note.startswith("the field of kernels")]
     assert "was not judged: the image is smaller than 48 pixels" in said

@@ -97,19 +97,24 @@ def test_a_run_killed_20_times_leaves_the_same_bytes(tmp_path, third_party, serv
     assert list(run(plan, path, stack))[-1].note == "it was complete already"
 
 
-def test_three_runs_of_one_plan_in_three_processes_agree(tmp_path, third_party):  # noqa: F811
+def test_of_three_runs_of_one_plan_those_that_came_late_are_refused(tmp_path, third_party):  # noqa: F811
     script = """
 import sys
 from by_hand import *
 import third_party
 from test_kill import example
-from napari_deblur.batch import run
+from napari_deblur.batch import Claimed, run
 plan, stack = example(third_party)
-assert list(run(plan, sys.argv[1], stack))[-1].phase == "complete"
+try:
+    assert list(run(plan, sys.argv[1], stack))[-1].phase == "complete"
+except Claimed:
+    sys.exit(9)
 """
     path = tmp_path / "a.zarr"
     runs = [subprocess.Popen([sys.executable, "-c", script, str(path)]) for _ in range(3)]
-    assert [process.wait(120) for process in runs] == [0, 0, 0]
+    ends = {process.wait(120) for process in runs}
+    assert 0 in ends  # more than one where the others came when it was complete already
+    assert ends <= {0, 9}
     plan, stack = example(third_party)
     list(run(plan, tmp_path / "whole.zarr", stack))
     assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")

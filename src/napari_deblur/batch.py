@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import creating, export, outputs, system
-from napari_deblur.ledger import Entry
+from napari_deblur import claims, creating, export, finishing, outputs, system
+from napari_deblur.attempts import attempted
+from napari_deblur.claims import Claim, Claimed
 from napari_deblur.opening import as_planned, reopen
+from napari_deblur.parts import Part
 from napari_deblur.progress import Progress, Tally
-from napari_deblur.results import open_result
+from napari_deblur.results import LEDGER, open_result
 from napari_deblur.scratch import copied
-from napari_deblur.tasks import (
-    Engine,
-    RunStopped,
-    Task,
-    Todo,
-    explained,
-    in_this_process,
-    stops_the_run,
-)
+from napari_deblur.tasks import Engine, RunStopped, Task, explained, in_this_process
 
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
-    from napari_deblur.pyramid import Level
     from napari_deblur.stack import Stack
     from napari_deblur.store import Done, Store
+    from napari_deblur.tiles import Index
 
-__all__ = ["Progress", "RunStopped", "replay", "run"]
+__all__ = ["Claimed", "Progress", "RunStopped", "replay", "run"]
 
-TRIES = 3
 MARGIN = 1.1  # metadata, ledger and folders on top of the planned bytes
 
 
@@ -49,6 +42,7 @@ def run(
     job: Mapping[str, Any] | None = None,
     workers: int = 0,
     scheduler: str | None = None,
+    part: tuple[int, int] | None = None,
     resume: bool = True,
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -72,6 +66,9 @@ def run(
         Processes to start; 0 works in this one.
     scheduler : str or None
         Address of a dask scheduler instead.
+    part : (k, n) or None
+        Do only the k-th of n parts of the tiles, counted from 1; others do theirs, elsewhere, at
+        the same time or later. Whoever finds all tiles there finishes the result.
     resume : bool
         Go on with an unfinished result of the same plan; False refuses to.
     overwrite : bool
@@ -82,21 +79,28 @@ def run(
     Yields
     ------
     Progress
-        The last one has phase ``complete`` or ``incomplete``.
+        The last one has phase ``complete`` or ``incomplete``, or ``part`` when this part is done
+        and others are not.
 
     Raises
     ------
     ValueError
-        When output, stack or workers do not fit.
+        When output, stack, workers or part do not fit.
     FileExistsError
-        When something else is at `output`.
+        When something else is at `output`; of the kind `Claimed` when another run is writing there.
     OSError
         When nothing can be written there.
     RunStopped
         When the disk is full or may not be written to; the run can be continued.
     """
-    outputs.refuse(output, workers=workers, scheduler=scheduler, overwrite=overwrite)
-    how = _How(workers, scheduler, resume, overwrite, fail_fast)
+    mine = None if part is None else Part(*part)
+    outputs.refuse(output, workers=workers, scheduler=scheduler, overwrite=overwrite, part=mine)
+    if mine is not None and plan.source is None and (workers or scheduler):
+        raise ValueError(
+            f"part {mine} of a stack that lives in memory is done by this process: leave workers "
+            "and scheduler out, or write the stack to a file first"
+        )
+    how = _How(workers, scheduler, mine, resume, overwrite, fail_fast)
     output = Path(output)
     opened = _checked(plan, output, stack)
     to = _run if output.suffix == ".zarr" else _run_to_tiff
@@ -109,6 +113,7 @@ class _How:
 
     workers: int
     scheduler: str | None
+    part: Part | None
     resume: bool
     overwrite: bool
     fail_fast: bool
@@ -137,73 +142,71 @@ def _run(
         stack = reopen(plan.source)  # a missing input is said once, not for each tile
     with (
         explained(output),
+        claims.take(output / LEDGER, plan.key, str(how.part or claims.ALL)) as claim,
         closing(
             creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
         ) as store,
     ):
         done = store.done()
-        complete = open_result(output).complete
-        tally.start("tiles", len(plan), len(done.tiles))
-        tally.clipped = sum(done.clipped.values())
-        tally.emptied = sum(done.emptied.values())
-        if complete and len(done.tiles) == len(plan) and not any(_chunks(store, done)):
-            yield replace(tally.progress(), phase="complete", note="it was complete already")
+        there = [index for index in _tiles(plan, how) if index in done.tiles]
+        tally.start("tiles", sum(1 for _ in _tiles(plan, how)), len(there))
+        tally.clipped = sum(done.clipped[index] for index in there)
+        tally.emptied = sum(done.emptied[index] for index in there)
+        if finishing.all_there(store, done):
+            yield finishing.was_complete(store, done, tally)
             return
         store.mark_incomplete()
         store.sweep()
-        _check_disk(plan, output, share=1 - len(done.tiles) / len(plan))
-        yield tally.progress(note=_greeting(store, done))
+        if how.part is not None:
+            store.note_part(how.part.number, how.part.of)
+        _check_disk(plan, output, share=(tally.total - len(there)) / len(plan))
+        yield tally.progress(note=_greeting(store, tally))
         with _engine(store, stack, how) as engine:
-            tiles = (i for i in plan.grid if i not in done.tiles)
+            tiles = (index for index in _tiles(plan, how) if index not in done.tiles)
             tasks = (Task(index, splits=done.splits.get(index, 0)) for index in tiles)
-            yield from _work(engine, tasks, done, tally, how)
-            total = sum(len(level.grid) for level in store.levels[1:])
-            tally.start("pyramid", total, total - sum(1 for _ in _chunks(store, done)))
-            for level in store.levels[1:]:
-                # One level after the other: each is made of the one below.
-                yield from _work(engine, _chunks(store, done, [level]), done, tally, how)
-        failed = sorted(tally.failed, key=lambda f: (f["level"], f["index"]))
-        store.finish(failed)
-        tally.start("incomplete" if failed else "complete", len(plan), len(done.tiles))
-        yield tally.progress(note=_farewell(failed))
+            for progress in attempted(store, engine, tasks, done, tally, fail_fast=how.fail_fast):
+                _check(claim, output)
+                yield progress
+            end = _finished if how.part is None else _finished_by_last
+            yield from end(store, engine, done, tally, how)
 
 
-def _chunks(store: Store, done: Done, levels: Sequence[Level] | None = None) -> Iterator[Task]:
-    """Give the chunks of pyramid levels that are not there, or made of something older."""
-    for level in store.levels[1:] if levels is None else levels:
-        for index in level.grid:
-            inputs = store.inputs(level.number, index, done)
-            if done.inputs.get((level.number, index)) != inputs:
-                yield Task(index, level.number, inputs=inputs)
+def _tiles(plan: Plan, how: _How) -> Iterator[Index]:
+    return iter(plan.grid) if how.part is None else how.part.tiles(plan.grid)
 
 
-def _work(
-    engine: Engine, tasks: Iterator[Task], done: Done, tally: Tally, how: _How
+def _check(claim: Claim, output: Path) -> None:
+    if claim.lost:
+        raise RunStopped(
+            f"this run gave no sign for {claims.EXPIRES:g} s, and another one took it for dead "
+            f"and writes {output} now: run the same again when that has ended"
+        )
+
+
+def _finished(
+    store: Store, engine: Engine, done: Done, tally: Tally, how: _How
 ) -> Iterator[Progress]:
-    """Let an engine do tasks; what fails comes again at the end, three times in all."""
-    todo = Todo(tasks)
-    with closing(engine(todo)) as outcomes:
-        for task, outcome in outcomes:
-            if isinstance(outcome, Entry):
-                done.add(outcome)
-                tally.done += 1
-                tally.clipped += outcome.clipped
-                tally.emptied += outcome.emptied
-                yield tally.progress(task.index)
-                continue
-            if how.fail_fast or stops_the_run(outcome):
-                raise outcome
-            # The first line, and not too long: it goes into the store's attributes.
-            said = f"{type(outcome).__name__}: {outcome}".partition("\n")[0][:200]
-            note = f"tile {task.index} failed ({said})"
-            if task.retries + 1 < TRIES:
-                todo.again(replace(task, retries=task.retries + 1))
-                note += " and will be tried again"
+    return finishing.finished(store, engine, done, tally, fail_fast=how.fail_fast)
+
+
+def _finished_by_last(
+    store: Store, engine: Engine, done: Done, tally: Tally, how: _How
+) -> Iterator[Progress]:
+    """Finish the result if no part has anything left to do, and none is finishing it."""
+    done = store.done()
+    left = sum(1 for _ in finishing.missing(store, done))
+    note = f"part {how.part} is done; {left} tiles of other parts are not there yet"
+    with ExitStack() as held:
+        if not left:
+            try:
+                held.enter_context(claims.take(store.ledger.folder, store.plan.key, claims.FINISH))
+            except Claimed as other:
+                note = f"part {how.part} is done; {other}"
             else:
-                failure = {"level": task.level, "index": list(task.index), "error": said}
-                tally.failed.append(failure)
-                note += f" {TRIES} times and is left out"
-            yield tally.progress(task.index, note)
+                yield from _finished(store, engine, store.done(), tally, how)
+                return
+    tally.start("part", len(store.plan), len(done.tiles))
+    yield tally.progress(note=note)
 
 
 @contextmanager
@@ -231,24 +234,14 @@ def _check_disk(plan: Plan, output: Path, *, share: float) -> None:
         )
 
 
-def _greeting(store: Store, done: Done) -> str:
+def _greeting(store: Store, tally: Tally) -> str:
     cpu = open_result(store.path).attributes["cpu"]
-    if not done.tiles:
+    if not tally.done:
         return ""
-    text = f"goes on after {len(done.tiles)} of {len(store.plan)} tiles"
+    text = f"goes on after {tally.done} of {tally.total} tiles"
     if store.plan.device == "cpu" and cpu != system.cpu_kind():
         text += f"; they were made on another processor ({cpu}), so the last bits may differ"
     return text
-
-
-def _farewell(failed: Sequence[Mapping[str, Any]]) -> str:
-    if not failed:
-        return ""
-    first = failed[0]
-    return (
-        f"{len(failed)} chunks could not be made, the first is {tuple(first['index'])} "
-        f"({first['error']}): run the same again to try them once more"
-    )
 
 
 def _run_to_tiff(
@@ -267,7 +260,8 @@ def _run_to_tiff(
     if last is None:
         return
     yield replace(last, phase="export", note=f"writing {output.name}")
-    with explained(output):
+    # Nobody else may write it, or remove what it is made of, meanwhile.
+    with explained(output), claims.take(hidden / LEDGER, plan.key, claims.ALL):
         export.write_tiff(open_result(hidden), output)
         if last.phase == "complete":
             creating.remove(hidden)

@@ -10,6 +10,7 @@ import typer
 
 from napari_deblur.bench.commands import app as bench
 from napari_deblur.commands.demo import demo
+from napari_deblur.commands.finish import finish
 from napari_deblur.commands.info import info, list_
 from napari_deblur.commands.kernels import estimate, kernel_
 from napari_deblur.commands.resolution import resolution
@@ -36,6 +37,7 @@ app.command()(run)
 app.command()(simulate)
 app.command()(train)
 app.command()(verify)
+app.command()(finish)
 app.add_typer(bench, name="bench")
 
 

@@ -31,7 +31,7 @@ from napari_deblur.tasks import Engine, Task, Todo, work
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
 
-__all__ = ["cluster_engine"]
+__all__ = ["cluster_engine", "local_workers"]
 
 AHEAD = 6  # tasks per worker that are under way: 4-8 keep it busy
 DEATHS = 3  # workers that may die over a task before it counts as failed once
@@ -68,7 +68,7 @@ def cluster_engine(
             client = cleanup.enter_context(_connected(scheduler))
         else:
             system.refuse_unguarded_script()
-            client = cleanup.enter_context(_local(workers))
+            client = cleanup.enter_context(local_workers(workers))
 
         def engine(todo: Todo) -> Generator[tuple[Task, Entry | Exception]]:
             return _window(client, str(path.absolute()), key, todo)
@@ -77,7 +77,8 @@ def cluster_engine(
 
 
 @contextmanager
-def _local(workers: int) -> Iterator[Client]:
+def local_workers(workers: int) -> Iterator[Client]:
+    """Start worker processes on this machine; a client that knows them."""
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.scheduler.allowed-failures": DEATHS,

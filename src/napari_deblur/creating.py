@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import napari_deblur
-from napari_deblur import ngff, system
+from napari_deblur import claims, ngff, system
 from napari_deblur.outputs import is_blank, refuse_foreign
 from napari_deblur.results import (
     IMAGE,
@@ -43,6 +43,7 @@ def create(
     plan: Plan,
     *,
     job: Mapping[str, Any] | None = None,
+    start: str = "",
     resume: bool = True,
     overwrite: bool = False,
 ) -> Store:
@@ -57,6 +58,8 @@ def create(
     plan : Plan
     job : mapping or None
         What was asked for, as plain data.
+    start : str
+        What stands for the kernels' files of a job whose plan others are to take.
     resume : bool
         False refuses a store that is there, even one of the same plan.
     overwrite : bool
@@ -68,12 +71,13 @@ def create(
         When something else is there, in one sentence.
     """
     if overwrite:
-        remove(path)
+        _empty(path)
     if is_blank(path):
         (path / LEDGER).mkdir(parents=True, exist_ok=True)
         store = Store(path, plan)
         store.write_group(
-            "", {"ome": ngff.image_metadata(plan, store.levels[:1]), OURS: _record(plan, job)}
+            "",
+            {"ome": ngff.image_metadata(plan, store.levels[:1]), OURS: _record(plan, job, start)},
         )
     else:
         store = Store(path, _resumable(path, plan, resume=resume))
@@ -92,6 +96,20 @@ def remove(path: Path) -> None:
     refuse_foreign(path)
     if path.exists():
         shutil.rmtree(path)
+
+
+def _empty(path: Path) -> None:
+    """Remove a result, but no claims: who overwrites holds one of them."""
+    refuse_foreign(path)
+    if not path.exists():
+        return
+    (path / "zarr.json").unlink(missing_ok=True)  # what is half removed is no result any more
+    for inner in path.iterdir():
+        if inner.name != LEDGER:
+            shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
+    for file in (path / LEDGER).glob("*"):
+        if file.suffix != claims.SUFFIX:
+            file.unlink()
 
 
 def _resumable(path: Path, plan: Plan, *, resume: bool) -> Plan:
@@ -207,7 +225,7 @@ def _geometry(plan: Plan) -> dict[str, Any]:
     return geometry | {"cores": cores, "nodes": nodes, "field": True}
 
 
-def _record(plan: Plan, job: Mapping[str, Any] | None) -> dict[str, Any]:
+def _record(plan: Plan, job: Mapping[str, Any] | None, start: str) -> dict[str, Any]:
     """Say where a result comes from. No times: they are in the ledger."""
     versions = {name: version(name) for name in PACKAGES}
     versions |= {"napari-deblur": napari_deblur.__version__, "python": platform.python_version()}
@@ -226,6 +244,7 @@ def _record(plan: Plan, job: Mapping[str, Any] | None) -> dict[str, Any]:
         "hashes": {
             "kernel": digest(plan.stored_kernels),
             "input": plan.source.fingerprint if plan.source else "",
+            **({"start": start} if start else {}),
         },
         "image": IMAGE,
         "job": dict(job) if job is not None else None,

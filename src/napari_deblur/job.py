@@ -86,6 +86,7 @@ class Job:
     level: int = 0
     series: int | None = None
     field: str | None = None
+    sparse: bool = False
     tile: tuple[int, ...] | None = None
     seam: float = 1e-3
     accept_seam: bool = False
@@ -140,7 +141,7 @@ class Job:
             raise FileNotFoundError(f'there is no job "{path}"')
         try:
             data = tomllib.loads(path.read_text("utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f'"{path}" is no TOML file: {error}') from error
         return cls.from_dict(data, f'"{path.name}"').resolved(path.parent)
 
@@ -259,13 +260,19 @@ class Job:
         *,
         workers: int = 0,
         scheduler: str | None = None,
+        part: tuple[int, int] | None = None,
         resume: bool = True,
         overwrite: bool = False,
         fail_fast: bool = False,
     ) -> Iterator[Progress]:
-        """Do it: `batch.run` of the plan, to the job's output, with the job kept beside it."""
+        """Do it: `batch.run` of the plan, to the job's output, with the job kept beside it.
+
+        A part of it needs the plan of all parts: `joining.planning` makes it, or waits for it.
+        """
         from napari_deblur import batch, outputs
 
+        if plan is None and part is not None:
+            raise ValueError("a part of a run needs the plan that all parts share: pass it")
         if plan is None:
             how: Any = {"workers": workers, "scheduler": scheduler, "overwrite": overwrite}
             outputs.refuse(self.output or self.output_path, **how)
@@ -275,6 +282,7 @@ class Job:
             job=self.resolved().to_dict(),
             workers=workers,
             scheduler=scheduler,
+            part=part,
             resume=resume,
             overwrite=overwrite,
             fail_fast=fail_fast,

@@ -248,6 +248,8 @@ def believed(kernels: Mapping[int, Kernel]) -> list[str]:
 def _judgement(judged: Mapping[str, Any], of: str, *, found: bool) -> str:
     verdict, why = judged["verdict"], judged["why"]
     kernel = f"the kernel{of} that was found" if found else f"the given kernel{of}"
+    if "pieces" in judged and not found:
+        kernel = f"the field of kernels{of} that was given"
     if verdict == "nothing to deblur":
         return f"{kernel} is doubtful: {why}, so there may be nothing to deblur"
     says = {"believe": "is believed", "doubtful": "is doubtful"}.get(verdict, "was not judged")

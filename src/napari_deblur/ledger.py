@@ -38,7 +38,8 @@ class Entry:
     kind : str
         ``tile`` (a core of the image, with its kernel and residuals), ``level`` (a chunk of a
         pyramid level), ``kernel`` (a kernel of the plan), ``metadata`` (zarr.json files about
-        to be written) or ``split`` (a tile is about to be tried again in smaller pieces).
+        to be written), ``split`` (a tile is about to be tried again in smaller pieces), ``failed``
+        (a chunk was given up, for now) or ``part`` (number and count of a part that has begun).
     key : str
         That of the plan; entries with another key never count.
     index : tuple of int
@@ -48,11 +49,11 @@ class Entry:
         SHA-256 of the decoded voxels, C order, little-endian.
     inputs : str
         For levels: what stands for the values of the chunks below.
-    splits, clipped, emptied, retries, device, seconds, finished
+    splits, clipped, emptied, retries, device, seconds, finished, error
         How it went; `finished` in UTC.
     """
 
-    kind: Literal["tile", "level", "kernel", "metadata", "split"]
+    kind: Literal["tile", "level", "kernel", "metadata", "split", "failed", "part"]
     key: str
     index: tuple[int, ...] = ()
     level: int = 0
@@ -66,6 +67,7 @@ class Entry:
     device: str = ""
     seconds: float = 0.0
     finished: str = ""
+    error: str = ""
 
     def to_line(self) -> str:
         """Give one line of JSON with its checksum."""
@@ -91,7 +93,8 @@ class Done:
     """What the ledger says is finished and still there, for one plan.
 
     `tiles` and `levels` hold SHA-256 of values by index and by (level, index); `inputs` what
-    levels were made of.
+    levels were made of. `failed` holds errors by (level, index), of chunks made since then too;
+    `parts` how many parts there were to be, of all that were begun.
     """
 
     tiles: dict[Index, str] = field(default_factory=dict)
@@ -101,6 +104,8 @@ class Done:
     levels: dict[tuple[int, Index], str] = field(default_factory=dict)
     inputs: dict[tuple[int, Index], str] = field(default_factory=dict)
     recorded: set[tuple[str, int, str]] = field(default_factory=set)
+    failed: dict[tuple[int, Index], str] = field(default_factory=dict)
+    parts: set[int] = field(default_factory=set)
 
     def add(self, entry: Entry) -> None:
         """Count one more entry."""
@@ -114,6 +119,10 @@ class Done:
         elif entry.kind == "level":
             self.levels[entry.level, index] = entry.values
             self.inputs[entry.level, index] = entry.inputs
+        elif entry.kind == "failed":
+            self.failed[entry.level, index] = entry.error
+        elif entry.kind == "part":
+            self.parts.add(index[1])
         else:
             self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
 

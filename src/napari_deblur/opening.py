@@ -30,13 +30,15 @@ def open_stack(
     series: int | None = None,
     level: int = 0,
     field: str | None = None,
+    sparse: bool = False,
 ) -> Stack:
     """Open a stack without reading its pixels.
 
     Parameters
     ----------
     source : path or URL, numpy, dask or zarr array, or Stack
-        OME-Zarr, zarr, TIFF of all kinds, PNG, JPEG or BMP. A stack is given back.
+        OME-Zarr, zarr, TIFF of all kinds, PNG, JPEG or BMP; nd2, lif or czi with the extra
+        ``bioio``. A stack is given back.
     axes : str, optional
         A letter for each axis of `source`, out of "tczyx" or "s" for colour samples, in the order
         in which they are stored, e.g. "zyx". Goes before what the file says.
@@ -48,6 +50,9 @@ def open_stack(
         Which resolution of a pyramid; 0 is the finest.
     field : str, optional
         Which image of a plate, e.g. "A/1/0".
+    sparse : bool
+        Chunks that a zarr store does not hold are empty on purpose. Without this, reading one is
+        an error (but where the fill value is NaN, no data): it may be lost.
 
     Raises
     ------
@@ -60,7 +65,9 @@ def open_stack(
     """
     size = _sizes(pixel_size)
     if isinstance(source, str | os.PathLike):
-        wanted = Source(_address(os.fspath(source)), "", axes, size, series, level, field)
+        wanted = Source(
+            _address(os.fspath(source)), "", axes, size, series, level, field, sparse=sparse
+        )
         stack = _reader_for(wanted.address)(wanted)
     else:
         if series or level or field is not None:
@@ -68,7 +75,7 @@ def open_stack(
                 "series, level and field choose an image of a file, but this is an array in "
                 "memory: leave them out"
             )
-        stack = _open_memory(source, axes, size)
+        stack = _open_memory(source, axes, size, sparse=sparse)
     if isinstance(pixel_size, Sequence) and len(pixel_size) == 2 and "z" in stack.axes:
         raise ValueError(
             f"pixel_size {tuple(pixel_size)} has 2 values but the stack has axes "
@@ -206,7 +213,7 @@ def _reader_for(address: str) -> Reader:
     raise ValueError(f'the content of "{address}" is of no known kind, whatever its name: {kinds}')
 
 
-def _open_memory(source: Any, axes: str | None, size: Sizes | None) -> Stack:
+def _open_memory(source: Any, axes: str | None, size: Sizes | None, *, sparse: bool) -> Stack:
     if isinstance(source, Stack):
         return _again(source, axes, size)
     if not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
@@ -219,7 +226,7 @@ def _open_memory(source: Any, axes: str | None, size: Sizes | None) -> Stack:
             "the array does not know its own shape: call compute_chunk_sizes() on it first"
         )
     if type(source).__module__.partition(".")[0] == "zarr":
-        return _open_zarr(source, axes, size)
+        return _open_zarr(source, axes, size, sparse=sparse)
     from napari_deblur.readers._building import Found, build_stack, chosen_axes
 
     letters = chosen_axes(axes, None, tuple(source.shape))
@@ -238,15 +245,17 @@ def _again(stack: Stack, axes: str | None, size: Sizes | None) -> Stack:
     return replace(stack, pixel_size=size, source=source)
 
 
-def _open_zarr(array: Any, axes: str | None, size: Sizes | None) -> Stack:
+def _open_zarr(array: Any, axes: str | None, size: Sizes | None, *, sparse: bool) -> Stack:
     """Open a zarr array by its path where it has one, so that other processes can too."""
     from napari_deblur.readers._building import Found, build_stack, chosen_axes
+    from napari_deblur.readers._zarr_pixels import stored_pixels
     from napari_deblur.readers.zarr_array import stated_axes
 
     root = getattr(array.store, "root", None)
     if isinstance(root, Path):
         address = _address(str(root / array.path))
-        stack: Stack = readers["zarr-array"]()(Source(address, "", axes, size))
+        stack: Stack = readers["zarr-array"]()(Source(address, "", axes, size, sparse=sparse))
         return stack
     letters = chosen_axes(axes, stated_axes(array), tuple(array.shape))
-    return build_stack(None, array, letters, Found(), pixel_size=size)
+    pixels = stored_pixels(array, array.path or "the zarr array", sparse=sparse)
+    return build_stack(None, pixels, letters, Found(), pixel_size=size)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from napari_deblur import optics, words
+from napari_deblur.parts import Part
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
@@ -24,10 +25,10 @@ __all__ = [
     "Field", "Figure", "FirstKernel", "FluorophoreName", "FoundScope", "FoundShape", "From", "Gain",
     "Gamma", "Haze", "Input", "KernelFile", "KernelPixelSize", "Level", "Memory", "MethodName",
     "NImmersion", "NSample", "Na", "NoBackground", "ObjectiveName", "Offset", "Overwrite",
-    "Parameters", "Photons", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "PsfShape",
+    "Parameters", "PartOf", "Photons", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "PsfShape",
     "ReadNoise", "Regions", "Replay", "Resume", "Saturation", "Scheduler", "Scope", "Seam", "Seed",
     "Series", "Shape", "TileShape", "Times", "Vary", "Wavelength", "Workers", "asked",
-    "beads_asked", "job_of", "kernel_size", "optics_asked", "psf_asked", "told",
+    "beads_asked", "job_of", "kernel_size", "optics_asked", "part_of", "psf_asked", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
@@ -130,6 +131,7 @@ Regions = Annotated[Text, _option("--region", "Voxels: z0:z1,y0:y1,x0:x1.", IMAG
 Level = Annotated[int | None, _option("--level", "Resolution of a pyramid.", IMAGE, "N")]
 Series = Annotated[int | None, _option("--series", "Image of a file with several.", IMAGE, "N")]
 Field = Annotated[Text, _option("--field", "Image of a plate, such as A/1/0.", IMAGE, "PATH")]
+Sparse = Annotated[Yes, _option("--sparse", "Chunks that are not stored are empty.", IMAGE)]
 Gamma = Annotated[Text, _option("--gamma", "srgb for photographs, or linear.", IMAGE, "WORD")]
 Gain = Annotated[float | None, _option("--gain", "Counts for a photon.", CAMERA, "COUNTS")]
 Offset = Annotated[
@@ -157,6 +159,9 @@ NoBackground = Annotated[
 Device = Annotated[Text, _option("--device", "auto, cpu, cuda or mps.", RUN, "NAME")]
 Workers = Annotated[int, _option("--workers", "Processes on this machine.", RUN, "N", least=0)]
 Scheduler = Annotated[Text, _option("--scheduler", "Of dask: tcp://host:8786.", RUN, "ADDRESS")]
+PartOf = Annotated[
+    Text, _option("--part", "Do the k-th of n parts of the tiles, as one of many.", RUN, "K/N")
+]
 PlanOnly = Annotated[Yes, _option("--plan", "Print what would be done, and stop.", RUN)]
 Replay = Annotated[Text, _option("--replay", "Run the plan of a result again.", RUN, "STORE")]
 Resume = Annotated[
@@ -335,6 +340,14 @@ def beads_asked(
             "beads are averaged, without a method: leave it out", param_hint="--method"
         )
     return {"diameter": diameter, "saturation": saturation}
+
+
+def part_of(text: str | None) -> tuple[int, int] | None:
+    """Read which part is to be done, from --part, as (k, n)."""
+    if text is None:
+        return None
+    part = _usage("part", Part.read, text)
+    return part.number, part.of
 
 
 def kernel_size(text: str | None) -> tuple[float, float, float] | None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari_deblur
+from napari_deblur import claims
 from napari_deblur.results import LEDGER, open_result
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
+    from napari_deblur.parts import Part
     from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
 
@@ -33,6 +35,7 @@ __all__ = [
 
 SOFTWARE = "napari-deblur"  # as TIFFs say it
 SUFFIXES = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".ome"}
+SUFFIXES |= {".nd2", ".lif", ".czi"}
 
 
 def suggested_output(address: str, word: str = "") -> Path:
@@ -80,15 +83,16 @@ def refuse(
     workers: int = 0,
     scheduler: str | None = None,
     overwrite: bool = False,
+    part: Part | None = None,
 ) -> None:
     """Raise what a run would raise whatever its plan: before planning, which may take long.
 
     Raises
     ------
     ValueError
-        When the output is a URL or of an unknown kind, or workers and scheduler do not fit.
+        When the output is a URL or of an unknown kind, or workers, scheduler or part do not fit.
     FileExistsError
-        When something is there that is neither continued nor overwritten.
+        When something is there that is neither continued nor overwritten, or is being written.
     OSError
         When nothing can be written there.
     """
@@ -104,6 +108,8 @@ def refuse(
             f"workers ({workers}) and scheduler ({scheduler}) exclude each other: give a number "
             "of processes or the address of a scheduler"
         )
+    if part is not None:
+        _refuse_part(part, output, overwrite=overwrite)
     _refuse_place(output)
     if overwrite:
         refuse_foreign(store_of(output))
@@ -112,6 +118,7 @@ def refuse(
     if output.suffix != ".zarr":
         for target in (output, kernels_path(output)):
             _refuse_tiff(target, unfinished=store_of(output).exists(), overwrite=overwrite)
+    claims.refuse(store_of(output) / LEDGER, str(part or claims.ALL))
 
 
 def refuse_foreign(path: Path) -> None:
@@ -158,6 +165,16 @@ def _refuse_unknown(path: Path) -> None:
     if not is_blank(path) and not _is_result(path):
         raise FileExistsError(
             f"{path} exists and is no result that could be continued: choose another output"
+        )
+
+
+def _refuse_part(part: Part, output: Path, *, overwrite: bool) -> None:
+    if output.suffix != ".zarr":
+        raise ValueError(f"part {part} writes into what others write, a .zarr: {output} is none")
+    if overwrite:
+        raise ValueError(
+            f"part {part} with overwrite would remove what other parts did: delete {output} "
+            "before the first part starts, or choose another output"
         )
 
 

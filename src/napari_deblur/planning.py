@@ -228,6 +228,9 @@ def planning(
     def halo(axis: int) -> Halo:
         return _worst_halo(channels, decided, whole, fields, probes, axis, seam, device)
 
+    stored, scale, offset = gridding.output_type(
+        stack, dtype, max((views.facts.white or 0.0) for views in channels.values())
+    )
     laid = gridding.lay(
         stack,
         whole.shape,
@@ -244,9 +247,8 @@ def planning(
         seam=seam,
         accept_seam=accept_seam,
         free=not any(wish.needs_kernel for wish in wishes.values()),
-    )
-    stored, scale, offset = gridding.output_type(
-        stack, dtype, max((views.facts.white or 0.0) for views in channels.values())
+        stored=stored,
+        device=device,
     )
     plans = []
     for c in range(stack.shape[1]):

@@ -126,7 +126,7 @@ def _with_bar(run: Iterator[Progress], console: Console) -> Progress:
             last = progress
             if progress.note:
                 bar.console.print(f"note: {progress.note}", style="yellow", soft_wrap=True)
-            if progress.phase in ("complete", "incomplete"):
+            if progress.phase in ("complete", "incomplete", "part"):
                 continue
             if progress.phase not in tasks:
                 tasks[progress.phase] = bar.add_task(progress.phase, total=None, left="")

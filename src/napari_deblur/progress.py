@@ -21,7 +21,8 @@ class Progress:
     done, total : int
         Of this phase, those of earlier runs included.
     phase : str
-        ``tiles``, ``pyramid`` or ``export``; at the end ``complete`` or ``incomplete``.
+        ``tiles``, ``pyramid`` or ``export``; at the end ``complete`` or ``incomplete``, or ``part``
+        when one part is done and others are not.
     index : (t, c, z, y, x) or None
         What was finished just now.
     seconds : float

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,12 +25,29 @@ if TYPE_CHECKING:
     from napari_deblur.protocols import Blur, Facts
     from napari_deblur.stack import Source, Stack
 
-__all__ = ["Restored", "as_counts", "blur_of", "encoded", "linear_light", "restore_tile"]
+__all__ = [
+    "Readable",
+    "Restored",
+    "as_counts",
+    "blur_of",
+    "encoded",
+    "linear_light",
+    "restore_tile",
+    "source_of",
+]
 
 # Each split halves the memory; after five the rest of the machine is the problem.
 MOST_SPLITS = 5
 
 _devices: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+
+class Readable(Protocol):
+    """What a tile reads from: a stack, or what reads one ahead."""
+
+    def read(self, t: int, c: int, region: Box) -> NDArray[Any]:
+        """Read the voxels of one frame and channel; (z, y, x), in the type of the source."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +72,18 @@ class Restored:
     emptied: int = 0
 
 
+def source_of(plan: Plan, stack: Stack | None) -> Stack:
+    """Give the stack, or open the plan's source once per process."""
+    if stack is not None:
+        return stack
+    if plan.source is None:
+        raise ValueError("the plan's stack lives in memory: pass it, or save it as a file first")
+    return _opened(plan.source)
+
+
 def restore_tile(
     plan: Plan,
-    stack: Stack | None,
+    stack: Stack | Readable | None,
     index: Index,
     *,
     splits: int = 0,
@@ -68,7 +94,7 @@ def restore_tile(
     Parameters
     ----------
     plan : Plan
-    stack : Stack or None
+    stack : Stack, what reads one ahead, or None
         None opens `plan.source`, once per process.
     index : (t, c, z, y, x) of the grid
     splits : int
@@ -81,15 +107,10 @@ def restore_tile(
     MemoryError
         When even the smallest piece does not fit.
     """
-    if stack is None:
-        if plan.source is None:
-            raise ValueError(
-                "the plan's stack lives in memory: pass it, or save it as a file first"
-            )
-        stack = _opened(plan.source)
+    source = source_of(plan, None) if stack is None else stack
     while True:
         try:
-            return _restore_pieces(plan, stack, index, plan.tile(index).core, splits)
+            return _restore_pieces(plan, source, index, plan.tile(index).core, splits)
         except Exception as error:
             if not _out_of_memory(error) or splits >= MOST_SPLITS:
                 raise
@@ -100,7 +121,7 @@ def restore_tile(
             on_split(splits)
 
 
-def _restore_pieces(plan: Plan, stack: Stack, index: Index, core: Box, splits: int) -> Restored:
+def _restore_pieces(plan: Plan, stack: Readable, index: Index, core: Box, splits: int) -> Restored:
     parts = halves(core, multiple_of=plan.grid.multiple_of) if splits else None
     if parts is None:
         return _restore_core(plan, stack, index, core)
@@ -118,7 +139,7 @@ def _restore_pieces(plan: Plan, stack: Stack, index: Index, core: Box, splits: i
     )
 
 
-def _restore_core(plan: Plan, stack: Stack, index: Index, core: Box) -> Restored:
+def _restore_core(plan: Plan, stack: Readable, index: Index, core: Box) -> Restored:
     import torch
 
     t, c = index[:2]

@@ -224,6 +224,7 @@ def _spread(size: int, length: int, count: int, chunk: int = 1) -> list[tuple[in
 def _detail(plane: NDArray[Any]) -> float:
     """Give the mean squared gradient of a plane binned 2 × 2, which halves the noise's share."""
     counts: NDArray[Any] = plane.astype(np.float32).reshape(plane.shape[-2:])
+    counts = np.where(np.isfinite(counts), counts, np.nan)
     if min(counts.shape) >= 4:
         even = counts[: counts.shape[0] // 2 * 2, : counts.shape[1] // 2 * 2]
         counts = (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4

@@ -25,6 +25,7 @@ def opened(job: Job) -> Stack:
         series=job.series,
         level=job.level,
         field=job.field,
+        sparse=job.sparse,
     )
     times = None if job.times is None else _times(stack, job.times)
     keys = job.channels

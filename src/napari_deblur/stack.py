@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
@@ -46,6 +47,7 @@ class Source:
 
     `address` is a path or URL; `axes` and `pixel_size` are what the user gave, not what was read.
     `times` and `channels` are indices into the file, `region` is (start, stop) for z, y, x.
+    `sparse` says that chunks which are not stored are empty on purpose.
     `fingerprint` is what tells a changed file: size and time of change, or a hash of metadata.
     """
 
@@ -60,10 +62,14 @@ class Source:
     channels: tuple[int, ...] | None = None
     region: Region | None = None
     fingerprint: str = ""
+    sparse: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON and TOML."""
-        return asdict(self)
+        data = asdict(self)
+        if not self.sparse:
+            del data["sparse"]  # so plans made before there was such a word keep their keys
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
@@ -152,7 +158,7 @@ class Stack:
     @property
     def nbytes(self) -> int:
         """Bytes of all pixels, unpacked."""
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def data(self) -> da.Array:

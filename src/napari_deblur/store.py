@@ -177,6 +177,15 @@ class Store:
         """Write down that a tile is tried in smaller pieces, so that a resumed run does it too."""
         self.ledger.append(Entry("split", self.plan.key, index, splits=splits, finished=now()))
 
+    def note_failed(self, level: int, index: Index, error: str) -> Entry:
+        """Write down that a chunk is given up, for whoever finishes the result."""
+        key = self.plan.key
+        return self._record(Entry("failed", key, index, level, error=error, finished=now()))
+
+    def note_part(self, number: int, of: int) -> None:
+        """Write down that a part has begun, so that what is missing can be told by parts."""
+        self.ledger.append(Entry("part", self.plan.key, (number, of), finished=now()))
+
     def inputs(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that a chunk of a level is made of."""
         lower = self.levels[number - 1]

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from threading import Event
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_deblur import system
 from napari_deblur.protocols import Cancelled
-from napari_deblur.restoring import restore_tile
+from napari_deblur.restoring import restore_tile, source_of
 from napari_deblur.scratch import scratch_of, stack_of
 from napari_deblur.store import Store
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_deblur.ledger import Entry
+    from napari_deblur.restoring import Readable, Restored
     from napari_deblur.stack import Stack
-    from napari_deblur.tiles import Index
+    from napari_deblur.tiles import Box, Index
 
 __all__ = [
+    "Clock",
     "Engine",
     "RunStopped",
     "Task",
@@ -96,24 +104,159 @@ def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
         splits=task.splits,
         on_split=lambda splits: store.note_split(index, splits),
     )
+    system.give_memory_back()
     seconds = perf_counter() - start
     return store.write_tile(index, restored, seconds=seconds, retries=task.retries)
 
 
-def in_this_process(store: Store, stack: Stack | None) -> Engine:
-    """Give the engine that does one task after the other, here."""
+@dataclass
+class Clock:
+    """Seconds that the computing thread worked, and that it waited for blocks to be read."""
+
+    computing: float = 0.0
+    waiting: float = 0.0
+
+
+def in_this_process(store: Store, stack: Stack | None, clock: Clock | None = None) -> Engine:
+    """Give the engine that works here: one thread reads, one restores, one writes.
+
+    One block is read ahead while a tile is in work and the result before it is written. What comes
+    out is in the ledger already, and the next result isn't written before the caller goes on.
+    """
 
     def engine(todo: Todo) -> Generator[tuple[Task, Entry | Exception]]:
-        while (task := todo.next()) is not None:
-            try:
-                outcome: Entry | Exception = perform(store, stack, task)
-            except Cancelled:
-                raise
-            except Exception as error:  # noqa: BLE001 - it is listed, and the run goes on
-                outcome = error
-            yield task, outcome
+        with _Threads(store, stack, clock or Clock()) as threads:
+            ahead: tuple[Task, _Ahead | None] | None = None
+            making: tuple[Task, Future[_Made | None]] | None = None
+            writing: tuple[Task, Future[Entry]] | None = None
+            while True:
+                if ahead is None and (task := todo.next()) is not None:
+                    ahead = task, threads.read(task)
+                if making is None and ahead is not None:
+                    making, ahead = (ahead[0], threads.make(*ahead)), None
+                elif writing is None and making is not None and making[1].done():
+                    writing, making = (making[0], threads.write(*making)), None
+                elif writing is not None and writing[1].done():
+                    (task, written), writing = writing, None
+                    yield task, _outcome(written)
+                elif writing is not None or making is not None:
+                    # What is made waits for the one before it to be written.
+                    _wait([one[1] for one in (writing, making) if one and not one[1].done()])
+                else:
+                    return
 
     return engine
+
+
+class _Made(NamedTuple):
+    """What the computing thread made of a tile, and how long it took."""
+
+    restored: Restored
+    seconds: float
+
+
+class _Ahead:
+    """What a task reads from: its block is being read already, by the one thread that reads."""
+
+    def __init__(self, reader: Executor, stack: Readable, clock: Clock) -> None:
+        self._reader, self._stack, self._clock = reader, stack, clock
+        self._asked: dict[tuple[int, int, Box], Future[NDArray[Any]]] = {}
+
+    def ask(self, t: int, c: int, region: Box) -> None:
+        """Begin to read a block."""
+        self._asked[t, c, region] = self._reader.submit(self._stack.read, t, c, region)
+
+    def read(self, t: int, c: int, region: Box) -> NDArray[Any]:
+        """Wait for a block and give it away; read it now if it wasn't asked for."""
+        begun = perf_counter()
+        if (t, c, region) not in self._asked:
+            self.ask(t, c, region)
+        try:
+            return self._asked.pop((t, c, region)).result()
+        finally:
+            self._clock.waiting += perf_counter() - begun
+
+
+class _Threads(AbstractContextManager["_Threads"]):
+    """The threads that read, restore and write. At the end they stop at their next chance."""
+
+    def __init__(self, store: Store, stack: Stack | None, clock: Clock) -> None:
+        self._store, self._stack, self._clock = store, stack, clock
+        self._stop = Event()
+        self._reader, self._computer, self._writer = (
+            ThreadPoolExecutor(1, f"napari-deblur-{name}") for name in ("read", "restore", "write")
+        )
+        system.give_memory_back()  # what planning left
+
+    def read(self, task: Task) -> _Ahead | None:
+        """Begin to read what a tile needs first; a chunk of a level is made as it is written."""
+        if task.level:
+            return None
+        ahead = _Ahead(self._reader, source_of(self._store.plan, self._stack), self._clock)
+        if not task.splits:  # pieces are read when it is their turn
+            ahead.ask(*task.index[:2], self._store.plan.tile(task.index).read)
+        return ahead
+
+    def make(self, task: Task, ahead: _Ahead | None) -> Future[_Made | None]:
+        """Begin to restore a tile."""
+        return self._computer.submit(self._make, task, ahead, copy_context())
+
+    def write(self, task: Task, made: Future[_Made | None]) -> Future[Entry]:
+        """Begin to write what was made."""
+        return self._writer.submit(self._write, task, made)
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for pool in (self._reader, self._computer, self._writer):
+            pool.shutdown(cancel_futures=True)
+
+    def _make(self, task: Task, ahead: _Ahead | None, caller: Context) -> _Made | None:
+        if ahead is None:
+            return None
+        from napari_deblur import ops
+
+        def asked() -> bool:
+            caller.run(ops.checkpoint)  # raises if the caller was asked to stop
+            return self._stop.is_set()
+
+        begun, waited = perf_counter(), self._clock.waiting
+        with ops.cancellable(asked):
+            restored = restore_tile(
+                self._store.plan,
+                ahead,
+                task.index,
+                splits=task.splits,
+                # Whatever goes into the store goes through the thread that writes.
+                on_split=lambda n: self._writer.submit(
+                    self._store.note_split, task.index, n
+                ).result(),
+            )
+        system.give_memory_back()
+        seconds = perf_counter() - begun
+        self._clock.computing += seconds - (self._clock.waiting - waited)
+        return _Made(restored, seconds)
+
+    def _write(self, task: Task, made: Future[_Made | None]) -> Entry:
+        done = made.result()
+        if done is None:
+            return self._store.write_level(task.level, task.index, inputs=task.inputs)
+        return self._store.write_tile(
+            task.index, done.restored, seconds=done.seconds, retries=task.retries
+        )
+
+
+def _wait(futures: Sequence[Future[Any]]) -> None:
+    """Wait until one of them is done, or a moment: Ctrl-C isn't heard in between on Windows."""
+    wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
+
+
+def _outcome(written: Future[Entry]) -> Entry | Exception:
+    error = written.exception()
+    if error is None:
+        return written.result()
+    if isinstance(error, Cancelled) or not isinstance(error, Exception):
+        raise error
+    return error  # it is listed, and the run goes on
 
 
 def work(path: str, key: str, task: Task) -> Entry:

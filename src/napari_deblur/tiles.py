@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil, prod
 
-__all__ = ["Box", "Grid", "Index", "Tile", "halves"]
+__all__ = ["Box", "Grid", "Index", "Tile", "halves", "tile_length"]
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 Index = tuple[int, int, int, int, int]
@@ -85,12 +85,8 @@ class Grid:
     @property
     def tile_shape(self) -> Triple:
         """Shape (z, y, x) that every tile has."""
-        z, y, x = (
-            n if c >= n else _length(c + 2 * h, n, m)
-            for n, c, h, m in zip(
-                self.shape[2:], self.core, self.halo, self.multiple_of, strict=True
-            )
-        )
+        axes = zip(self.core, self.halo, self.shape[2:], self.multiple_of, strict=True)
+        z, y, x = (tile_length(*axis) for axis in axes)
         return z, y, x
 
     def __len__(self) -> int:
@@ -131,15 +127,20 @@ class Grid:
             strict=True,
         ):
             # The last core of an axis may be thin: its tile is as long as all others, and only
-            # its halo is larger. A core that was split for memory gets a shorter tile.
-            thin = stop == size and start % usual == 0
-            length = whole
-            if not thin:
-                length = min(whole, _length(stop - start + 2 * halo, size, multiple))
+            # its halo is larger. A core that was split for memory has a tile of its own length.
+            complete = start % usual == 0 and stop == min(start + usual, size)
+            length = whole if complete else _length(stop - start + 2 * halo, size, multiple)
             first = min(max(start - halo, 0), size - length)
             spans.append((first, first + length))
         z, y, x = spans
         return Tile(index, core, (z, y, x))
+
+
+def tile_length(core: int, halo: int, size: int, multiple: int = 1) -> int:
+    """Give the length of all tiles along an axis: two cores have a halo on one side only."""
+    if core >= size:
+        return size
+    return _length(core + (halo if 2 * core >= size else 2 * halo), size, multiple)
 
 
 def _length(least: int, size: int, multiple: int) -> int:

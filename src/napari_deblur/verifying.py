@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from napari_deblur import system
+from napari_deblur import claims, system
 from napari_deblur.ledger import damaged_lines, entries
 from napari_deblur.results import KERNELS, LEDGER, Result, open_result
 from napari_deblur.store import Store, digest
@@ -147,7 +147,7 @@ def _foreign(result: Result, known: Known, keys: dict[str, int]) -> Iterator[Fin
         )
     for file in sorted(result.path.rglob("*")):
         name = file.relative_to(result.path).as_posix()
-        ledger = name.startswith(f"{LEDGER}/") and file.suffix == ".jsonl"
+        ledger = name.startswith(f"{LEDGER}/") and file.suffix in (".jsonl", claims.SUFFIX)
         # A run that goes on, or was killed, has files that are not in the ledger yet.
         pending = not result.complete and ("/c/" in name or file.suffix == ".partial")
         if file.is_file() and name not in known and not ledger and not pending:

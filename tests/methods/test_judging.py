@@ -54,6 +54,18 @@ def test_a_kernel_too_wide_or_narrow_is_doubted(samples, sigma):
     assert "predicts held-out light better" in trust.why
 
 
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_points_by_chance_are_no_finer_detail(seed):
+    """Few frequencies of a ring hold much more light than those of the one before."""
+    random = np.random.default_rng(seed)
+    points = np.zeros((1, 180, 190), np.float32)
+    points[0, random.integers(0, 180, 90), random.integers(0, 190, 90)] = 3000
+    blur = Blur(torch.from_numpy(gaussian(2.0).at().copy()))
+    seen = sampled(ops.blur(torch.from_numpy(points), blur)[0].clamp(min=0).double().numpy() + 10)
+    assert judged(seen, gaussian(2.0)).verdict == "believe"
+    assert judged(seen, gaussian(2.4)).verdict == "doubtful"
+
+
 def test_the_same_is_said_twice(samples):
     assert judged(samples, gaussian(1.7)) == judged(samples, gaussian(1.7))
 

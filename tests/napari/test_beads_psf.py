@@ -120,7 +120,10 @@ def test_beads_are_taken_and_left_out_by_buttons(found, qtbot):
     assert sorted(near([b.place for b in widget.report.used], GOOD + PAIR)) == [0, 2, 3]
     reasons = list(widget.points.features["not_used"])
     assert sorted(reasons) == ["", "", "", "by hand", "close"]
-    assert "3 of 3 beads used" in widget.status.text()
+    # All that is shown is counted, also what was not used before.
+    assert widget.status.text().startswith("3 of 5 beads used; not used: ")
+    assert "1 close" in widget.status.text()
+    assert "1 by hand" in widget.status.text()
 
 
 def test_the_kernel_becomes_a_layer_that_is_one(found):

@@ -14,6 +14,7 @@ from napari.utils.interactions import (
     mouse_press_callbacks,
     mouse_release_callbacks,
 )
+from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QPushButton
 
@@ -107,7 +108,7 @@ def inspect(qtbot):
 def settled(qtbot, widget):
     """Wait until nothing is measured any more."""
     idle = lambda: not (widget.busy() or widget._stale or widget._jobs)  # noqa: E731
-    qtbot.waitUntil(idle, timeout=8000)
+    qtbot.waitUntil(idle, timeout=60_000)
 
 
 def test_which_layers_are_offered(layer, kernel_layer, varying):
@@ -330,7 +331,8 @@ def test_planes_show_the_nodes_next_to_them(counts, tmp_path):
 def test_map_and_files_from_the_widget(qtbot, inspect, varying, field, tmp_path):
     restored, kernels, *_ = layers(varying)
     viewer, widget = inspect(restored, kernels)
-    for _ in range(2):  # the first waits until the kernel is shown, the second replaces the first
+    settled(qtbot, widget)
+    for _ in range(2):  # the second replaces the first
         widget.map.click()
         settled(qtbot, widget)
     assert [type(one).__name__ for one in viewer.layers] == ["Image", "Image", "Vectors", "Points"]
@@ -353,6 +355,52 @@ def test_map_and_files_from_the_widget(qtbot, inspect, varying, field, tmp_path)
     assert (tmp_path / "k.png").stat().st_size > 10_000
 
 
+def test_sentences_go_when_they_no_longer_hold(qtbot, inspect, varying, kernel_layer):
+    restored, kernels, *_ = layers(varying)
+    _, widget = inspect(restored, kernels, kernel_layer)
+    settled(qtbot, widget)
+    widget.look_at((0.0, -1000.0, 0.0))
+    assert "no restored image" in widget.status.text()
+    widget.look_at(tuple(restored.data_to_world((2, 12, 50))))
+    settled(qtbot, widget)
+    assert widget.status.text() == ""
+    widget.pick.click()
+    assert widget.status.text() == "Click on a restored image."
+    widget.pick.click()
+    assert widget.status.text() == ""
+    widget.map.click()
+    settled(qtbot, widget)
+    assert "6 kernels" in widget.status.text()
+    widget.renew()  # as by a layer that is added: the same kernel is shown
+    settled(qtbot, widget)
+    assert "6 kernels" in widget.status.text()
+    widget.look_at((0.0, -1000.0, 0.0))
+    widget.layer_box.choose(kernel_layer)
+    settled(qtbot, widget)
+    assert widget.status.text() == ""
+
+
+def test_the_map_says_why_there_is_none(qtbot, inspect, varying, movie, kernel_layer):
+    restored, kernels, *_ = layers(varying)
+    viewer, widget = inspect(*layers(movie), kernel_layer)
+    for chosen, why in ((viewer.layers[1], "One kernel holds for the whole channel"),
+                        (kernel_layer, "This layer is one kernel")):  # fmt: skip
+        widget.layer_box.choose(chosen)
+        settled(qtbot, widget)
+        assert not widget.map.isEnabled()
+        assert widget.map.toolTip().startswith(why)
+    viewer.layers.clear()
+    settled(qtbot, widget)
+    assert widget.map.toolTip().startswith("Nothing is shown")
+    viewer.add_layer(kernels)
+    settled(qtbot, widget)
+    assert widget.map.toolTip().startswith("The restored image is not open")
+    viewer.add_layer(restored)
+    settled(qtbot, widget)
+    assert widget.map.isEnabled()
+    assert "widths and directions" in widget.map.toolTip()
+
+
 def test_a_kernel_for_all_has_no_map(qtbot, inspect, movie, monkeypatch):
     from napari.utils import notifications
 
@@ -361,13 +409,13 @@ def test_a_kernel_for_all_has_no_map(qtbot, inspect, movie, monkeypatch):
     restored, kernels = layers(movie)
     _, widget = inspect(restored, kernels)
     settled(qtbot, widget)
-    widget.map.click()
+    widget.add_map()
     settled(qtbot, widget)
-    assert "one kernel holds for the whole channel" in widget.status.text()
-    assert len(shown) == 1
+    assert "One kernel holds for the whole channel" in widget.status.text()
+    assert shown == []
     widget.save("kernel.jpeg")
     settled(qtbot, widget)
-    assert "should end in .tif" in shown[1]
+    assert "should end in .tif" in shown[0]
 
 
 def test_a_result_that_is_gone_is_said(qtbot, inspect, counts, tmp_path):
@@ -410,7 +458,7 @@ def test_place_is_asked_without_reading_pixels(varying, monkeypatch):
 def clipped(widget):
     """Give the texts that are wider than what shows them."""
     found = []
-    for one in widget.findChildren((QLabel, QPushButton)):
+    for one in [*widget.findChildren(QLabel), *widget.findChildren(QPushButton)]:
         if not one.isVisible() or not one.text() or "<" in one.text():
             continue
         wraps = isinstance(one, QLabel) and one.wordWrap()
@@ -426,11 +474,11 @@ def test_in_a_window(make_napari_viewer_proxy, qtbot, movie):
     viewer.open(str(movie), plugin="napari-deblur")
     dock, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Kernel inspector")
     settled(qtbot, widget)
-    assert widget.width() < 450
-    for theme, ground in (("dark", "#23242b"), ("light", "#ebe7e6")):
+    assert widget.width() < 360
+    for theme in ("dark", "light"):
         viewer.theme = theme
         qtbot.wait(50)
-        assert widget.view.sections.look.ground == ground
+        assert widget.view.sections.look.ground == str(get_theme(theme).background)
         assert not clipped(widget)
     gc.collect()
     gc.disable()

@@ -38,7 +38,7 @@ def test_a_change_is_shown_without_a_search(widget, qtbot):
     row, said = widget.live_row, []
     row.say = said.append
     row.region.click()
-    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=60_000)
     qtbot.waitUntil(lambda: not row.busy())
     assert any(sentence.startswith("finding the kernel") for sentence in said)
     assert row.status.text().startswith("58 × 58 pixels in ")
@@ -47,7 +47,7 @@ def test_a_change_is_shown_without_a_search(widget, qtbot):
     first, image = widget.plan_known[1], widget.overlay.layer("image")
     said.clear()
     widget._forms["blind-richardson-lucy"]["iterations"].value = 30
-    qtbot.waitUntil(lambda: widget.plan_known[1] is not first, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.plan_known[1] is not first, timeout=60_000)
     qtbot.waitUntil(lambda: not row.busy())
     assert not any(sentence.startswith("finding the kernel") for sentence in said)
     assert widget.plan_known[1].channels[0].method.iterations == 30
@@ -59,16 +59,42 @@ def test_a_change_is_shown_without_a_search(widget, qtbot):
     def moved():
         np.testing.assert_allclose(image.data_to_world((0, 0)), (2.6, 2.8))
 
-    qtbot.waitUntil(moved, timeout=20_000)
+    qtbot.waitUntil(moved, timeout=60_000)
     assert widget.plan_known[1] is plan
     # A mistake is said here, and is no notification.
     widget._forms["blind-richardson-lucy"]["iterations"].value = "many"
-    qtbot.waitUntil(lambda: row.status.text().startswith("No preview: "), timeout=20_000)
+    qtbot.waitUntil(lambda: row.status.text().startswith("No preview: "), timeout=60_000)
     # Not live any more: nothing happens.
     row.live.click()
     widget._forms["blind-richardson-lucy"]["iterations"].value = 9
     qtbot.wait(500)
     assert widget.plan_known[1] is plan
+
+
+def test_a_network_is_loaded_once_and_the_kernel_that_it_found_is_kept(widget, qtbot):
+    from napari_deblur.gdunet.weights import load_network
+
+    row, said = widget.live_row, []
+    row.say = said.append
+    widget.method.setCurrentText("gdunet")
+    load_network.cache_clear()
+    _previewed(widget, qtbot)
+    plan, shapes = widget.plan_known[1], widget.viewer.layers["preview region"]
+    assert [text for text in said if text.startswith("finding")] == [
+        "finding the kernel with gdunet"
+    ]
+    said.clear()
+    for step in (3, 6):
+        place = widget.overlay.layer("image").translate
+        shapes.data = [shapes.data[0] + step]
+        qtbot.waitUntil(
+            lambda place=place: (widget.overlay.layer("image").translate != place).any(),
+            timeout=20_000,
+        )
+        qtbot.waitUntil(lambda: not row.busy())
+    assert not any(text.startswith("finding") for text in said)
+    assert widget.plan_known[1] is plan
+    assert load_network.cache_info().misses == 1
 
 
 def test_cancelled_search_is_not_live_any_more(widget, qtbot):
@@ -97,10 +123,73 @@ def test_key_shows_before_and_after(widget, qtbot):
     assert not widget.viewer.keymap
 
 
+def _previewed(widget, qtbot):
+    """Draw a region, and wait for its preview."""
+    widget.live_row.region.click()
+    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.live_row.busy())
+
+
+def test_only_a_region_is_live(widget):
+    row = widget.live_row
+    assert not row.live.isEnabled()
+    assert not row.live.isChecked()
+    assert "region" in row.live.toolTip()
+    row.region.click()
+    assert row.live.isEnabled()
+    assert row.live.isChecked()
+    row.live.click()
+    row.region.click()
+    row.region.click()
+    assert not row.live.isChecked()  # as it was wished
+
+
+def test_what_was_previewed_goes_with_the_region(widget, qtbot):
+    row = widget.live_row
+    _previewed(widget, qtbot)
+    row.slider.setValue(500)
+    row.region.click()
+    qtbot.waitUntil(lambda: len(widget.viewer.layers) == 1)
+    assert row.status.isHidden()
+    assert row.status.text() == ""
+    assert row.slider.value() == 0
+    row.region.click()  # comes again, though nothing else has changed
+    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=20_000)
+
+
+def test_nothing_of_the_image_before_is_left(widget, qtbot):
+    place = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
+    viewer, row = widget.viewer, widget.live_row
+    other = viewer.add_image(np.full((30, 30), 7, np.uint16), name="other", **place)
+    widget.reset_choices()
+    widget.layer.setCurrentText("cells")
+    _previewed(widget, qtbot)
+    row.live.click()
+    row.slider.setValue(300)
+    row.before.click()
+    widget.idle("Done: it lies there")
+    widget.say_costs("3 tiles")
+    widget.advanced.camera.lines["gain"].setText("2")
+    widget.layer.setCurrentText("other")
+    qtbot.waitUntil(lambda: widget.overlay.layer("image") is None)
+    assert [layer.name for layer in viewer.layers] == ["cells", "other", "preview region"]
+    assert (widget.status.text(), widget.costs.text(), row.status.text()) == ("", "", "")
+    assert widget.details.isHidden()
+    assert (row.slider.value(), row.before.isChecked()) == (0, False)
+    assert widget.advanced.camera.fields() == {}
+    widget.idle("Done: it lies there")
+    for layer in (other, viewer.layers["cells"]):
+        viewer.layers.remove(layer)
+        widget.reset_choices()
+    assert widget.status.text() == ""
+    assert widget.output.text() == ""
+    qtbot.waitUntil(lambda: not viewer.layers)  # the region, too
+
+
 def test_region_that_is_deleted_is_given_up(widget, qtbot):
     row = widget.live_row
-    row.live.setChecked(False)
     row.region.click()
+    row.live.setChecked(False)
     assert widget.rectangle.shown
     widget.viewer.layers.remove("preview region")
     assert not row.region.isChecked()

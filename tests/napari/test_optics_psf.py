@@ -51,7 +51,7 @@ def choose(widget, model, lens=None, dye=None):
 
 def settled(widget, qtbot):
     """Wait until the picture shows what the form says."""
-    qtbot.waitUntil(lambda: not widget._timer.isActive() and not widget._drawing, timeout=20_000)
+    qtbot.waitUntil(lambda: not widget._timer.isActive() and not widget._drawing, timeout=60_000)
 
 
 def add(widget, qtbot):
@@ -100,17 +100,33 @@ def test_a_measured_kernel_needs_its_file(widget, qtbot, tmp_path):
 
 def test_empty_fields_are_one_sentence(widget, qtbot):
     settled(widget, qtbot)
-    assert widget.facts.text() == "Choose an objective, or give its numerical aperture (na)."
+    assert widget.facts.text() == "Choose an objective, or give its numerical aperture (NA)."
     widget.add.click()
     assert "choose an objective" in widget.status.text()
     choose(widget, "gibson-lanni", LENS)
     settled(widget, qtbot)
-    assert widget.facts.text().startswith("Choose a fluorophore, or give the wavelength")
+    assert widget.facts.text().startswith("Choose a dye, or give the wavelength")
     choose(widget, "gibson-lanni", LENS, DYE)
     widget.form.forms["gibson-lanni"]["na"].value = "1.6"
     settled(widget, qtbot)
     assert "--" not in widget.facts.text()
-    assert "refractive" in widget.facts.text() or "n_immersion" in widget.facts.text()
+    assert "n_immersion" not in widget.facts.text()
+    assert "refractive" in widget.facts.text() or "immersion n" in widget.facts.text()
+
+
+def test_optics_have_the_same_names_in_all_forms(widget, viewer, qtbot):
+    from qtpy.QtWidgets import QLabel
+
+    from napari_deblur._napari.kernel_row import KernelRows
+
+    def labels(form):
+        return {one.text() for one in form.findChildren(QLabel)}
+
+    known = KernelRows()
+    qtbot.addWidget(known)
+    names = {"NA", "immersion n", "sample n", "λ (µm)", "dye", "objective", "model"}
+    assert names <= labels(known)
+    assert names <= labels(widget.form)
 
 
 def test_presets_fill_the_fields_and_let_go_when_those_are_changed(widget):

@@ -41,6 +41,23 @@ def test_only_our_stores_are_read(tmp_path):
     assert get_reader(str(empty)) is None
 
 
+def test_what_others_wrote_is_left_to_others(tmp_path):
+    import tifffile
+    import zarr
+
+    tifffile.imwrite(tmp_path / "a.deblur.ome.tif", np.zeros((4, 4), np.uint8))
+    zarr.create_group(tmp_path / "a.ome.zarr").attrs["ome"] = {"version": "0.5"}
+    (tmp_path / "folder").mkdir()
+    for name in ("a.deblur.ome.tif", "a.ome.zarr", "folder"):
+        assert get_reader(str(tmp_path / name)) is None
+
+
+def test_a_result_is_known_by_what_it_says_not_by_its_name(tmp_path, array):
+    _result(tmp_path / "a.deblur.zarr", array, "czyx", kernel=KERNEL)
+    (tmp_path / "a.deblur.zarr").rename(tmp_path / "mine")
+    assert len(_read(tmp_path / "mine").layers) == 2
+
+
 def test_result_comes_back_with_its_kernels(tmp_path, array):
     plan = _result(tmp_path / "a.deblur.zarr", array, "czyx", kernel=KERNEL)
     viewer = _read(tmp_path / "a.deblur.zarr")

@@ -1,5 +1,6 @@
 """Sample data: the same each time, in their places, quickly there, and with a sentence."""
 
+import re
 import subprocess
 import sys
 import time
@@ -59,7 +60,8 @@ def test_each_lies_in_its_place_and_says_what_to_try(name, opened):
     assert 30 < len(sentence) < 160
     for layer in viewer.layers:
         units = dict(zip(layer.axis_labels, map(str, layer.units), strict=True))
-        assert {units[axis] for axis in "zyx" if axis in units} == {"micrometer"}
+        unit = "pixel" if name == "photo" else "micrometer"
+        assert {units[axis] for axis in "zyx" if axis in units} == {unit}
         assert units.get("t", "second") == "second"
         assert set(layer.axis_labels) <= set("tczyx")
         assert tuple(layer.scale) == tuple(shown[0].scale)
@@ -69,21 +71,47 @@ def test_each_lies_in_its_place_and_says_what_to_try(name, opened):
 
 def test_all_of_them_lie_in_one_viewer(opened):
     viewer = ViewerModel()
-    for name in sorted(NAMES, key="movie".__eq__):
+    for name in sorted(NAMES, key=("movie", "photo").__contains__):
         for data in opened[name]:
             viewer.add_layer(Layer.create(*data))
-        # Channels have no unit: with them among the others napari shows none at all.
-        assert name == "movie" or viewer.layers.extent.units is not None
+        # Channels and photographs have no unit: with them napari shows none at all.
+        assert name in ("movie", "photo") or viewer.layers.extent.units is not None
     summaries = {name: stack_of(viewer.layers[name]).summary() for name in ("movie", "beads")}
     assert summaries["movie"].startswith("6 time points × 2 channels × 128 × 128")
     assert summaries["beads"].startswith("32 × 160 × 160 voxels of 0.2 × 0.1 × 0.1 µm")
     assert stack_of(viewer.layers["embryo"]).shape == (1, 1, 80, 112, 109)
     assert viewer.layers["photo"].rgb
+    assert stack_of(viewer.layers["photo"]).pixel_size is None
 
 
 @pytest.mark.parametrize("file", samples.SIZES)
 def test_voxel_sizes_are_those_of_the_files(file):
     assert samples.SIZES[file] == pytest.approx(open_stack(sample_path(file)).pixel_size)
+
+
+def test_what_a_sentence_names_is_there(opened, qtbot):
+    """What is to be chosen in Deblur is offered there, and is not chosen already."""
+    from napari_deblur._napari.deblur import Deblur
+
+    viewer = ViewerModel()
+    form = Deblur(viewer)
+    qtbot.addWidget(form)
+    viewer.layers.events.inserted.connect(form.reset_choices)
+    for name in NAMES:
+        for data in opened[name]:
+            viewer.add_layer(Layer.create(*data))
+        sentence = viewer.layers[-1].metadata["try"]
+        for layer in re.findall(r"layer ([\w ]+truth)", sentence):
+            assert layer in viewer.layers
+        form.layer.setCurrentIndex(form.layer.findData(viewer.layers[-1]))
+        assert form.method.currentText() not in sentence
+        scope = form.advanced.scope
+        for words, fold, row in re.findall(r"“(.+?)” under (\w+) ▸ (\w+)", sentence):
+            assert scope.findText(words) > 0
+            assert fold == form.fold.button.text()
+            rows = scope.parentWidget().layout()
+            assert rows.labelForField(scope).text() == row
+    assert "of unknown size" in form.reads.text()  # of the photograph
 
 
 def test_they_import_no_torch():

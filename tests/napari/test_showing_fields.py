@@ -143,7 +143,7 @@ def test_a_run_that_goes_on_finds_each_of_its_layers_again(result):
         run = Run.__new__(Run)  # without the process that restores
         run.viewer, run.spatial, run.name, run.looks = viewer, spatial, "a", {}
         run._axes, run._layers = "yx", {}
-        run._waiting = list(run._open(str(result.path)).items())
+        run._waiting = list(run._open(str(result.path))["layers"].items())
         while run._waiting:
             run._show()
         names = [layer.name.partition(" [")[0] for layer in viewer.layers]

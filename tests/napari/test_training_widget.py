@@ -170,17 +170,17 @@ def widget(qtbot, sharp):
     qtbot.waitUntil(lambda: not made.busy(), timeout=60_000)
 
 
-def test_form_follows_the_layers(widget, trained, sharp):
+def test_form_follows_the_layers(widget, trained, sharp, qtbot):
     assert widget.reads.text() == 'Learns from 1 piece of "sharp".'
     assert widget.folder() == trained / "sharp"
     assert widget.lesson().optics is None
     widget.lens.setCurrentIndex(1)
     assert widget.reads.text().startswith("NA is empty: give a number, or a lens of any kind")
-    widget.na.setText("1.2")
-    widget.wavelength.setText("0.52")
+    qtbot.keyClicks(widget.na, "1.2")
+    qtbot.keyClicks(widget.wavelength, "0.52")
     assert widget.lesson().optics == {"na": 1.2, "wavelength": 0.52, "pixel_size": 0.1}
     widget.viewer.add_layer(_layer(sharp + 1, "other"))
-    assert [layer.name for layer in widget.sharp.layers()] == ["other"]
+    assert [layer.name for layer in widget.sharp.layers()] == ["sharp"]
     widget.sharp.choose(*widget.viewer.layers)
     assert widget.reads.text() == 'Learns from 2 pieces of "sharp", "other".'
     widget.viewer.layers.remove("other")
@@ -195,6 +195,45 @@ def test_form_follows_the_layers(widget, trained, sharp):
     assert widget.reads.text() == 'Learns from 1 pair of pieces of "sharp".'
     assert widget.na.text() == "0.9"
     assert widget.lesson().blurred[0].name == "blurred"
+
+
+def test_only_what_is_called_sharp_is_ticked_by_itself(widget, sharp):
+    widget.viewer.layers.clear()
+    widget.viewer.add_layer(_layer(simulated(64)[0], "spots"))
+    widget.viewer.layers.selection.active = widget.viewer.layers["spots"]
+    assert widget.sharp.layers() == []
+    assert widget.reads.text() == "Tick a sharp layer."
+    widget.viewer.add_layer(_layer(sharp, "unsharp truths"))
+    assert widget.sharp.layers() == []
+    widget.viewer.add_layer(_layer(sharp, "spots truth"))
+    assert [layer.name for layer in widget.sharp.layers()] == ["spots truth"]
+    widget.viewer.layers.remove("unsharp truths")
+    widget.source.setCurrentIndex(1)
+    assert widget.sharp_of_pair.layer.name == "spots truth"
+    assert widget.blurred_of_pair.layer.name == "spots"
+
+
+def test_optics_follow_the_layer_until_they_are_edited(widget, sharp, qtbot):
+    lens = {"optics": {"na": 0.9, "wavelength": 0.6}}
+    fine = _layer(sharp, "fine", scale=(0.034, 0.034), metadata=lens)
+    widget.lens.setCurrentIndex(1)
+    lines = (widget.na, widget.wavelength, widget.pixel)
+    assert [line.text() for line in lines] == ["", "", "0.1"]
+    widget.viewer.add_layer(fine)
+    widget.sharp.choose(fine)
+    assert [line.text() for line in lines] == ["0.9", "0.6", "0.034"]
+    widget.wavelength.clear()
+    qtbot.keyClicks(widget.wavelength, "0,52")
+    widget.sharp.choose(widget.viewer.layers["sharp"])
+    assert [line.text() for line in lines] == ["", "0,52", "0.1"]
+    qtbot.keyClicks(widget.na, "1.2")
+    assert widget.lesson().optics == {"na": 1.2, "wavelength": 0.52, "pixel_size": 0.1}
+    for text in ("nan", "-1", "0"):
+        widget.na.setText(text)
+        assert widget.reads.text().startswith("NA is ")
+        assert "must be above 0" in widget.reads.text()
+    widget.na.setText("a")
+    assert widget.reads.text() == 'NA is "a": give a number'
 
 
 def _until(qtbot, true, seconds=90):

@@ -1,5 +1,8 @@
 """What is known of the blur, which methods suit that, and the job that the form makes of it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tifffile
@@ -143,6 +146,46 @@ def test_the_form_is_a_job(viewer, widget):
     assert _ask(widget).job == Job("", method="blind-richardson-lucy")
 
 
+def test_numbers_of_the_camera_go_into_the_job(viewer, widget):
+    _open(viewer, spots())
+    lines = widget.advanced.camera.lines
+    assert widget.advanced.camera.fields() == {}
+    for name, text in {"gain": "2,2", "offset": "-3", "read_noise": "0", "background": "9"}.items():
+        lines[name].setText(text)
+    ask = _ask(widget)
+    job = ask.job
+    assert (job.gain, job.offset, job.read_noise, job.background) == (2.2, -3, 0, 9)
+    assert ask.arguments(widget.stack())["facts"].gain == 2.2
+    for name, text, said in (("gain", "0", "gain is 0"), ("read_noise", "x", 'read noise is "x"')):
+        lines[name].setText(text)
+        with pytest.raises(ValueError, match=said):
+            _ask(widget)
+    widget.advanced.reset()
+    assert _ask(widget).job == Job("", method="blind")
+
+
+def test_the_window_does_not_load_the_engine():
+    """It would stand still for a second or more."""
+    code = """
+import sys
+from napari.components import ViewerModel
+from qtpy.QtWidgets import QApplication
+app = QApplication([])
+from napari_deblur._napari.deblur import Deblur
+from napari_deblur._napari.samples import simulated
+viewer = ViewerModel()
+viewer.add_image(simulated(32)[0], name="cells")
+widget = Deblur(viewer)
+widget.advanced.camera.lines["gain"].setText("2")
+for name in ("blind", "gdunet"):
+    widget.method.setCurrentText(name)
+    widget.confirmed()
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_photographs_are_undone_by_their_curve(viewer, widget):
     _open(viewer, photo())
     assert widget.layer.currentText() == "photo"
@@ -277,6 +320,14 @@ def test_no_ordinary_image_is_taken_for_the_kernel(viewer, widget):
         np.ones((5, 5)), name="psf", metadata={"kernel_pixel_size": (1.0, 0.1, 0.1)}
     )
     assert widget.kernel_layer.currentData() is kernel
+
+
+def test_the_image_is_taken_where_a_kernel_is_active(viewer, qtbot):
+    _open(viewer, spots())
+    viewer.add_image(np.ones((5, 5)), name="psf", metadata={"kernel_pixel_size": (1.0, 0.1, 0.1)})
+    made = Deblur(viewer)
+    qtbot.addWidget(made)
+    assert made.layer.currentText() == "spots"
 
 
 def test_gdunet_takes_the_kernel_that_is_given_and_weights_by_path(viewer, widget, tmp_path):

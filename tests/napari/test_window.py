@@ -238,6 +238,48 @@ def test_closing_ends_the_child(window, qtbot, kernel, what):
     assert _gone(pid)
 
 
+class Cross:
+    """The event of a click on the cross of a window."""
+
+    accepted = True
+
+    def spontaneous(self):
+        return True
+
+    def ignore(self):
+        self.accepted = False
+
+
+def test_closing_the_window_asks_and_then_ends_the_child(window, qtbot, kernel):
+    from napari._qt.dialogs.confirm_close_dialog import ConfirmCloseDialog
+    from qtpy.QtWidgets import QApplication, QLabel
+
+    viewer, widget = _long(window, kernel)
+    qtbot.waitUntil(lambda: widget._run is not None, timeout=60_000)
+    child, inner = widget._run.child, viewer.__wrapped__.window
+    main, asked = inner._qt_window, []
+
+    def answer(button):
+        for dialog in QApplication.topLevelWidgets():
+            if isinstance(dialog, ConfirmCloseDialog) and dialog.isVisible():
+                asked.append(" ".join(label.text() for label in dialog.findChildren(QLabel)))
+                getattr(dialog, button).click()
+                return
+        QTimer.singleShot(50, lambda: answer(button))
+
+    QTimer.singleShot(50, lambda: answer("cancel_btn"))
+    main.closeEvent(cross := Cross())
+    assert "Deblur cells" in asked[0]
+    assert not cross.accepted
+    qtbot.wait(300)
+    assert child.running()
+    QTimer.singleShot(50, lambda: answer("close_btn"))
+    main.close(quit_app=False, confirm_need=True)
+    assert len(asked) == 2
+    del inner._qt_window  # it is gone already when the fixture closes what is left
+    assert _gone(child.pid)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_crash_of_the_child_leaves_napari_alive(window, qtbot, kernel, errors):
     _viewer, widget = _long(window, kernel)
@@ -382,8 +424,8 @@ def test_size_of_the_form_counts_for_preview_and_run(window, qtbot, kernel, erro
             qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
             layout = widget.plan_known[1].layout
             assert layout.pixel_size == size
-            widget.plan_shown.click()
-            assert "kernel" in widget.plan.text()
+            widget.details.open()
+            assert "kernel" in widget.plan.toPlainText()
         widget.run.click()
         qtbot.waitUntil(lambda: _usable(widget), timeout=60_000)
         assert not errors

@@ -9,7 +9,7 @@ from napari.layers import Image
 import napari_deblur as nd
 from napari_deblur._napari.kernel_adding import add_kernel
 from napari_deblur._napari.reader import get_reader
-from napari_deblur._napari.writer import write_tiff, write_zarr
+from napari_deblur._napari.writer import NotSaved, write_tiff, write_zarr
 from napari_deblur.kernels import load_kernel
 from napari_deblur.opening import open_stack
 from napari_deblur.results import open_result
@@ -46,6 +46,15 @@ def made():
     return viewer
 
 
+@pytest.fixture
+def plugin(npe2pm):
+    """Let napari know the plugin."""
+    npe2 = pytest.importorskip("npe2")
+    manifest = npe2.PluginManifest.from_distribution("napari-deblur")
+    with npe2pm.tmp_plugin(manifest=manifest):
+        yield
+
+
 def tuples(viewer):
     return [layer.as_layer_data_tuple() for layer in viewer.layers]
 
@@ -65,7 +74,7 @@ def test_a_result_is_copied_whole(result, tmp_path):
             assert one[name] == other[name]
     with pytest.raises(FileExistsError, match="choose another name"):
         write_zarr(str(path), layers)
-    with pytest.raises(ValueError, match="inside of the result itself"):
+    with pytest.raises(NotSaved, match="inside of the result itself"):
         write_zarr(str(old.path / "c.zarr"), layers)
     assert not list(tmp_path.glob(".*partial"))
 
@@ -170,29 +179,109 @@ def test_colours_axes_and_equal_names(tmp_path):
         assert 'PhysicalSizeX="0.2"' in file.ome_metadata
 
 
-def test_what_does_not_fit_is_refused(result, made, tmp_path):
+def test_what_does_not_fit_is_refused(result, tmp_path):
     layers, old = result
-    with pytest.raises(ValueError, match='"psf" is no part of the result'):
-        write_zarr(str(tmp_path / "e.zarr"), [*layers, tuples(made)[1]])
     other = {"metadata": {"deblur": {"store": str(tmp_path / "z.deblur.zarr")}}, "name": "z"}
-    with pytest.raises(ValueError, match="2 results"):
+    with pytest.raises(NotSaved, match="2 results"):
         write_zarr(str(tmp_path / "e.zarr"), [*layers, (np.ones((2, 2)), other, "image")])
-    with pytest.raises(ValueError, match="no longer at"):
+    with pytest.raises(NotSaved, match="no longer at"):
         write_tiff(str(tmp_path / "e.tif"), [(np.ones((2, 2)), other, "image")])
     group = old.path / "zarr.json"
     group.write_text(group.read_text().replace('"complete": true', '"complete": false'))
-    with pytest.raises(ValueError, match="is not finished"):
+    with pytest.raises(NotSaved, match="is not finished"):
         write_tiff(str(tmp_path / "e.tif"), layers)
     strange = Image(np.ones((2, 2, 2, 2, 2, 2)), name="six")
-    with pytest.raises(ValueError, match="nothing says which"):
+    with pytest.raises(NotSaved, match="nothing says which"):
         write_zarr(str(tmp_path / "e.zarr"), [strange.as_layer_data_tuple()])
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.deblur.zarr"]
 
 
-def test_napari_finds_the_writers(npe2pm, made, tmp_path):
+def test_layers_beside_a_result_are_left_out_and_told(result, made, tmp_path, monkeypatch):
+    from napari.utils import notifications
+
+    said = []
+    monkeypatch.setattr(notifications, "show_info", said.append)
+    layers, old = result
+    write_zarr(str(tmp_path / "e.deblur.zarr"), [tuples(made)[0], *layers])
+    write_tiff(str(tmp_path / "e.ome.tif"), [*layers, *tuples(made)])
+    assert open_result(tmp_path / "e.deblur.zarr").key == old.key
+    assert "without “restored: a/b”: save" in said[0]
+    assert "without “restored: a/b”, “psf”: save" in said[1]
+    with tifffile.TiffFile(tmp_path / "e.ome.tif") as file:
+        assert len(file.series) == 2
+
+
+@pytest.mark.usefixtures("plugin")
+def test_napari_does_not_hide_why_nothing_was_saved(tmp_path):
+    # Of a ValueError napari says that there is no such writer.
+    gone = {"metadata": {"deblur": {"store": str(tmp_path / "z.deblur.zarr")}}, "name": "z"}
+    viewer = ViewerModel()
+    viewer.add_image(np.ones((4, 4)), **gone)
+    with pytest.raises(NotSaved, match="open it from where it is now"):
+        viewer.layers.save(str(tmp_path / "e.ome.tif"), plugin="napari-deblur")
+
+
+def opened(path):
+    """Open what was saved, as napari does."""
+    viewer = ViewerModel()
+    viewer.open(str(path), plugin="napari-deblur")
+    return viewer.layers
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("name", ["c.ome.zarr", "c.deblur.ome.tif"])
+def test_image_and_kernel_come_back(made, tmp_path, name):
+    made.layers.save(str(tmp_path / name), plugin="napari-deblur")
+    image, kernel = opened(tmp_path / name)
+    np.testing.assert_array_equal(image.data, made.layers[0].data)
+    assert tuple(image.scale) == pytest.approx((1, *SIZE))
+    assert image.axis_labels == kernel.axis_labels == ("c", "z", "y", "x")
+    assert [str(u) for u in image.units] == [str(u) for u in kernel.units]
+    assert [str(u) for u in image.units][1:] == ["micrometer"] * 3
+    assert kernel.name == "psf"
+    assert kernel.metadata["kernel_pixel_size"] == pytest.approx((0.2, 0.1, 0.1))
+    assert tuple(kernel.scale[1:]) == pytest.approx((0.2, 0.1, 0.1))
+    np.testing.assert_array_equal(np.squeeze(kernel.data), made.layers[1].data)
+    # To the right of the image, not over it.
+    assert kernel.extent.world[0][3] > image.extent.world[1][3]
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_result_comes_back_under_other_names(result, tmp_path):
+    layers, old = result
+    write_zarr(str(tmp_path / "b.ome.zarr"), layers)
+    write_tiff(str(tmp_path / "b.deblur.ome.tif"), layers)
+    restored, kernels = opened(tmp_path / "b.ome.zarr")
+    assert restored.metadata["deblur"]["key"] == old.key
+    image, flat = opened(tmp_path / "b.deblur.ome.tif")
+    assert (image.name, flat.name) == ("b", "b kernels")
+    np.testing.assert_allclose(image.data, np.asarray(restored.data), rtol=1e-6)
+    np.testing.assert_array_equal(np.squeeze(flat.data), np.squeeze(np.asarray(kernels.data)))
+    for one, other in ((image, restored), (flat, kernels)):
+        np.testing.assert_allclose(one.scale, other.scale)
+        assert one.axis_labels == other.axis_labels
+    np.testing.assert_allclose(flat.translate, kernels.translate)
+    assert flat.metadata["kernel_pixel_size"][1:] == pytest.approx(old.kernel_pixel_size[1:])
+
+
+@pytest.mark.usefixtures("plugin")
+def test_colours_of_a_result_come_back(tmp_path):
+    picture = np.random.default_rng(0).integers(20, 200, (32, 40, 3), dtype=np.uint8)
+    store, stack = tmp_path / "c.deblur.zarr", open_stack(picture, "yxs")
+    plan = nd.plan(stack, "richardson-lucy", kernel=nd.Kernel(KERNEL.array))
+    for _ in nd.run(plan, store, stack):
+        pass
+    layers = get_reader(str(store))(str(store))
+    write_tiff(str(tmp_path / "c.deblur.ome.tif"), layers)
+    image, kernels = opened(tmp_path / "c.deblur.ome.tif")
+    assert image.rgb
+    np.testing.assert_array_equal(image.data, np.asarray(layers[0][0]))
+    assert kernels.data.shape == (5, 5)
+
+
+@pytest.mark.usefixtures("plugin")
+def test_napari_finds_the_writers(made, tmp_path):
     npe2 = pytest.importorskip("npe2")
-    manifest = npe2.PluginManifest.from_distribution("napari-deblur")
-    with npe2pm.tmp_plugin(manifest=manifest):
-        for name in ("f.deblur.zarr", "f.ome.zarr", "f.ome.tif"):
-            path = str(tmp_path / name)
-            assert npe2.write(path, tuples(made), plugin_name="napari-deblur") == [path]
+    for name in ("f.deblur.zarr", "f.ome.zarr", "f.ome.tif"):
+        path = str(tmp_path / name)
+        assert npe2.write(path, tuples(made), plugin_name="napari-deblur") == [path]

@@ -9,6 +9,9 @@ from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton, QVBoxLayout, QWidg
 
 from napari_deblur import registry
 from napari_deblur._napari.asking import changed_from_defaults
+from napari_deblur._napari.auto_row import AutoRow, kind_of
+from napari_deblur._napari.camera import CameraRows
+from napari_deblur._napari.fold import Fold
 from napari_deblur._napari.form import fill, form_of, value_of
 from napari_deblur._napari.rows import combo, rows_of, side_by_side
 from napari_deblur._napari.settings import preferences
@@ -33,6 +36,8 @@ TYPES = {
     "uint16": "16-bit counts",
     "uint8": "8-bit counts",
 }
+# Numbers in counts of one image: they say nothing of another.
+COUNTS = {"background", "start", "lowest", "white", "scale", "noise", "gain"}
 GAMMAS = {"": "by the image", "linear": "numbers are light", "srgb": "photograph (sRGB)"}
 
 
@@ -45,7 +50,9 @@ class Advanced(QWidget):  # type: ignore[misc]
         super().__init__()
         self.forms: dict[str, Any] = {}
         self._shown: dict[str, Any] = {}
+        self._autos: dict[str, dict[str, AutoRow]] = {}
         self._name = ""
+        self.camera = CameraRows()
         self.parameters = QVBoxLayout()
         self.parameters.setContentsMargins(0, 0, 0, 0)
         self.scope = combo("How many kernels are found", SCOPES)
@@ -70,12 +77,14 @@ class Advanced(QWidget):  # type: ignore[misc]
             ("kernels", self.scope), ("kernel size", self.shape), ("tile", self.tile),
             ("type", self.dtype), ("gamma", self.gamma), ("", self.background),
         ]))  # fmt: skip
+        rows.addWidget(Fold("Camera", "Its numbers, where you measured them", self.camera))
         rows.addWidget(side_by_side(self.reset_button))
         for box in (self.scope, self.dtype, self.gamma):
             box.currentIndexChanged.connect(self._tell)
         for line in (self.shape, self.tile):
             line.textChanged.connect(self._tell)
         self.background.toggled.connect(self._tell)
+        self.camera.changed.connect(self.changed)
 
     def show_method(self, name: str, way: str) -> None:
         """Show the numbers of a method, and what else it lets one choose."""
@@ -84,7 +93,11 @@ class Advanced(QWidget):  # type: ignore[misc]
         if name not in self.forms:
             form = form_of(cls, without=set(fixed(cls, way)))
             form.changed.connect(self._tell)
-            rows = rows_of((row.label, _native(row)) for row in form)
+            kinds = {row.name: kind_of(cls, row.name) for row in form}
+            autos = self._autos[name] = {
+                row.name: AutoRow(row, cls, kind) for row in form if (kind := kinds[row.name])
+            }
+            rows = rows_of((row.label, autos.get(row.name) or _native(row)) for row in form)
             self.forms[name], self._shown[name] = form, rows
             self.parameters.addWidget(rows)
         for other, rows in self._shown.items():
@@ -102,6 +115,8 @@ class Advanced(QWidget):  # type: ignore[misc]
             When a text is no number, or the method refuses a value.
         """
         cls = registry.methods[self._name]
+        for row in self._autos[self._name].values():
+            row.settle()
         method = value_of(self.forms[self._name], cls, **fixed(cls, way))
         photograph = stack.rgb and stack.dtype == "uint8"
         shape = triple(self.shape.text(), "the kernel's size", "1, 33, 33")
@@ -114,7 +129,24 @@ class Advanced(QWidget):  # type: ignore[misc]
             "dtype": self.dtype.currentData() or None,
             "gamma": self.gamma.currentData() or ("srgb" if photograph else "linear"),
             "keep_background": self.background.isChecked(),
+            **self.camera.fields(),
         }
+
+    def show_decided(self, method: Any) -> None:
+        """Say which numbers were decided, beside those that are left to the program."""
+        if type(method) is not registry.methods[self._name]:
+            return  # what restores after a search, or another channel's
+        for name, row in self._autos[self._name].items():
+            value = getattr(method, name, None)
+            if isinstance(value, int | float):
+                row.decided(value)
+
+    def forget(self) -> None:
+        """Leave nothing that holds for one image only."""
+        self.camera.forget()
+        for rows in self._autos.values():
+            for name, row in rows.items():
+                row.leave() if name in COUNTS else row.forget()
 
     def reset(self) -> None:
         """Put all defaults back."""
@@ -124,6 +156,8 @@ class Advanced(QWidget):  # type: ignore[misc]
         for line in (self.shape, self.tile):
             line.setText("auto")
         self.background.setChecked(True)
+        self.camera.forget()
+        self.changed.emit()
 
     def _tell(self, *_: Any) -> None:
         self.changed.emit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from napari_deblur.beads import Bead, BeadReport
 
 __all__ = [
-    "BY_HAND", "COLUMNS", "apart", "cells", "colours", "features_of", "go_to", "mark",
+    "BY_HAND", "COLUMNS", "apart", "cells", "colours", "counted", "features_of", "go_to", "mark",
     "points_data", "points_of", "read", "spread", "tabbed",
 ]  # fmt: skip
 
@@ -150,6 +151,15 @@ def apart(left: Sequence[Bead], beads: Sequence[Bead]) -> list[Bead]:
 
 def _known(value: Any) -> float | None:
     return None if value is None or not np.isfinite(value) else float(value)
+
+
+def counted(beads: Sequence[Bead]) -> str:
+    """Say how many of the beads that are shown are used, and why the others are not."""
+    lost = Counter(bead.rejected for bead in beads if bead.rejected)
+    why = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+    used, count = len(beads) - lost.total(), len(beads)
+    said = f"{used} of {count} bead{'s' if count != 1 else ''} used"
+    return f"{said}; not used: {why}" if why else said
 
 
 def cells(number: int, bead: Bead) -> tuple[str, ...]:

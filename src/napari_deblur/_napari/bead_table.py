@@ -23,7 +23,7 @@ class BeadTable(QTableWidget):  # type: ignore[misc]
         super().__init__(0, len(COLUMNS))
         self.beads: Sequence[Bead] = ()
         self.setToolTip("Full widths at half maximum of each bead, and why it is not used")
-        self.setHorizontalHeaderLabels(COLUMNS)
+        self.setHorizontalHeaderLabels([name.replace("(µm)", "µm") for name in COLUMNS])
         self.verticalHeader().hide()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

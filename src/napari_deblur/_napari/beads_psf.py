@@ -144,7 +144,8 @@ class BeadsPsf(Working):
         outcome: tuple[Kernel, BeadReport],
     ) -> None:  # fmt: skip
         self.kernel, self.report = outcome
-        beads = [*self.report.beads, *bead_points.apart(left, self.report.beads)]
+        left = bead_points.apart(left, self.report.beads)
+        beads = [*self.report.beads, *left]
         fresh = self._of is None or self._of[0] is not layer
         self._of = (layer, axes, cut)
         if layer in self.viewer.layers:
@@ -155,7 +156,7 @@ class BeadsPsf(Working):
         shape = " × ".join(map(str, self.kernel.shape))
         self.picture.title.setText(f"The kernel, {shape} voxels")
         notes = "".join(f" Note: {note}." for note in self.report.notes)
-        self.idle(f"{self.report.sentence()}.{notes}")
+        self.idle(f"{bead_points.counted(beads)}.{notes}")
 
     def _show_points(self, beads: list[Bead], *, fresh: bool) -> None:
         assert self._of is not None

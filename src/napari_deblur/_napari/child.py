@@ -5,7 +5,7 @@ is closed, so it never outlives napari. It imports neither napari nor Qt.
 
 The request has a "job" (`Job.to_dict`), what is "described" otherwise, and a "plan" or none; or
 it names a store to "resume". Lines: {"say": text}, {"ready": {…}} after which it waits for the
-line "go", {"output": path, "notes": […], "plan": text}, {"progress": {…}}, at the end
+line "go", {"output": path}, {"progress": {…}}, at the end
 {"done": {…}} or {"error": text}. It also obeys the lines "pause" and "resume".
 """
 
@@ -103,7 +103,7 @@ def _work(request: dict[str, Any], talk: Callable[..., None], orders: _Orders) -
         opened, last = False, None
         for progress in batch.run(plan, output, stack, job=job):
             if not opened:
-                talk(output=str(output), notes=list(plan.notes), plan=plan.summary())
+                talk(output=str(output))
                 opened = True
             talk(progress=_without_pauses(asdict(progress), orders))
             last = progress

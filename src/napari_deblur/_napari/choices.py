@@ -39,10 +39,12 @@ SMALL = 4
 class Choices(Controls):
     """The rows, filled from the viewer's layers and the catalogue of methods.
 
-    `changed` says that something that counts for the result was changed.
+    `changed` says that something that counts for the result was changed, and `switched`, before
+    it, that the image is another one, or none.
     """
 
     changed = Signal()
+    switched = Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -64,6 +66,7 @@ class Choices(Controls):
         self.channels.changed.connect(self.refresh)
         for part in (self.known, self.channels, self.advanced):
             part.changed.connect(self.changed)
+        self.advanced.camera.changed.connect(self._typed)
         self._way_chosen()
         self.reset_choices()
 
@@ -85,15 +88,15 @@ class Choices(Controls):
         images = [layer for layer in self.viewer.layers if offered(layer)]
         kernels = [layer for layer in images if "kernel_pixel_size" in layer.metadata]
         active = self.viewer.layers.selection.active
-        fresh = [layer for layer in images if "deblur" not in layer.metadata]
+        others = [layer for layer in images if layer not in kernels]
+        fresh = [layer for layer in others if "deblur" not in layer.metadata]
         seen = [layer for layer in fresh if layer.visible]
-        first = active if active in seen else (seen or fresh or images or [None])[-1]
+        first = active if active in seen else (seen or fresh or others or [None])[-1]
         now = self.layer.currentData()
         self.picked = self.picked and now in images
         # A hidden layer was only taken because there was no other.
         kept = now if self.picked or (now is not None and now.visible) else None
-        offer(self.layer, [layer for layer in images if layer not in kernels], kept, first)
-        others = [layer for layer in images if layer not in kernels]
+        offer(self.layer, others, kept, first)
         # Never an ordinary image unasked: any would do, and none is right.
         known = kernels[-1] if kernels else None
         offer(self.kernel_layer, kernels + others, self.kernel_layer.currentData(), known)
@@ -171,6 +174,10 @@ class Choices(Controls):
         self.refresh()
         self.changed.emit()
 
+    def _typed(self) -> None:
+        """Stay with the image whose camera's numbers are typed."""
+        self.picked = True
+
     def _layer_chosen(self, _: int = 0) -> None:
         layer = self.layer.currentData()
         if layer is self._output_of:
@@ -178,7 +185,11 @@ class Choices(Controls):
             return
         self._output_of = layer
         self._describe(layer)
-        if layer is not None:
+        self.advanced.forget()
+        self.switched.emit()
+        if layer is None:
+            self.output.put("")
+        else:
             axes = axes_of(layer)
             self.axes.setText(axes)
             known = pixel_size_of(layer, axes)

@@ -6,11 +6,11 @@ from typing import Any
 
 from qtpy.QtCore import QEvent, QRect, QSize, Qt
 from qtpy.QtWidgets import (
-    QCheckBox,
     QGridLayout,
     QLabel,
     QLineEdit,
     QMenu,
+    QPlainTextEdit,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -20,6 +20,8 @@ from napari_deblur._napari.advanced import Advanced
 from napari_deblur._napari.channels import ChannelRows
 from napari_deblur._napari.fold import Fold
 from napari_deblur._napari.kernel_row import KernelRows
+from napari_deblur._napari.layer_box import Names
+from napari_deblur._napari.low import Low
 from napari_deblur._napari.rows import (
     PathRow,
     add_row,
@@ -33,6 +35,8 @@ from napari_deblur._napari.rows import (
 from napari_deblur._napari.working import Working
 
 __all__ = ["Controls"]
+
+DETAILS = 170  # pixels
 
 COPIES = {
     "python": "Copy as Python",
@@ -74,7 +78,7 @@ class Controls(Working):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = combo("The image to deblur: of a pyramid, its finest level")
+        self.layer = Names("The image to deblur: of a pyramid, its finest level")
         self.axes = QLineEdit()
         self.axes.setToolTip("A letter for each axis: t, c, z, y, x")
         self.sizes = {axis: QLineEdit() for axis in "zyx"}
@@ -106,10 +110,15 @@ class Controls(Working):
         self.copies = {what: menu.addAction(text) for what, text in COPIES.items()}
         self.copy.setMenu(menu)
         self.starters = [self.preview, self.run, self.copy, self.resume]
-        self.plan_shown = QCheckBox("show the plan")
-        self.plan_shown.setToolTip("Kernel, tiles, halo and memory of the last preview or run")
-        self.plan = sentence()
-        self.plan.setStyleSheet("font-family: monospace")
+        self.plan = QPlainTextEdit()
+        self.plan.setReadOnly(True)
+        self.plan.setFixedHeight(DETAILS)
+        self.details = Fold(
+            "Details",
+            "What was noted; kernel, tiles and memory of the last preview or run",
+            self.plan,
+        )
+        self.details.hide()
         self.costs = sentence()
         self.costs.hide()
         self.live_place = QVBoxLayout()
@@ -120,11 +129,10 @@ class Controls(Working):
         """Wide enough for all rows."""
         return QSize(352, 700)
 
-    def say_plan(self, summary: str) -> None:
-        """Keep a plan at hand: below the form, and as a tooltip of the last line."""
-        self.plan.setText(summary)
-        self.status.setToolTip(summary)
-        self.plan_shown.show()
+    def say_details(self, text: str) -> None:
+        """Keep at hand what few people read."""
+        self.plan.setPlainText(text)
+        self.details.setVisible(bool(text))
 
     def say_costs(self, text: str) -> None:
         """Show what a run takes, above the bar."""
@@ -159,11 +167,7 @@ class Controls(Working):
         both.addWidget(self.resume)
         self.unfinished_row.hide()
         rows.addRow(self.unfinished_row)
-        rows.addRow(self.plan_shown)
-        rows.addRow(self.plan)
-        self.plan_shown.hide()
-        self.plan.hide()
-        self.plan_shown.toggled.connect(self.plan.setVisible)
+        rows.addRow(self.details)
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(4, 4, 4, 4)
@@ -175,5 +179,5 @@ class Controls(Working):
         whole.addLayout(buttons)
         whole.addWidget(self.costs)
         whole.addWidget(self.bar)
-        whole.addWidget(self.status)
+        whole.addWidget(Low(self.status))
         self.setMinimumWidth(300)

@@ -51,7 +51,7 @@ class Deblur(Previews):
         self.pause.clicked.connect(self._pause)
         for what, action in self.copies.items():
             action.triggered.connect(partial(self.plainly, partial(self.start_copy, what)))
-        self.layer.currentIndexChanged.connect(self._look_later)
+        self.switched.connect(self._look_later)
         self.output.line.textChanged.connect(self._look_later)
         self.idle("")
 
@@ -65,6 +65,10 @@ class Deblur(Previews):
         decided = self.decided
 
         def planned(ask: Any) -> Generator[str, None, Any]:
+            # Loaded here: the window would stand still meanwhile.
+            import napari_deblur._napari.activity
+            import napari_deblur._napari.runs  # noqa: F401
+
             return (yield from decided.plan(ask, stack, read_as, search=False))
 
         steps = requesting(asking, place, planned)
@@ -148,9 +152,9 @@ class Deblur(Previews):
         if run.costs is not None:
             self._weigh(run.costs)
             run.costs = None
-        if run.plan:
-            self.say_plan(run.plan)
-            run.plan = ""
+        if run.details:
+            self.say_details(run.details)
+            run.details = ""
         if run.done[1]:
             self._activity.tell(*run.done)
         if going:

@@ -40,6 +40,11 @@ TIPS = {
 }
 # A drag moves the picture; only what stays this near (pixels) is a click.
 STILL = 4
+MAP_TIP = (
+    "Add layers with the widths and directions of all kernels of this channel, "
+    "where kernels vary over the field or from tile to tile"
+)
+PICK = "Click on a restored image."
 NO_PLACE = "There is no restored image with kernels at this place: click on one."
 
 
@@ -52,6 +57,7 @@ class Inspector(Working):
         self._watched: Any = None
         self._closed = False
         self._world: tuple[float, ...] | None = None
+        self._said = ""  # of a map or a file: it holds while the same kernel is shown
         self._stale, self._jobs = False, list[Callable[[], None]]()
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -71,14 +77,11 @@ class Inspector(Working):
         )
         self.view = KernelView(napari_viewer)
         self.map = QPushButton("Map of widths over the image")
-        self.map.setToolTip(
-            "Add layers with the widths and directions of all kernels of this channel, "
-            "where kernels vary over the field or from tile to tile"
-        )
         self.files = {name: QPushButton(name) for name in FILES}
         self._lay_out()
         self._connect()
         self.idle("")
+        self._offer_map()
         self.reset_choices()
         self._chosen()
 
@@ -160,7 +163,7 @@ class Inspector(Working):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         whole.addWidget(scrolled(inner))
-        self.setMinimumWidth(320)
+        self.setMinimumWidth(300)
 
     def _connect(self) -> None:
         self.layer_box.changed.connect(self._chosen)
@@ -176,11 +179,13 @@ class Inspector(Working):
 
     def _chosen(self) -> None:
         """Begin with another layer: nothing that was said of the last one holds."""
-        self._world = None
+        self._world, self._said = None, ""
+        if not self.busy():
+            self.status.setText("")
         self.view.forget_optics()
         self._watch(self.layer_box.layer)
         if self.layer_box.layer is None:
-            self.view.empty("Choose a layer with kernels, or open a result.")
+            self._empty("Choose a layer with kernels, or open a result.")
         else:
             self.renew()
 
@@ -216,35 +221,62 @@ class Inspector(Working):
         try:
             asked, given = asked_of(self.viewer, layer, self._world), self.view.given()
         except ValueError as error:  # no notification at each step of a slider
-            self.view.empty(str(error))
+            self._empty(str(error))
             return
-        # What was said last, of a map or a file, is still true afterwards.
-        then = partial(self._show, self.status.text())
-        self.start("Reading", inspecting(asked, given, self.shown), then, otherwise="")
+        self.start("Reading", inspecting(asked, given, self.shown), self._show, otherwise="")
 
-    def _show(self, said: str, outcome: Inspected | str) -> None:
-        self.idle(said)
+    def _show(self, outcome: Inspected | str) -> None:
+        before = self.shown
         if isinstance(outcome, str):
-            self.view.empty(outcome)
+            self._empty(outcome)
         else:
+            if before is None or before.local.key != outcome.local.key:
+                self._said = ""
             self.view.draw(outcome)
+            self._offer_map()
+        self.idle(self._said)
+
+    def _empty(self, why: str) -> None:
+        self._said = ""
+        self.view.empty(why)
+        self._offer_map()
+
+    def _offer_map(self) -> None:
+        why = self._no_map()
+        self.map.setEnabled(not why)
+        self.map.setToolTip(why or MAP_TIP)
+
+    def _no_map(self) -> str:
+        """Say why there is no map of what is shown, if so."""
+        if self.shown is None:
+            return "Nothing is shown: choose the kernels of a result first."
+        asked = self.shown.asked
+        if asked.store is None:
+            return "This layer is one kernel: a map is of a result whose kernels vary."
+        if self.shown.local.everywhere:
+            return "One kernel holds for the whole channel: there is nothing to map."
+        if image_of(self.viewer, asked.store) is None:
+            return "The restored image is not open: open it first."
+        return ""
+
+    def _tell(self, text: str) -> None:
+        """Say how a map or a file went; it stays as long as the same kernel is shown."""
+        self._said = text
+        self.idle(text)
 
     def _save(self, path: Path) -> None:
         if self.shown is None:
             self.idle("Nothing is shown: choose a kernel first.")
         else:
-            self.start("Save", saving(self.shown, path), self.idle, otherwise="Not saved.")
+            self.start("Save", saving(self.shown, path), self._tell, otherwise="Not saved.")
 
     def _map(self) -> None:
-        layer = self.layer_box.layer
-        if layer is None:
-            self.idle("Nothing is shown: choose the kernels of a result first.")
+        if why := self._no_map():
+            self.idle(why)
             return
-        asked = asked_of(self.viewer, layer, self._world)
-        image = None if asked.store is None else image_of(self.viewer, asked.store)
-        if asked.store is not None and image is None:
-            self.idle("The restored image is not open: open it, then press again.")
-            return
+        assert self.shown is not None
+        asked = self.shown.asked
+        image = image_of(self.viewer, str(asked.store))
         then = partial(self._mapped, image, asked.place[1])
         self.start("Map", mapping(asked), then, otherwise="No map.")
 
@@ -258,7 +290,7 @@ class Inspector(Working):
         self._jobs += [partial(self._put, *one) for one in made]
         low, high = made[0][1]["edge_contrast_limits"]
         times = made[0][1]["metadata"]["times"]
-        self.idle(
+        self._tell(
             f"{len(shapes.ellipses)} kernels, {low:.3g} to {high:.3g} {shapes.unit} wide at half. "
             f"Dark is narrow, bright is wide; the bars are {times:.3g} times as long as the widths."
         )
@@ -279,9 +311,11 @@ class Inspector(Working):
         callbacks = self.viewer.mouse_drag_callbacks
         if on and self._click not in callbacks:
             callbacks.append(self._click)
-            self.status.setText("Click on a restored image.")
+            self.status.setText(PICK)
         elif not on and self._click in callbacks:
             callbacks.remove(self._click)
+            if self.status.text() in (PICK, NO_PLACE):
+                self.status.setText(self._said)
 
     def _click(self, viewer: Any, event: Any) -> Any:
         """Look at the place of a click; a drag moves the picture as ever."""

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
 from napari_deblur import optics, registry
 from napari_deblur._napari.fold import Fold
 from napari_deblur._napari.form import fill, form_of, summary_of, values_of
+from napari_deblur._napari.layer_box import Names
 from napari_deblur._napari.rows import PathRow, combo, rows_of, sentence, side_by_side
 from napari_deblur._napari.texts import number, shown
 from napari_deblur._napari.ways import MODELS, WAYS
@@ -48,7 +49,7 @@ class KernelRows(QWidget):  # type: ignore[misc]
         self.way = combo("What you know of the blur", {key: one.title for key, one in WAYS.items()})
         self.said = sentence()
         self.source = combo("Where the kernel is", SOURCES)
-        self.layer = combo("The layer that shows the blur of a point")
+        self.layer = Names("The layer that shows the blur of a point")
         self.file = PathRow("Choose a kernel (.tif, .npy, .npz, .zarr)", save=False)
         self.file.setToolTip("A kernel as .tif, .npy, .npz or .zarr")
         self._forms: dict[str, tuple[Any, Any]] = {}

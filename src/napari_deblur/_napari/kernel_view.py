@@ -19,7 +19,7 @@ __all__ = ["KernelView", "capital"]
 
 NUMBERS = {
     "na": ("NA", "Numerical aperture of the objective, for the optical limit"),
-    "wavelength": ("λ µm", "Wavelength of the emission in µm, for the optical limit"),
+    "wavelength": ("λ (µm)", "Wavelength of the emission in µm, for the optical limit"),
     "n_immersion": ("n", "Refractive index of the immersion, for the limit along z"),
 }
 

@@ -1,16 +1,76 @@
-"""A box that offers layers of the viewer, and keeps the one that was chosen."""
+"""Boxes that offer layers of the viewer, and keep the one that was chosen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QVBoxLayout,
+    QWidget,
+)
 
-from napari_deblur._napari.rows import combo
+__all__ = ["LayerBox", "Names"]
 
-__all__ = ["LayerBox"]
+LETTERS = 12  # that the narrowest box has room for
+
+
+class Names(QComboBox):  # type: ignore[misc]
+    """A box of long names: their middle is left out, as they differ at both ends.
+
+    Parameters
+    ----------
+    tip : str
+        The tooltip, below the whole name.
+    """
+
+    def __init__(self, tip: str) -> None:
+        super().__init__()
+        self.tip = tip
+        self.setToolTip(tip)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(LETTERS)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+
+    def addItem(self, name: str, data: Any = None) -> None:
+        """Offer one more; the list says its whole name, too."""
+        super().addItem(name, data)
+        self.setItemData(self.count() - 1, name, Qt.ItemDataRole.ToolTipRole)
+
+    def shown(self) -> str:
+        """Give what is seen of the name."""
+        option = self._option()
+        return str(option.currentText)
+
+    def event(self, event: Any) -> bool:
+        """Say the whole name before what the box is for."""
+        if event.type() == QEvent.Type.ToolTip:
+            self.setToolTip("\n".join(filter(None, (self.currentText(), self.tip))))
+        return bool(super().event(event))
+
+    def paintEvent(self, event: Any) -> None:
+        """Draw the box with the shortened name."""
+        painter, option = QStylePainter(self), self._option()
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+
+    def _option(self) -> Any:
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        room = self.style().subControlRect(
+            QStyle.ComplexControl.CC_ComboBox, option, QStyle.SubControl.SC_ComboBoxEditField, self
+        )
+        option.currentText = self.fontMetrics().elidedText(
+            option.currentText, Qt.TextElideMode.ElideMiddle, room.width() - 2
+        )
+        return option
 
 
 class LayerBox(QWidget):  # type: ignore[misc]
@@ -35,7 +95,7 @@ class LayerBox(QWidget):  # type: ignore[misc]
         super().__init__()
         self.viewer, self.accepts, self.none = viewer, accepts, none
         self._picked = False
-        self.box = combo(tip)
+        self.box = Names(tip)
         self.setToolTip(tip)
         rows = QVBoxLayout(self)
         rows.setContentsMargins(0, 0, 0, 0)

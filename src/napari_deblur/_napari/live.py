@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["KEY", "LiveRow"]
 
 KEY = "Shift-B"
+FOLLOWS = (
+    "Preview the region again whenever something changes: the method, its numbers, the rectangle, "
+    "the plane. A kernel is searched for only when something changes that it depends on"
+)
+NO_REGION = "Only a region is followed: press region first"
 QUIET = 250  # ms without a change, before anything is computed
 PATIENCE = 600  # ms, after which it is shown that something goes on
 STEPS = 1000  # of the slider
@@ -62,12 +67,8 @@ class LiveRow(Working):
         for timer, then in ((self._timer, self._due), (self._slow, self._say_it_takes)):
             timer.setSingleShot(True)
             timer.timeout.connect(then)
+        self._wanted_live = preferences().live
         self.live = QCheckBox("l&ive")
-        self.live.setToolTip(
-            "Preview the region again whenever something changes: the method, its numbers, the "
-            "rectangle, the plane. A kernel is searched for only when something changes that it "
-            "depends on"
-        )
         self.region = QPushButton("re&gion")
         self.region.setCheckable(True)
         self.region.setToolTip(
@@ -86,8 +87,9 @@ class LiveRow(Working):
         self.before = QPushButton("&before")
         self.before.setCheckable(True)
         self.before.setToolTip(f"Show the image as it was, without the preview (key {KEY})")
-        self.live.setChecked(preferences().live)
+        self._allow_live(yes=False)
         self._lay()
+        self.live.clicked.connect(self._live_wanted)
         self.live.toggled.connect(self._turned)
         self.region.toggled.connect(self._region_wanted)
         self.around.valueChanged.connect(self.ask)
@@ -142,6 +144,17 @@ class LiveRow(Working):
         self.live.setChecked(False)
         self._event.set()
 
+    def forget(self) -> None:
+        """Leave nothing of what was shown and said: the region or the image is another."""
+        self._timer.stop()
+        self._event.set()
+        self.shown = None
+        self.overlay.clear()
+        self.slider.setValue(0)
+        self.before.setChecked(False)
+        if not self.busy():
+            self.idle("")
+
     def begin(self, what: str, stop: Callable[[], None]) -> None:
         """Show that something goes on, but only once it takes a while."""
         self._slow.start(PATIENCE)
@@ -155,6 +168,7 @@ class LiveRow(Working):
 
     def stop(self) -> None:
         """Cancel what is going on, and preview no longer live."""
+        self._wanted_live = False
         self.live.setChecked(False)
         super().stop()
 
@@ -178,14 +192,22 @@ class LiveRow(Working):
             self.status.show()
             super().say(self._said)
 
+    def _live_wanted(self, on: bool) -> None:  # noqa: FBT001 - a Qt slot
+        self._wanted_live = on
+
+    def _allow_live(self, *, yes: bool) -> None:
+        """Let a region be followed; without one there is nothing to follow."""
+        self.live.setEnabled(yes)
+        self.live.setToolTip(FOLLOWS if yes else NO_REGION)
+        self.live.setChecked(yes and self._wanted_live)
+
     def _turned(self, on: bool) -> None:  # noqa: FBT001 - a Qt slot
-        if not on:
-            self._timer.stop()
-            if self.busy():
-                self._event.set()
+        if on:
+            self._timer.start(0)
             return
-        self.region.setChecked(True)
-        self._timer.start(0)
+        self._timer.stop()
+        if self.busy():
+            self._event.set()
 
     def _swept(self, value: int) -> None:
         self.overlay.swipe(value / STEPS)
@@ -194,13 +216,17 @@ class LiveRow(Working):
         self.overlay.look(before=on)
 
     def _region_wanted(self, on: bool) -> None:  # noqa: FBT001 - a Qt slot
+        if not on:
+            self.forget()
         try:
             self._draw(on)
         except (ValueError, TypeError) as error:
+            on = False
             self.region.blockSignals(True)
             self.region.setChecked(False)
             self.region.blockSignals(False)
             self.idle(words(error))
+        self._allow_live(yes=on)
         self.ask()
 
     def _due(self) -> None:
@@ -229,6 +255,9 @@ class LiveRow(Working):
     def _came(self, outcome: Outcome) -> None:
         order, preview = outcome
         self._done = order
+        if self._event.is_set():  # it came too late
+            self.idle("")
+            return
         if preview is None:
             self.idle(self.status.text())
             return

@@ -9,11 +9,11 @@ from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
-from superqt import QCollapsible
 
 from napari_deblur import optics, registry
+from napari_deblur._napari.fold import Fold
 from napari_deblur._napari.form import form_of, summary_of, value_of
-from napari_deblur._napari.psf_making import has_presets, preset
+from napari_deblur._napari.psf_making import has_presets, plain, preset
 from napari_deblur._napari.rows import PathRow, combo, rows_of, sentence
 
 __all__ = ["OpticsForm"]
@@ -24,9 +24,11 @@ NOT_CHOSEN = "—"
 PLAIN = ("na", "wavelength", "excitation", "pinhole", "thickness", "n_immersion", "n_sample",
          "depth", "zernike")  # fmt: skip
 
+# As in the widget Deblur.
+LABELS = {"na": "NA", "n_immersion": "immersion n", "n_sample": "sample n", "wavelength": "λ (µm)"}
 WAYS_OUT = {
-    "na": "choose an objective, or give its numerical aperture (na)",
-    "wavelength": "choose a fluorophore, or give the wavelength of its light in µm",
+    "na": "choose an objective, or give its numerical aperture (NA)",
+    "wavelength": "choose a dye, or give the wavelength λ of its light in µm",
 }
 
 
@@ -47,7 +49,7 @@ class OpticsForm(QWidget):  # type: ignore[misc]
         self.fluorophore = _named(optics.fluorophores(), "Fills in the wavelengths of its maxima")
         self.file = PathRow("A measured kernel", save=False)
         self.file.setToolTip("TIFF, NPZ, NPY or zarr with the picture of a point")
-        self.presets = rows_of([("objective", self.objective), ("fluorophore", self.fluorophore)])
+        self.presets = rows_of([("objective", self.objective), ("dye", self.fluorophore)])
         self.file_row = rows_of([("file", self.file)])
         self._rows = QVBoxLayout(self)
         self._rows.setContentsMargins(0, 0, 0, 0)
@@ -84,7 +86,10 @@ class OpticsForm(QWidget):  # type: ignore[misc]
         for row in self.forms[self.name]:
             if row.name in WAYS_OUT and row.value == "":
                 raise ValueError(WAYS_OUT[row.name])
-        model = value_of(self.forms[self.name], cls)
+        try:
+            model = value_of(self.forms[self.name], cls)
+        except ValueError as error:
+            raise ValueError(plain(str(error))) from error
         return {field.name: getattr(model, field.name) for field in fields(cls)}
 
     def read(self, known: Mapping[str, float]) -> None:
@@ -101,6 +106,8 @@ class OpticsForm(QWidget):  # type: ignore[misc]
         cls = registry.psfs[name]
         if name not in self.forms:
             form = self.forms[name] = form_of(cls)
+            for row in form:
+                row.label = LABELS.get(row.name, row.label)
             self._holders[name] = _holder(form, name)
             self._rows.addWidget(self._holders[name])
             form.changed.connect(self._field_edited)
@@ -152,13 +159,9 @@ def _holder(form: Any, name: str) -> Any:
     whole = QVBoxLayout(holder)
     whole.setContentsMargins(0, 0, 0, 0)
     whole.addWidget(plain)
-    more = QCollapsible("Advanced: coverslip, what the lens was made for, …")
-    if "coverslip" not in rows:
-        more.setText("Advanced")
-    more.layout().setContentsMargins(0, 0, 0, 0)
-    more.setDuration(0)
-    more.addWidget(rows_of((rows[n].label, rows[n].native) for n in rest))
-    whole.addWidget(more)
+    others = rows_of((rows[n].label, rows[n].native) for n in rest)
+    names = ", ".join(str(rows[n].label) for n in rest)
+    whole.addWidget(Fold("Advanced", names[:1].upper() + names[1:], others))
     return holder
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.telling import details
 from napari_deblur.tiles import Box, Grid, Index, Tile
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Preview:
     """What came out: image (c, z, y, x) of a box, the plan, and kernels found in this tile.
 
     `seconds` is what restoring took and `voxels` what was restored for it, halo included: a run's
-    speed. `residuals` are those of each channel, `summary` the plan in words.
+    speed. `residuals` are those of each channel, `summary` the notes and the plan in words.
     """
 
     window: Window
@@ -112,7 +113,7 @@ def previewing(
             seconds += perf_counter() - start
         own = [one.kernel for one in tiles if one.kernel is not None]
     # Made here, not by the window: the first time modules are loaded for it.
-    summary, _ = plan.summary(), plan.key
+    summary, _ = details(plan), plan.key
     return Preview(
         window,
         np.stack([one.image[seen] for one in tiles]),

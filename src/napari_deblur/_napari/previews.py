@@ -8,7 +8,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QTimer
 
 from napari_deblur._napari.choices import Choices
 from napari_deblur._napari.kept import Decided
@@ -18,6 +18,7 @@ from napari_deblur._napari.placing import correct, lend
 from napari_deblur._napari.region import Region
 from napari_deblur._napari.settings import preferences
 from napari_deblur._napari.swipe import Overlay
+from napari_deblur._napari.telling import verdicts
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -46,6 +47,7 @@ class Previews(Choices):
         self.live_place.addWidget(self.live_row)
         self.preview.clicked.connect(partial(self.plainly, self.start_preview))
         self.changed.connect(self._form_changed)
+        self.switched.connect(self._another_image)
         viewer.dims.events.current_step.connect(self._stepped)
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
@@ -124,20 +126,23 @@ class Previews(Choices):
 
     def _previewed(self, outcome: tuple[Order, Preview]) -> None:
         order, preview = outcome
+        if order.source[0] is not self.layer.currentData():
+            self.idle("")
+            return
         self.live_row.shown = (preview.plan, preview.window)
         self._show(order, preview)
-        notes = "; ".join(preview.plan.notes)
-        self.idle("This is what Run will give here." + (f" Note: {notes}." if notes else ""))
+        self.idle("\n".join(["This is what Run will give here.", *verdicts(preview.plan)]))
 
     def _show(self, order: Order, preview: Preview) -> None:
         from napari_deblur._napari.previewed import preview_layers
 
         layer, axes = order.source
-        if layer not in self.viewer.layers:
+        if layer is not self.layer.currentData():
             return
         self.plan_known = ((order.read().key, *order.read_as), preview.plan)
         self.speed = (preview.seconds, preview.voxels)
-        self.say_plan(preview.summary)
+        self.say_details(preview.summary)
+        self.advanced.show_decided(preview.plan.channels[preview.window.channels[0]].method)
         self.overlay.show(preview_layers(layer, order.stack, preview, axes))
 
     def _draw_region(self, on: bool) -> None:  # noqa: FBT001 - as the button says it
@@ -149,6 +154,21 @@ class Previews(Choices):
         layer = self.chosen()
         seen = window_of(self.viewer, layer, self.letters(), self.stack())
         self.rectangle.show(layer, self.letters(), seen.box, preferences().side)
+
+    def _another_image(self) -> None:
+        """Leave nothing of what was shown and said of the image before."""
+        self.plan_known = self.speed = None
+        self.live_row.forget()
+        if self.layer.currentData() is None:
+            QTimer.singleShot(0, self._no_region)
+        if not self.busy():
+            self.say_costs("")
+            self.say_details("")
+            self.status.setText("")
+
+    def _no_region(self) -> None:
+        if isalive(self) and self.layer.currentData() is None:
+            self.live_row.region.setChecked(False)
 
     def _form_changed(self) -> None:
         self.live_row.around.setEnabled("z" in self.letters())
@@ -173,7 +193,11 @@ class Previews(Choices):
             return
         if self.live_row.region.isChecked() and not self.rectangle.shown:
             self.live_row.region.setChecked(False)
-        if event is not None and "deblur" not in event.value.metadata:
+        if event is None:
+            return
+        if "deblur" in event.value.metadata:
+            self.live_row.shown = None
+        else:
             self.decided.forget()  # another image may come to lie where its pixels lay in memory
 
 

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from napari_deblur.protocols import Kernel
 
 __all__ = [
-    "Asked", "Shown", "has_presets", "lengths_of", "made", "number_of", "preset", "read_optics",
-    "sections",
-    "size_of", "small", "widths",
+    "Asked", "Shown", "has_presets", "lengths_of", "made", "number_of", "plain", "preset",
+    "read_optics", "sections", "size_of", "small", "widths",
 ]  # fmt: skip
 
 Triple = tuple[int, int, int]
@@ -223,7 +222,7 @@ def made(asked: Asked) -> tuple[Kernel, list[str]]:
         kernel = model("auto", asked.size, image)
         if asked.flat and kernel.shape[0] > 1:
             kernel = model((1, *kernel.shape[1:]), asked.size)
-    return kernel, [*notes, *map(_plain, too_far(kernel, chosen=asked.shape is not None))]
+    return kernel, [*notes, *map(plain, too_far(kernel, chosen=asked.shape is not None))]
 
 
 def small(asked: Asked) -> Shown:
@@ -274,11 +273,13 @@ def _model(asked: Asked) -> tuple[Any, list[str]]:
         said = {name: asked.parameters.get(name) for name in OPTICS}
         check_optics(Facts().completed("given", **said))
     except (ValueError, OSError) as error:
-        raise ValueError(_plain(str(error))) from error
-    return model, [_plain(one) for one in advice(model, Facts(), asked.size, flat=asked.flat)]
+        raise ValueError(plain(str(error))) from error
+    return model, [plain(one) for one in advice(model, Facts(), asked.size, flat=asked.flat)]
 
 
-def _plain(text: str) -> str:
-    """Name options of the command line as the form does."""
+def plain(text: str) -> str:
+    """Name fields, and options of the command line, as the form does."""
     text = re.sub(r"--shape \(shape\)", "number of voxels", text)
-    return re.sub(r"--([a-z][\w-]*)(?: \(\w+\))?", r"\1", text)
+    text = re.sub(r"--([a-z][\w-]*)(?: \(\w+\))?", r"\1", text)
+    text = re.sub(r"\bn[-_](immersion|sample)\b", r"\1 n", text)
+    return re.sub(r"\bna\b", "NA", text)

@@ -1,4 +1,4 @@
-"""Our own stores, and nothing else, as layers: the restored image and the kernels."""
+"""What this package saved, and nothing else, as layers: the restored image and the kernels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,35 @@ PathOrPaths = str | list[str]
 
 
 def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | None:
-    """Give a function that reads ``*.deblur.zarr`` if that is what `path` is, else None."""
-    first = path[0] if isinstance(path, list) else path
-    name = first.rstrip("/\\")
-    if not name.endswith(".deblur.zarr") or not (Path(name) / "zarr.json").is_file():
-        return None
-    return read
+    """Give a function that reads what this package wrote if that is what `path` is, else None.
+
+    Stores of results by any name; OME-Zarr that the writer made of other layers; OME-TIFF.
+    """
+    from napari_deblur._napari.saved import marked
+
+    first = Path(path[0] if isinstance(path, list) else path)
+    if first.name.lower().endswith((".tif", ".tiff")):
+        from napari_deblur.outputs import is_ours
+
+        return _tiffs if is_ours(first) else None
+    said = marked(first)
+    return read if "schema" in said else _groups if "layer" in said else None
+
+
+def _tiffs(path: PathOrPaths) -> list[LayerData]:
+    from napari_deblur._napari.saved import read_tiff
+
+    return [layer for one in _each(path) for layer in read_tiff(one)]
+
+
+def _groups(path: PathOrPaths) -> list[LayerData]:
+    from napari_deblur._napari.saved import read_zarr
+
+    return [layer for one in _each(path) for layer in read_zarr(one)]
+
+
+def _each(path: PathOrPaths) -> list[str]:
+    return path if isinstance(path, list) else [path]
 
 
 def read(path: PathOrPaths) -> list[LayerData]:
@@ -36,7 +59,7 @@ def read(path: PathOrPaths) -> list[LayerData]:
     from napari_deblur.results import open_result
 
     layers: list[LayerData] = []
-    for one in path if isinstance(path, list) else [path]:
+    for one in _each(path):
         result = open_result(one)
         layout = result.plan.layout
         spatial, seen = recalled(result, own_kwargs(layout))

@@ -21,6 +21,8 @@ MOST = 30
 def unfinished(output: str | Path, stack: Stack, others: Iterable[str] = ()) -> Path | None:
     """Give the store of a run of this stack that was interrupted, the latest there is.
 
+    Where no tile was done yet there is nothing to go on with.
+
     Parameters
     ----------
     output : path
@@ -45,6 +47,13 @@ def unfinished(output: str | Path, stack: Stack, others: Iterable[str] = ()) -> 
             stack.axes, stack.shape, stack.dtype.name
         )  # fmt: skip
         there = source is not None and ("://" in source.address or Path(source.address).exists())
-        if same and there and not result.complete:
+        if same and there and not result.complete and _is_begun(path):
             found.append(((path / "zarr.json").stat().st_mtime, path))
     return max(found)[1] if found else None
+
+
+def _is_begun(path: Path) -> bool:
+    from napari_deblur.ledger import entries
+    from napari_deblur.results import LEDGER
+
+    return any(entry.kind == "tile" for entry in entries(path / LEDGER))

@@ -156,10 +156,9 @@ def add_row(rows: Any, text: str, widget: Any) -> None:
 
 
 def scrolled(inner: Any) -> Any:
-    """Let a form scroll up and down where the window is low."""
+    """Let a form scroll where the window is low, or narrower than the form can be."""
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
-    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inner)
     return area

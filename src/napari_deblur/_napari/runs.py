@@ -25,13 +25,13 @@ from napari_deblur._napari.showing import (
     restored_levels,
     role,
 )
-from napari_deblur._napari.telling import said, sentence
+from napari_deblur._napari.telling import details, said, sentence, verdicts
 from napari_deblur._napari.window import cut_of
 
 if TYPE_CHECKING:
     from napari_deblur._napari.seen import Seen
 
-__all__ = ["Run", "free_name", "put"]
+__all__ = ["Run", "free_name", "put", "turn_to"]
 
 # Seconds between two refreshes, and the least share of time that is left to everything else.
 PAUSE = 0.4
@@ -71,12 +71,11 @@ class Run:
     tell: Callable[[str, int, int], None]
     channels: Sequence[int] | None = None
     error: str = ""
-    plan: str = ""
+    details: str = ""
     costs: Mapping[str, Any] | None = None
     paused: bool = False
     done: tuple[int, int] = (0, 0)
     complete: bool = False
-    notes: str = ""
     _layers: dict[str, Any] = field(default_factory=dict)
     _views: dict[str, Seen] = field(default_factory=dict)
     _cut: dict[str, int] = field(default_factory=dict)
@@ -87,8 +86,11 @@ class Run:
     _limits: tuple[float, ...] = ()
     _kept: SimpleNamespace | None = None
     _last: str = ""
+    _verdicts: Sequence[str] = ()
+    _begun: bool = False  # whether there is a tile
 
     def __post_init__(self) -> None:
+        self._source = dict(self.spatial)
         self.spatial = picked_channels(self.spatial, self.channels)
         self._axes = "".join(self.spatial["axis_labels"])
         self.child = Child(self.request, self._hear)
@@ -125,7 +127,7 @@ class Run:
 
     def _hear(self, message: dict[str, Any]) -> dict[str, Any]:
         if "output" in message:
-            message["layers"] = self._open(message["output"])
+            message |= self._open(message["output"])
         elif "progress" in message and message["progress"]["phase"] == "tiles":
             self._reload(message)
         elif "done" in message:
@@ -140,7 +142,7 @@ class Run:
                 remember(result, looks_of(self._kept))
         return message
 
-    def _open(self, path: str) -> dict[str, LayerData]:
+    def _open(self, path: str) -> dict[str, Any]:
         from napari_deblur.results import open_result
 
         result = open_result(path)
@@ -162,11 +164,13 @@ class Run:
             view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
         self._kept = SimpleNamespace(**{"rgb": False} | image[1])
         maps = map_layers(result, self.spatial, name=self.name)
-        return {
+        layers = {
             "restored": image,
             "kernels": kernels,
             **{role(one[1]["metadata"]): one for one in maps},
         }
+        plan = result.plan
+        return {"layers": layers, "details": details(plan), "verdicts": verdicts(plan)}
 
     def _reload(self, message: dict[str, Any]) -> None:
         index = message["progress"]["index"]
@@ -198,15 +202,13 @@ class Run:
             self.tell(sentence(message["say"]), 0, 0)
         if "ready" in message:
             self.costs = message["ready"]
-        if "plan" in message:
-            self.plan = message["plan"]
-        if "notes" in message:
-            self.notes = "; ".join(message["notes"])
         if "layers" in message:
             self._waiting = list(message["layers"].items())
+            self.details, self._verdicts = message["details"], message["verdicts"]
         if "progress" in message:
             progress = message["progress"]
             self._stale |= bool(message.get("seen"))
+            self._begun |= progress["phase"] != "tiles" or progress["done"] > 0
             self._last = said(progress)
             self.done = progress["done"], progress["total"]
             self.tell(self._last, progress["done"], progress["total"])
@@ -216,11 +218,10 @@ class Run:
             self.complete = message["done"]["phase"] == "complete"
             note = message["done"]["note"]
             self._last = f"{sentence(note) if note else 'Done'}: {message['done']['output']}"
-            if emptied := message["done"]["emptied"]:
-                lost = f"{emptied} voxels that had data have none now"
-                self.notes = "; ".join(filter(None, (self.notes, lost)))
-            if self.notes and not note:
-                self._last += f". Note: {self.notes}."
+            emptied = message["done"]["emptied"]
+            lost = [f"{emptied} voxels that had data have none now."] if emptied else []
+            if not note:
+                self._last = "\n".join([self._last, *self._verdicts, *lost])
             self._stale = True
             restored = self._layers.get("restored")
             if restored is not None and tuple(restored.contrast_limits) == self._limits:
@@ -231,7 +232,11 @@ class Run:
         if self.copy is not None and self.complete and not is_kept(self.copy):
             shutil.rmtree(self.copy, ignore_errors=True)
         if self.child.cancelled:
-            self._last = f"Cancelled ({self._last}). What is done is kept; Run goes on from there."
+            self._last = (
+                f"Cancelled ({self._last}). What is done is kept; Run goes on from there."
+                if self._begun
+                else "Cancelled before anything was restored."
+            )
         self.tell(self.error or self._last, 0, 1)
         return False
 
@@ -247,6 +252,8 @@ class Run:
             and role(layer.metadata) == which
         ]
         self._layers[which] = put(self.viewer, data, kwargs, known[0] if known else None)
+        if which == "restored" and self.channels is not None:
+            turn_to(self.viewer, self._layers[which], self._source, self.channels)
         if which == "kernels" and not known:
             _look_at_all(self.viewer, self._layers["restored"])
         self.viewer.layers.selection.active = self._layers["restored"]
@@ -268,6 +275,33 @@ class Run:
                 shown.refresh()
         took = monotonic() - start
         self._next = monotonic() + max(PAUSE, SHARE * took)
+
+
+def turn_to(viewer: Any, layer: Any, source: Mapping[str, Any], channels: Sequence[int]) -> None:
+    """Show a channel that was restored: the nearest, if the slider stands on none of them.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    layer : Image layer
+        What was restored.
+    source : mapping
+        Where the image lies, which has all channels.
+    channels : ints
+        Those that were restored.
+    """
+    labels = tuple(source["axis_labels"])
+    if "c" not in labels:
+        return
+    at = labels.index("c")
+    axis = viewer.dims.ndim - len(labels) + at
+    now = round((viewer.dims.point[axis] - source["translate"][at]) / source["scale"][at])
+    # Of some that are not evenly apart the result lies side by side.
+    own = (viewer.dims.point[axis] - layer.translate[at]) / layer.scale[at]
+    if abs(own - round(own)) < 0.01 and round(own) in range(len(channels)):
+        return
+    nearest = min(range(len(channels)), key=lambda i: abs(channels[i] - now))
+    viewer.dims.set_point(axis, layer.translate[at] + nearest * layer.scale[at])
 
 
 def _look_at_all(viewer: Any, image: Any) -> None:

@@ -61,8 +61,8 @@ def embryo() -> list[LayerData]:
     return _bundled(
         "arabidopsis_embryo",
         "embryo",
-        "Press Preview and read what is said of the kernel: at this voxel size hardly any blur is "
-        "seen, so that it is doubted.",
+        "Press Preview and read what is said of the kernel: the image was resampled, neighbouring "
+        "pixels share their noise, so it is doubted.",
     )
 
 
@@ -107,7 +107,7 @@ def movie() -> list[LayerData]:
         blurred,
         sharp,
         "tcyx",
-        "Press Run with one kernel for each channel, then move the slider c: the kernel of the "
+        "Press Run: each channel gets a kernel of its own; then move the slider c: that of the "
         "longer wavelength is wider.",
         known,
     )
@@ -121,8 +121,8 @@ def tilted() -> list[LayerData]:
         blurred,
         sharp,
         "yx",
-        "Choose kernels that vary over the field and press Run: they widen from left to right, as "
-        "the blur does.",
+        "Choose “kernels that vary over the field” under Advanced ▸ kernels and press Run: they "
+        "widen from left to right, as the blur does.",
         {"truth": "Gaussian of 0.08 µm at the left to 0.32 µm at the right"},
     )
 
@@ -149,11 +149,11 @@ def bead_stack() -> list[LayerData]:
 def photo() -> list[LayerData]:
     """Draw a street in colour, taken by a camera that moved; the sharp one is hidden."""
     moved, sharp = made_up.photograph(length=11.0, angle=25.0)
-    # A photograph has no pixel size; a number all the same, so that it lies among other layers.
-    placed = {"scale": (1.0, 1.0), "units": ("um",) * 2, "axis_labels": ("y", "x"), "rgb": True}
+    # A photograph has no pixel size.
+    placed = {"units": ("pixel",) * 2, "axis_labels": ("y", "x"), "rgb": True}
     hint = (
-        "Choose the method blind-sparse and press Run: the way that the camera moved is found, and "
-        "the colours stay; then show the layer truth."
+        "Press Run: the way that the camera moved is found, and the colours stay; then show the "
+        "layer photo truth."
     )
     known = {"try": hint, "truth": "a line of 11 px, turned by 25°"}
     return [

@@ -20,15 +20,18 @@ class SizeRow(QWidget):  # type: ignore[misc]
         self.setToolTip(tip)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
+        row.setSpacing(3)
         self.lines: dict[str, Any] = {}
         for axis in "zyx":
             line = QLineEdit()
-            line.setMinimumWidth(44)
+            line.setMinimumWidth(40)
             line.setToolTip(f"Along {axis}, in µm. {tip}")
             line.setAccessibleName(f"voxel size along {axis}")
             line.textChanged.connect(lambda _: self.changed.emit())
-            row.addWidget(QLabel(axis))
+            letter = QLabel(axis)
+            letter.setStyleSheet("margin: 0px; padding: 0px")  # the dock is narrow
+            letter.setFixedWidth(letter.fontMetrics().horizontalAdvance("x") + 4)
+            row.addWidget(letter)
             row.addWidget(line, 1)
             self.lines[axis] = line
 

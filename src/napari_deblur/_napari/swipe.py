@@ -81,6 +81,19 @@ class Overlay:
         self.hidden = True
         self._set_visible()
 
+    def clear(self) -> None:
+        """Take both layers away, a moment later: the list of layers may be changing just now."""
+        gone = [layer for layer in map(self.layer, ROLES) if layer is not None]
+        self._made, self._of, self._limits = {}, None, {}
+        self.share, self.before, self.hidden = 0.0, False, False
+        QTimer.singleShot(0, partial(self._remove, gone))
+
+    def _remove(self, layers: list[Any]) -> None:
+        for layer in layers:
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self._uncover()
+
     def drop(self) -> None:
         """Add nothing any more of what was made: the window is being closed."""
         self._made = {}

@@ -1,13 +1,30 @@
-"""How far a run is, in words."""
+"""How far a run is and what came of it, in words."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_deblur._napari.texts import lasting
 
-__all__ = ["said", "sentence"]
+if TYPE_CHECKING:
+    from napari_deblur.plans import Plan
+
+__all__ = ["details", "plainly", "said", "sentence", "verdicts"]
+
+# Of a verdict; the reason is told only if it is short.
+SAID = {
+    "believe": "can be believed",
+    "doubtful": "is doubtful",
+    "not judged": "was not judged",
+}
+SHORT = 90  # letters
+# Names of numbers that say nothing to those who did not write them.
+PLAINER = (
+    (re.compile(r",? ?\bunmatched 0\b( \(auto\))?"), ""),
+    (re.compile(r"\bunmatched (\d+)"), r"the first \1 with the quick back projection"),
+)
 
 
 def said(progress: Mapping[str, Any]) -> str:
@@ -26,3 +43,51 @@ def said(progress: Mapping[str, Any]) -> str:
 def sentence(text: str) -> str:
     """Begin with a capital."""
     return text[:1].upper() + text[1:]
+
+
+def plainly(text: str) -> str:
+    """Say numbers of methods in words."""
+    for name, words in PLAINER:
+        text = name.sub(words, text)
+    return text
+
+
+def verdicts(plan: Plan) -> list[str]:
+    """Say of each channel, in one short sentence, whether its kernel can be believed."""
+    from napari_deblur.kernel_verdicts import NOTHING, verdict_of
+
+    whole = plan.kernel.report
+    reports = whole.get("channels", [whole])
+    told = []
+    for c, report in enumerate(reports):
+        name = plan.layout.channels[c].name if c < len(plan.layout.channels) else ""
+        of = f" of {name or f'channel {c}'}" if len(reports) > 1 else ""
+        if "frames" in report:
+            told.append(_of_frames(report["frames"], of))
+            continue
+        verdict, why = verdict_of(report)
+        if verdict == NOTHING:
+            told.append(f"There is nothing to deblur{_in(of)}: it is left as it is.")
+            continue
+        first = re.split(r"[;:(]", why)[0].strip()
+        silent = verdict == "believe" or (verdict, why) == verdict_of({})
+        reason = f": {first}" if not silent and 0 < len(first) < SHORT else ""
+        told.append(f"The kernel{of} {SAID.get(verdict, SAID['not judged'])}{reason}.")
+    return told
+
+
+def _in(of: str) -> str:
+    return of.replace(" of ", " in ", 1)
+
+
+def _of_frames(frames: list[Mapping[str, Any]], of: str) -> str:
+    believed = sum(frame["verdict"] == "believe" for frame in frames)
+    return f"The kernels{of} can be believed in {believed} of {len(frames)} frames."
+
+
+def details(plan: Plan) -> str:
+    """Say all that was noted of a plan, a line for each, and then the plan itself."""
+    from napari_deblur.describing import of_plan
+
+    noted = [f"• {sentence(plainly(note)).rstrip('.')}." for note in plan.notes]
+    return plainly("\n".join([*noted, "", *(f"{name}: {text}" for name, text in of_plan(plan))]))

@@ -18,7 +18,7 @@ from napari_deblur._napari.settings import preferences
 from napari_deblur._napari.teaching import Lesson, Teaching
 from napari_deblur._napari.texts import number
 from napari_deblur._napari.training_files import SETTINGS, begun, folder_for, written
-from napari_deblur._napari.training_form import TrainingForm
+from napari_deblur._napari.training_form import TrainingForm, called_sharp
 from napari_deblur._napari.training_run import TrainingRun, best_said
 from napari_deblur._napari.training_view import TrainingView
 from napari_deblur._napari.working import words
@@ -80,7 +80,7 @@ class Train(TrainingForm):
         """
         sharp, blurred = self._chosen()
         if not sharp:
-            raise ValueError("no layer is chosen: tick a sharp one")
+            raise ValueError("no layer is chosen: tick one that is sharp")
         if blurred and blurred[0] is sharp[0]:
             raise ValueError("blurred and sharp are the same layer: choose two")
         return Lesson(
@@ -231,23 +231,26 @@ class Train(TrainingForm):
         self._describe()
 
     def _take_optics(self, layer: Any) -> None:
-        """Fill what is empty with what the layer says."""
+        """Say what the layer says, but where something was typed."""
+        pixel = None
         with contextlib.suppress(ValueError):
             _, y, x = pixel_size_of(layer, stack_of(layer).axes)
-            if not self.pixel.text() and y and x:
-                self.pixel.setText(f"{(y + x) / 2:.4g}")
+            pixel = (y + x) / 2 if y and x else None
         known = layer.metadata.get("optics")
-        if not isinstance(known, dict):
-            return
-        wavelength = known.get("wavelength") or (known.get("wavelengths") or [None])[0]
-        for line, value in ((self.na, known.get("na")), (self.wavelength, wavelength)):
-            if value and not line.text():
-                line.setText(f"{value:g}")
+        said = known if isinstance(known, dict) else {}
+        wavelength = said.get("wavelength") or (said.get("wavelengths") or [None])[0]
+        lines = {self.na: said.get("na"), self.wavelength: wavelength, self.pixel: pixel}
+        for line, value in lines.items():
+            if not (line.isModified() and line.text()):
+                line.setText(f"{value:.4g}" if value else "")
 
     def _describe(self, *_: Any) -> None:
         """Say what will be learned from, or what does not fit."""
         if not self._chosen()[0]:
-            self.reads.setText("Open a sharp layer, or two of the same place.")
+            few = not self.sharp.offered()
+            self.reads.setText(
+                "Open a sharp layer, or two of the same place." if few else "Tick a sharp layer."
+            )
             return
         try:
             text = f"Learns from {self.lesson().summary()}."
@@ -259,10 +262,20 @@ class Train(TrainingForm):
         for name, way in self.ways.items():
             way.setVisible(name == self.source.currentData())
         self.optics.setVisible(self.lens.currentData() == "known")
-        others = [one for one in self.sharp.offered() if one is not self.sharp_of_pair.layer]
-        if self.blurred_of_pair.layer is self.sharp_of_pair.layer and others:
-            self.blurred_of_pair.choose(others[0])
+        if self.blurred_of_pair.layer is self.sharp_of_pair.layer:
+            self._tell_apart()
         self._layers_changed()
+
+    def _tell_apart(self) -> None:
+        """Choose two layers for a pair, if there are two."""
+        offered = self.sharp.offered()
+        sharp = [*called_sharp(offered), self.sharp_of_pair.layer][0]
+        others = [one for one in offered if one is not sharp]
+        if others:
+            self.sharp_of_pair.choose(sharp)
+            # Results and kernels are layers, too.
+            plain = [one for one in others if "deblur" not in one.metadata]
+            self.blurred_of_pair.choose((plain or others)[-1])
 
     def _folder_edited(self, *_: Any) -> None:
         self._own_folder = True

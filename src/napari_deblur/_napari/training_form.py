@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QSize, Qt, Signal
@@ -35,11 +36,13 @@ from napari_deblur._napari.rows import (
 from napari_deblur._napari.teaching import Teaching
 from napari_deblur._napari.working import Working
 
-__all__ = ["LayerList", "TrainingForm"]
+__all__ = ["LayerList", "TrainingForm", "called_sharp"]
 
-SOURCES = {"sharp": "sharp layers", "pair": "a blurred and a sharp layer"}
+# What a layer is called that nobody need ask whether it is sharp.
+SHARP = re.compile(r"(?<![a-z])(sharp|(ground.?)?truth)(?![a-z])", re.IGNORECASE)
+SOURCES = {"sharp": "sharp layers", "pair": "a blurred/sharp pair"}
 LENSES = {"any": "of any kind", "known": "this one"}
-STARTS = {"tiny": "packaged weights (tiny)", "": "nothing: it takes hours"}
+STARTS = {"tiny": "packaged weights", "": "nothing: takes hours"}
 DEVICES = {name: name for name in ("auto", "cpu", "cuda", "mps")}
 ABOUT = (
     "Teaches the network of the method gdunet what your specimens look like. Sharp layers are "
@@ -48,7 +51,7 @@ ABOUT = (
 
 
 class LayerList(QListWidget):  # type: ignore[misc]
-    """Layers with a box to tick; the active one is ticked until something else is.
+    """Layers with a box to tick; until one is, what is called sharp, or the truth, is ticked.
 
     Parameters
     ----------
@@ -62,6 +65,7 @@ class LayerList(QListWidget):  # type: ignore[misc]
     def __init__(self, viewer: Any, accepts: Callable[[Any], bool], tip: str) -> None:
         super().__init__()
         self.viewer, self.accepts, self._picked = viewer, accepts, False
+        self._offered: list[Any] = []
         self.setToolTip(tip)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.itemChanged.connect(self._pick)
@@ -89,10 +93,10 @@ class LayerList(QListWidget):  # type: ignore[misc]
         """Offer the layers there are: to be called when they change."""
         fitting = self.offered()
         kept = [layer for layer in self.layers() if layer in fitting]
-        active = self.viewer.layers.selection.active
-        self._picked = self._picked and bool(kept)
-        first = [active] if active in fitting else fitting[-1:]
-        self._fill(kept if self._picked else first)
+        self._picked = self._picked and any(layer in fitting for layer in self._offered)
+        self._offered = fitting
+        # A blurred one teaches to leave images blurred: only the user knows which ones are not.
+        self._fill(kept if self._picked else called_sharp(fitting)[-1:])
 
     def _fill(self, ticked: list[Any]) -> None:
         before = self.layers()
@@ -110,6 +114,11 @@ class LayerList(QListWidget):  # type: ignore[misc]
     def _pick(self, _: Any) -> None:
         self._picked = True
         self.changed.emit()
+
+
+def called_sharp(layers: Sequence[Any]) -> list[Any]:
+    """Give the layers that are sharp by their names."""
+    return [layer for layer in layers if SHARP.search(layer.name)]
 
 
 class TrainingForm(Working):
@@ -136,7 +145,7 @@ class TrainingForm(Working):
         self.wavelength.setToolTip("Wavelength of the light that is seen, in µm")
         self.pixel.setToolTip("Pixel size of the images that are to be restored later, in µm")
         self.optics = rows_of([
-            ("NA", self.na), ("wavelength (µm)", self.wavelength), ("pixel (µm)", self.pixel),
+            ("NA", self.na), ("λ (µm)", self.wavelength), ("pixel (µm)", self.pixel),
         ])  # fmt: skip
         self.begin_with = combo("Weights that the training begins with", STARTS)
         self.iterations = QSpinBox()
@@ -169,10 +178,6 @@ class TrainingForm(Working):
         ])  # fmt: skip
         self.learned.hide()
         self.setMinimumWidth(300)
-
-    def sizeHint(self) -> Any:
-        """Wide enough for all rows, and pictures that show something."""
-        return QSize(380, 700)
 
     def lay(self, view: Any) -> None:
         """Put all rows in place; `view` shows how it goes."""

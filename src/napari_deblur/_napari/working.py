@@ -8,12 +8,14 @@ from functools import partial
 from threading import Event
 from typing import Any
 
-from qtpy.QtCore import QEvent
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
 from napari_deblur._napari.rows import sentence
 
 __all__ = ["Working", "words"]
+
+DOCKED = (352, 700)  # pixels: all widgets take equally little of the window
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Working(QWidget):  # type: ignore[misc]
         self.cancel.setEnabled(False)
         self.cancel.clicked.connect(self.stop)
         self.destroyed.connect(self._stopper)
+
+    def sizeHint(self) -> Any:
+        """Wide enough for all rows; what is drawn asks for more than it needs."""
+        return QSize(*DOCKED)
 
     def busy(self) -> bool:
         """Whether something is going on, so that nothing else can be started."""

@@ -17,17 +17,22 @@ if TYPE_CHECKING:
     from napari_deblur.results import Result
     from napari_deblur.writing import Picture
 
-__all__ = ["write_tiff", "write_zarr"]
+__all__ = ["NotSaved", "write_tiff", "write_zarr"]
 
 COLOURS = ("red", "green", "blue", "alpha")
+
+
+class NotSaved(RuntimeError):
+    """Why nothing was saved, in a sentence that napari shows; a ValueError it would hide."""
 
 
 def write_zarr(path: str, layers: Sequence[LayerData]) -> list[str]:
     """Write layers as one OME-Zarr.
 
     The layers of a result become a copy of its store, with all that is known of it, which opens
-    again as the same layers. Of others the first image is that of the store and the rest, kernels
-    last, are groups in it.
+    again as the same layers; other layers beside them are left out, and the user is told. Where no
+    layer is of a result, the first image is that of the store and the rest, kernels last, are
+    groups in it.
 
     Parameters
     ----------
@@ -37,7 +42,7 @@ def write_zarr(path: str, layers: Sequence[LayerData]) -> list[str]:
 
     Raises
     ------
-    FileExistsError, ValueError
+    FileExistsError, NotSaved
         When something is there, or the layers don't fit into one store.
     """
     from napari_deblur.writing import write_images
@@ -54,6 +59,8 @@ def write_zarr(path: str, layers: Sequence[LayerData]) -> list[str]:
 def write_tiff(path: str, layers: Sequence[LayerData]) -> list[str]:
     """Write layers as one OME-TIFF: images first, then kernels, each an image of the file.
 
+    Layers beside those of a result are left out, and the user is told.
+
     Parameters
     ----------
     path : str
@@ -62,7 +69,7 @@ def write_tiff(path: str, layers: Sequence[LayerData]) -> list[str]:
 
     Raises
     ------
-    ValueError
+    NotSaved
         When the layers don't fit into one file.
     """
     from napari_deblur import export
@@ -72,12 +79,17 @@ def write_tiff(path: str, layers: Sequence[LayerData]) -> list[str]:
     if result is None:
         write_images(target, _pictures(layers))
     else:
-        export.write_tiff(result, target, together=True)
+        try:
+            export.write_tiff(result, target, together=True)
+        except ValueError as error:  # too large
+            raise NotSaved(str(error)) from error
     return [str(target)]
 
 
 def _result_of(layers: Sequence[LayerData]) -> Result | None:
-    """Give the result that all layers are of, if they are of one."""
+    """Give the result that layers are of, if they are of one; tell which are not."""
+    from napari.utils.notifications import show_info
+
     from napari_deblur.results import open_result
 
     stores = {_store(attributes) for _, attributes, _ in layers}
@@ -85,26 +97,26 @@ def _result_of(layers: Sequence[LayerData]) -> Result | None:
         return None
     named = sorted(store for store in stores if store is not None)
     if len(named) > 1:
-        raise ValueError(
+        raise NotSaved(
             f"these layers are of {len(named)} results: select those of one, then File ▸ Save "
             "Selected Layers"
-        )
-    if None in stores:
-        other = next(a["name"] for _, a, _ in layers if _store(a) is None)
-        raise ValueError(
-            f'"{other}" is no part of the result of the other layers: select the restored image '
-            "and its kernels only, then File ▸ Save Selected Layers"
         )
     try:
         result = open_result(named[0])
     except FileNotFoundError:
-        raise ValueError(
+        raise NotSaved(
             f"the result of these layers is no longer at {named[0]}: open it from where it is now"
         ) from None
     if not result.complete:
-        raise ValueError(
+        raise NotSaved(
             f"the result in {named[0]} is not finished: let the run end, or go on with it, then "
             "save"
+        )
+    others = [f"“{attributes['name']}”" for _, attributes, _ in layers if not _store(attributes)]
+    if others:
+        show_info(
+            f"The restored image and its kernels are saved, without {', '.join(others)}: save "
+            "other layers by themselves."
         )
     return result
 
@@ -123,7 +135,7 @@ def _copy(result: Result, target: Path) -> None:
     if target.exists():
         raise FileExistsError(f"{target} exists: choose another name")
     if source in target.resolve().parents:
-        raise ValueError(f"{target} lies inside of the result itself: choose another folder")
+        raise NotSaved(f"{target} lies inside of the result itself: choose another folder")
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
     count = sum(1 for file in source.rglob("*") if file.is_file())
     with progress(total=count, desc=f"copying to {target.name}") as bar:
@@ -181,7 +193,7 @@ def _picture(layer: Any) -> Picture:
 
     axes, array = axes_of(layer), np.asarray(finest(layer))
     if not axes:
-        raise ValueError(
+        raise NotSaved(
             f'"{layer.name}" has {layer.ndim} axes and nothing says which: name them t, c, z, y '
             "and x under Layers ▸ Metadata"
         )
@@ -191,9 +203,11 @@ def _picture(layer: Any) -> Picture:
         at = axes.index("y")
         axes, array = axes[:at] + "c" + axes[at:], np.moveaxis(array, -1, at)
         channels = tuple(Channel(name=name) for name in COLOURS[: array.shape[at]])
-    own = {"layer": layer.name}
+    own: dict[str, Any] = {"layer": layer.name}
     if _is_kernel(layer):
         size = layer.metadata["kernel_pixel_size"] or size
+        sizes = dict(zip(axes, array.shape, strict=True))
+        own["shape"] = [sizes.get(a, 1) for a in "zyx"]  # by this it is known for a kernel again
         own |= _data({"kernel": layer.metadata.get("deblur", {}).get("kernel")})
     order = sorted(range(len(axes)), key=lambda n: "tczyx".index(axes[n]))
     array = np.ascontiguousarray(array.transpose(order), np.float32)

@@ -16,7 +16,7 @@ from napari_deblur.bench.finding import found_in, restored, samples_of
 from napari_deblur.bench.trust_volumes import SEEDS as SEEDS_SOLID
 from napari_deblur.bench.trust_volumes import SOLID, planted_solid
 from napari_deblur.methods._detail import RISES
-from napari_deblur.methods._judging import LIMITS, judged
+from napari_deblur.methods._judging import COLOURED, LIMITS, VARIES, judged
 from napari_deblur.methods._judging_solid import LIMITS_SOLID
 from napari_deblur.protocols import Kernel
 
@@ -183,7 +183,7 @@ def _half(judgements: Sequence[dict[str, Any]], *, solid: bool = False) -> dict[
 
 def _over(judgement: dict[str, Any], times: float) -> bool:
     """Tell whether a kernel is doubted if all limits are so many times as large."""
-    limits = {**LIMITS, "rise": RISES}
+    limits = {**LIMITS, "rise": RISES, "varies": VARIES, "colour": COLOURED}
     # The first limit is 0: it is moved as far as the others in all.
     wide = {name: limit or NOTHING * (times - 1) for name, limit in limits.items()}
     return any(
@@ -195,7 +195,8 @@ def _over(judgement: dict[str, Any], times: float) -> bool:
 
 def _over_solid(judgement: dict[str, Any], times: float) -> bool:
     signs = judgement["signs"]
-    return any(signs.get(name, 0.0) > limit * times for name, limit in LIMITS_SOLID.items())
+    limits = {**LIMITS_SOLID, "colour": COLOURED}
+    return any(signs.get(name, 0.0) > limit * times for name, limit in limits.items())
 
 
 def _doubted(judgement: dict[str, Any]) -> bool:

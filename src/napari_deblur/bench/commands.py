@@ -102,7 +102,11 @@ def memory(
     threads: Threads = None,
     debug: Debug = False,
 ) -> None:
-    """Measure the peak memory of a call, each in a fresh process."""
+    """Measure the peak memory of a call, each in a fresh process, and whole runs.
+
+    For --only, besides the rivals: large-stack (memory of runs), chunked-run (a run over the same
+    work in memory), throughput.
+    """
     from napari_deblur.bench.memory import measured
 
     _written(measured, "memory", Asked(out, quick, _split(only), rounds, _threads(threads)))

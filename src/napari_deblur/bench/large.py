@@ -1,44 +1,85 @@
-"""Peak memory of a run over a stack that is ten times larger than what it may use."""
+"""Peak memory of a run over stacks that are up to a hundred times larger than what it may use."""
 
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-__all__ = ["measured", "written"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur.protocols import Kernel
+    from napari_deblur.stack import Stack
+
+__all__ = ["DEPTH", "kernel_of", "made_up", "measured", "tried"]
 
 DEPTH = 64
-BLUR, KERNEL = (0.8, 1.2, 1.2), (5, 9, 9)
+SIGMA = (1.5, 2.0, 2.0)
+# What is repeated: cubes of light on a background, with noise.
+PERIOD = (64, 256, 256)
+ITERATIONS = 2
 
 
-def written(folder: Path, size: int) -> Path:
-    """Write a zarr of about `size` bytes: cubes of light on a background, uint16."""
-    import zarr
+class MadeUp:
+    """An array that lies nowhere: the same light again and again, made as it is read."""
 
-    side = max(1, round((size / 2 / DEPTH) ** 0.5 / 64)) * 64
-    path, random = folder / "large.zarr", np.random.default_rng(0)
-    array = zarr.create_array(
-        str(path),
-        shape=(DEPTH, side, side),
-        chunks=(32, 64, 64),
-        dtype="u2",
-        dimension_names=["z", "y", "x"],
-    )
-    for y in range(0, side, 64):
-        light = np.full((DEPTH, 64, side), 20.0)
+    dtype = np.dtype("u2")
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        random = np.random.default_rng(0)
+        light = np.full(PERIOD, 20.0, np.float32)
         for _ in range(light.size // 20_000):
-            a, b, c = (int(random.integers(0, n - 3)) for n in light.shape)
-            light[a : a + 3, b : b + 3, c : c + 3] = 1000
-        array[:, y : y + 64] = random.poisson(light)
-    return path
+            z, y, x = (int(random.integers(0, n - 3)) for n in PERIOD)
+            light[z : z + 3, y : y + 3, x : x + 3] = 1000
+        self._period = random.poisson(light).astype("u2")
+
+    def __getitem__(self, where: tuple[slice, ...]) -> NDArray[Any]:
+        block = self._period
+        for axis, (span, size) in enumerate(zip(where, self.shape, strict=True)):
+            block = block.take(range(*span.indices(size)), axis=axis, mode="wrap")
+        return block
 
 
-def measured(memory: int, times: int) -> dict[str, Any]:
-    """Plan and run in this process, which should be fresh; give its peaks in bytes.
+def made_up(shape: tuple[int, int, int]) -> Stack:
+    """Give a stack that takes no room, whatever its shape (z, y, x)."""
+    from napari_deblur.stack import Pixels, Stack
+
+    return Stack(Pixels(MadeUp(shape), "zyx"), "zyx", name="made-up")
+
+
+def kernel_of(width: int, *, plane: bool = False) -> Kernel:
+    """Give the kernel of these measurements: a Gaussian in a cube, or in a square."""
+    from napari_deblur.psfs.gaussian import Gaussian
+
+    z, y, x = SIGMA
+    if plane:
+        return Gaussian((0.0, y, x))((1, width, width), (1.0, 1.0, 1.0))
+    return Gaussian((z, y, x))((width,) * 3, (1.0, 1.0, 1.0))
+
+
+@lru_cache(maxsize=1)
+def tried() -> None:
+    """Load all libraries by a run over a small stack, once."""
+    from napari_deblur.batch import run
+    from napari_deblur.planning import plan
+    from napari_deblur.registry import methods
+
+    small = made_up((16, 64, 64))
+    made = plan(small, methods["richardson-lucy"](iterations=1), kernel=kernel_of(5))
+    with tempfile.TemporaryDirectory(prefix="napari-deblur-bench-") as folder:
+        list(run(made, Path(folder, "small.deblur.zarr"), small))
+
+
+def measured(memory: int, times: int, tiles: int, width: int) -> dict[str, Any]:
+    """Plan and begin a run in this process, which should be fresh; give its peaks in bytes.
 
     Parameters
     ----------
@@ -46,39 +87,39 @@ def measured(memory: int, times: int) -> dict[str, Any]:
         Bytes that one task may use.
     times : int
         How much larger the stack is.
+    tiles : int
+        How many are done, at most.
+    width : int
+        Of the kernel.
     """
     import psutil  # type: ignore[import-untyped]
 
     from napari_deblur.batch import run
     from napari_deblur.bench.worker import following
-    from napari_deblur.lazy import deconvolve
-    from napari_deblur.opening import open_stack
     from napari_deblur.planning import plan
-    from napari_deblur.psfs.gaussian import Gaussian
     from napari_deblur.registry import methods
 
-    with tempfile.TemporaryDirectory(prefix="napari-deblur-bench-") as name:
-        source = written(Path(name), memory * times)
-        kernel = Gaussian(BLUR)(KERNEL, (1.0, 1.0, 1.0))
-        method = methods["richardson-lucy"](iterations=5)
-        # A small piece first: it loads the libraries.
-        small = open_stack(source).selected(region=((0, 32), (0, 64), (0, 64)))
-        deconvolve(plan(small, method, kernel=kernel)).compute(scheduler="synchronous")
-        before, start = psutil.Process().memory_info().rss, perf_counter()
-        with following() as planning:
-            made = plan(source, method, kernel=kernel, memory=memory)
-        middle = perf_counter()
-        with following() as running:
-            *_, last = run(made, Path(name, "large.deblur.zarr"))
-        end = perf_counter()
+    tried()
+    side = max(1, round((memory * times / 2 / DEPTH) ** 0.5))
+    stack, method = made_up((DEPTH, side, side)), methods["richardson-lucy"](iterations=ITERATIONS)
+    before, start = psutil.Process().memory_info().rss, perf_counter()
+    with following() as planning:
+        made = plan(stack, method, kernel=kernel_of(width), memory=memory)
+    middle = perf_counter()
+    with tempfile.TemporaryDirectory(prefix="napari-deblur-bench-") as folder, following() as peak:
+        # The disk need not hold all of it: only the first tiles are written.
+        progress = run(replace(made, disk=0), Path(folder, "large.deblur.zarr"), stack)
+        *_, last = islice((p for p in progress if p.phase == "tiles"), min(tiles, len(made)) + 1)
+        progress.close()  # type: ignore[attr-defined]
     return {
+        "times": times,
+        "bytes": stack.nbytes,
         "allowed": memory,
-        "times larger": times,
         "tiles": len(made),
-        "complete": last.phase == "complete",
+        "done": last.done,
         "planned": made.memory,
         "planning": planning[0] - before,
-        "running": running[0] - before,
+        "running": peak[0] - before,
         "seconds planning": middle - start,
-        "seconds running": end - middle,
+        "seconds running": perf_counter() - middle,
     }

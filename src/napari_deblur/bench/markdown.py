@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari_deblur.bench.blind_tables import blind
 from napari_deblur.bench.gdunet_tables import gdunet
+from napari_deblur.bench.memory_tables import runs
 from napari_deblur.bench.quality_tables import quality
 from napari_deblur.bench.tables import table
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from napari_deblur.bench.tables import Lines, Result
 
 __all__ = ["markdown"]
-
-MEGABYTES = ("allowed", "planned", "planning", "running")
 
 
 def markdown(result: Result) -> str:
@@ -71,33 +70,26 @@ def _speed(result: Result) -> Lines:
 
 
 def _memory(result: Result) -> Lines:
-    yield f"## {_times(result['shape'])}, kernel {_times(result['kernel'])}"
-    yield ""
-    yield from table(
-        ["", "padded arrays", "MB"],
-        [
+    if result["rows"]:
+        yield f"## {_times(result['shape'])}, kernel {_times(result['kernel'])}"
+        yield ""
+        yield from table(
+            ["", "padded arrays", "MB"],
             [
-                row["label"],
-                _of(row, "arrays"),
-                row.get("missing") or f"{row['bytes']['median'] / 1e6:.0f}",
-            ]
-            for row in _sorted(result["rows"], "bytes")
-        ],
-    )
-    yield (
-        "Peak of a fresh process less what it held before, image and kernel counted. "
-        f"A padded array has {result['padded bytes'] / 1e6:.1f} MB."
-    )
-    if "large-stack" in result:
+                [
+                    row["label"],
+                    _of(row, "arrays"),
+                    row.get("missing") or f"{row['bytes']['median'] / 1e6:.0f}",
+                ]
+                for row in _sorted(result["rows"], "bytes")
+            ],
+        )
+        yield (
+            "Peak of a fresh process less what it held before, image and kernel counted. "
+            f"A padded array has {result['padded bytes'] / 1e6:.1f} MB."
+        )
         yield ""
-        yield "## A run over a stack larger than the memory that one task may use"
-        yield ""
-        large = result["large-stack"]
-        cells = [
-            [key, f"{value / 1e6:.0f} MB" if key in MEGABYTES else _plain(value)]
-            for key, value in large.items()
-        ]
-        yield from table(["", ""], cells)
+    yield from runs(result)
 
 
 def _sorted(rows: Iterable[Result], *keys: str) -> list[Result]:
@@ -106,10 +98,6 @@ def _sorted(rows: Iterable[Result], *keys: str) -> list[Result]:
     there = [row for row in rows if "missing" not in row]
     key = next((key for key in keys if all(key in row for row in there)), keys[-1])
     return sorted(rows, key=lambda row: row[key]["median"] if key in row else float("inf"))
-
-
-def _plain(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _of(row: Result, key: str) -> str:

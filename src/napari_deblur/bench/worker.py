@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
-__all__ = ["following", "main", "task"]
+__all__ = ["following", "main", "of_runs", "task"]
 
 LINUX_PEAK = Path("/proc/self/clear_refs")
 
@@ -41,10 +41,8 @@ def main() -> None:
                 answer: dict[str, Any] = {}
             elif what == "memory":
                 answer = memory(command)
-            elif what == "large":
-                from napari_deblur.bench.large import measured
-
-                answer = measured(**command)
+            elif what in ("large", "plan", "restore"):
+                answer = of_runs(what, command)
             else:
                 assert run is not None
                 answer = timed(run, command["iterations"], command["device"])
@@ -52,6 +50,16 @@ def main() -> None:
             answer = {"missing": _said(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def of_runs(what: str, command: dict[str, Any]) -> dict[str, Any]:
+    """Measure what has to do with whole runs."""
+    from napari_deblur.bench import chunked, large
+
+    steps: dict[str, Callable[..., dict[str, Any]]] = {
+        "large": large.measured, "plan": chunked.planned, "restore": chunked.measured
+    }  # fmt: skip
+    return steps[what](**command)
 
 
 def task(shape: list[int], kernel: list[int], threads: int, device: str) -> Any:

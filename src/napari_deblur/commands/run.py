@@ -11,11 +11,13 @@ import typer
 
 from napari_deblur import options as o
 from napari_deblur import printing
+from napari_deblur.commands import run_many
 from napari_deblur.options import told
 
 if TYPE_CHECKING:
     from napari_deblur.batch import Progress
     from napari_deblur.job import Job
+    from napari_deblur.plans import Plan
 
 __all__ = ["restored", "run"]
 
@@ -23,10 +25,15 @@ __all__ = ["restored", "run"]
 @told
 def run(
     context: typer.Context,
-    input: Annotated[str | None, typer.Argument(help="A stack, or a job.toml.")] = None,
-    output: Annotated[
-        str | None, typer.Argument(help=".deblur.zarr or .tif; default: NAME.deblur.zarr.")
+    input: Annotated[
+        str | None,
+        typer.Argument(help="A stack, a job.toml, or several: a folder, 'in/*.tif', A B C OUT."),
     ] = None,
+    output: Annotated[
+        str | None,
+        typer.Argument(help=".deblur.zarr or .tif (default: NAME.deblur.zarr), or a folder."),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     method: o.MethodName = None,
     set_: o.Parameters = None,
     scope: o.Scope = None,
@@ -44,6 +51,7 @@ def run(
     level: o.Level = None,
     series: o.Series = None,
     field: o.Field = None,
+    sparse: o.Sparse = False,
     gamma: o.Gamma = None,
     gain: o.Gain = None,
     offset: o.Offset = None,
@@ -64,6 +72,7 @@ def run(
     device: o.Device = None,
     workers: o.Workers = 0,
     scheduler: o.Scheduler = None,
+    part: o.PartOf = None,
     plan: o.PlanOnly = False,
     replay: o.Replay = None,
     resume: o.Resume = True,
@@ -75,8 +84,8 @@ def run(
 
     A job.toml holds the same options; those given here go before it.
     """
-    how = {"workers": workers, "scheduler": scheduler, "fail_fast": fail_fast}
-    how |= {"resume": resume, "overwrite": overwrite}
+    how = {"workers": workers, "scheduler": scheduler, "part": o.part_of(part)}
+    how |= {"fail_fast": fail_fast, "resume": resume, "overwrite": overwrite}
     if replay is not None:
         last = _replay(replay, input, o.asked(context.params), how, plan_only=plan)
     elif input is None:
@@ -84,32 +93,37 @@ def run(
             "say what to deblur: a stack, a job.toml, or --replay STORE", param_hint="INPUT"
         )
     else:
-        last = restored(o.job_of(context.params), how, plan_only=plan)
+        job = o.job_of(context.params)
+        paths = [path for path in (job.input, job.output, *(more or ())) if path is not None]
+        if run_many.is_for_many(paths):
+            run_many.restored_all(job, paths, how, plan_only=plan)
+            return
+        last = restored(job, how, plan_only=plan)
     if last is not None and last.failed:
         raise typer.Exit(3)
 
 
 def restored(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progress | None:
     """Plan a job and do it; give the last progress, or None for a plan alone."""
-    from napari_deblur import describing, outputs
+    from napari_deblur import batch, joining, outputs
 
-    begun, fresh = monotonic(), how.get("overwrite", False)
-    if not plan_only:
-        outputs.refuse_input(job.output_path, job.input)
-        outputs.refuse(job.output or job.output_path, **_place(how))
-    plan = printing.decided(job.planning(resume=not fresh))
+    begun, fresh, part = monotonic(), how.get("overwrite", False), how.get("part")
     if plan_only:
-        printing.table(describing.of_plan(plan))
+        _say(printing.decided(job.planning(resume=not fresh)), part)
         printing.table({"output": str(job.output_path)})
         return None
-    return _done(job.run(plan, **how), job.output_path, begun)
+    outputs.refuse_input(job.output_path, job.input)
+    outputs.refuse(job.output or job.output_path, **_place(how))
+    steps = joining.planning(job) if part else job.planning(resume=not fresh)
+    plan, asked = printing.decided(steps), job.resolved().to_dict()
+    return _done(batch.run(plan, job.output_path, job=asked, **how), job.output_path, begun)
 
 
 def _replay(
     store: str, to: str | None, asked: Mapping[str, Any], how: Mapping[str, Any], *, plan_only: bool
 ) -> Progress | None:
     """Run a stored plan again, to another place."""
-    from napari_deblur import batch, describing, outputs
+    from napari_deblur import batch, outputs
     from napari_deblur.results import open_result
 
     if extra := sorted(set(asked) - {"input"}):
@@ -120,10 +134,20 @@ def _replay(
     begun, plan = monotonic(), batch.replay(store)
     output = Path(to) if to else outputs.suggested_output(store, "replay")
     if plan_only:
-        printing.table(describing.of_plan(plan))
+        _say(plan, how.get("part"))
         return None
     outputs.refuse(output, **_place(how))
     return _done(batch.run(plan, output, job=open_result(store).job, **how), output, begun)
+
+
+def _say(plan: Plan, part: tuple[int, int] | None) -> None:
+    """Print a plan, and what it costs where its input can be read."""
+    from napari_deblur import costing, describing
+
+    rows = list(describing.of_plan(plan))
+    if plan.source is not None:
+        rows += costing.of_time(plan, costing.seconds(plan), part[1] if part else 1)
+    printing.table(rows)
 
 
 def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
@@ -139,7 +163,7 @@ def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
             f"{last.emptied} voxels that had data have none now: with this kernel no voxel of the "
             "input tells enough of them"
         )
-    what = "incomplete" if last.failed else "done"
+    what = "incomplete" if last.failed else "part done" if last.phase == "part" else "done"
     printing.say(f"{what} in {printing.lasting(monotonic() - begun)}: {output}")
     if output.suffix != ".zarr":
         printing.say(f"kernels: {export.kernels_path(output)}")
@@ -147,4 +171,8 @@ def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
 
 
 def _place(how: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: how[name] for name in ("workers", "scheduler", "overwrite") if name in how}
+    from napari_deblur.parts import Part
+
+    names = ("workers", "scheduler", "overwrite")
+    part = Part(*how["part"]) if how.get("part") else None
+    return {name: how[name] for name in names if name in how} | {"part": part}

@@ -33,6 +33,17 @@ FOLDER = Path(__file__).parent / "weights"
 # sha256sum *.safetensors > SHA256SUMS
 SUMS = "SHA256SUMS"
 
+# What comes of a file whose words make no sense.
+SENSELESS = (
+    SafetensorError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    AttributeError,
+)
+
 
 def save_weights(path: Path, network: Network, facts: dict[str, Any]) -> None:
     """Write a network's weights, its configuration and what it was trained on."""
@@ -116,14 +127,28 @@ def _described(path: Path, changed: int, size: int) -> tuple[Configuration, dict
     try:
         with safe_open(path, framework="pt") as file:
             return _told(file.metadata() or {})
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except SENSELESS as error:
         raise _foreign(path) from error
 
 
 def _told(texts: dict[str, str]) -> tuple[Configuration, dict[str, Any]]:
-    values: dict[str, Any] = json.loads(texts["configuration"])
+    values, facts = dict(json.loads(texts["configuration"])), dict(json.loads(texts["facts"]))
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return Configuration(**values), json.loads(texts["facts"])
+    return Configuration(**values), facts
+
+
+def _check_sizes(configuration: Configuration, file: Any) -> None:
+    """Refuse a network that is not the size of its file, before any memory is taken for it."""
+    shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    c = configuration
+    parts = (c.stages, c.middle, c.gradient_blocks, c.kernel_blocks, *c.encoder, *c.decoder)
+    # Each has tensors of its own.
+    if max(parts) > len(shapes) or len(parts) > len(shapes):
+        raise ValueError(f"{max(parts)} parts of {len(shapes)} tensors")
+    with torch.device("meta"):
+        wanted = {name: list(p.shape) for name, p in Network(configuration).named_parameters()}
+    if wanted != shapes:
+        raise ValueError("tensors of other names or shapes")
 
 
 def _foreign(path: Path) -> ValueError:
@@ -152,7 +177,8 @@ def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Networ
     Raises
     ------
     ValueError
-        When the file is not the one that was planned with, or holds no weights of ours.
+        When the file is not the one that was planned with, holds no weights of ours, or numbers
+        that are not finite.
     """
     found = digest(path)
     if found != expected:
@@ -163,10 +189,13 @@ def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Networ
     try:
         with safe_open(path, framework="pt", device=device) as file:
             configuration, facts = _told(file.metadata() or {})
+            _check_sizes(configuration, file)
             network = Network(configuration)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             network.load_state_dict(tensors)
-    except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
+    except SENSELESS as error:
         raise _foreign(path) from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.parameters()):
+        raise ValueError(f"the weights {path} hold numbers that are not finite: train them again")
     network.to(torch.device(device)).requires_grad_(False).eval()
     return network, facts

@@ -17,12 +17,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from napari_deblur.methods._judging_copies import summed
 from napari_deblur.methods._prediction import Prediction
 
 if TYPE_CHECKING:
     from napari_deblur.methods._families import Family
     from napari_deblur.methods._family_search import Fit, Search
-    from napari_deblur.protocols import Facts, Sample
+    from napari_deblur.protocols import Sample
 
 __all__ = ["FAMILY", "coarse_of", "coarser", "found_on", "least"]
 
@@ -58,32 +59,9 @@ def coarser(sample: Sample, by: int) -> Sample:
     tile = sample.tile
     while tile.ndim > 3:
         tile = tile[tile.shape[0] // 2]
-    z, y, x = tile.shape
-    rows, columns = y // by, x // by
-    if by == 1 or min(rows, columns) < 1:
+    if by == 1 or min(tile.shape[1:]) < by:
         return sample
-    tile = tile[:, : rows * by, : columns * by]
-    tile = tile.reshape(z, rows, by, columns, by).sum(dim=(2, 4))
-    region = (*sample.region[:-2], (0, rows), (0, columns))
-    size = sample.pixel_size
-    wide = None if size is None else (size[0], size[1] * by, size[2] * by)
-    facts = _summed(sample.facts, by)
-    return replace(sample, tile=tile, region=region, facts=facts, pixel_size=wide)
-
-
-def _summed(facts: Facts, by: int) -> Facts:
-    def times(value: float | None, factor: int) -> float | None:
-        return None if value is None else value * factor
-
-    return replace(
-        facts,
-        offset=times(facts.offset, by**2),
-        background=times(facts.background, by**2),
-        white=times(facts.white, by**2),
-        saturation=times(facts.saturation, by**2),
-        read_noise=times(facts.read_noise, by),
-        noise=times(facts.noise, by),
-    )
+    return summed(replace(sample, tile=tile), (1, by, by))
 
 
 def found_on(

@@ -23,6 +23,8 @@ __all__ = ["Fit", "Search", "check_size"]
 # Of a family's grid, tried with each prior; of its starts, climbed from; steps of each climb.
 TRIED, CLIMBED = 3, 3
 FIRST, LAST = 8, 20
+# Families of more free numbers are climbed from several starts, and for longer.
+MANY = 3
 # Pixels across planes in which a search has anything to see.
 FEWEST = 100
 # Evaluations for a volume, where a gradient costs too much.
@@ -119,14 +121,17 @@ class Search:
         """
         self._check(families)
         fits: list[Fit] = []
+        settling = not starts and families[0].shape[0] == 1
         for family in sorted(families, key=lambda one: one.handicap):
-            fits.append(self._found(family, starts, fits))
+            fits.append(self._found(family, starts, fits, whole=not settling))
         fits.sort(key=self._ranked(fits))
-        if not starts and families[0].shape[0] == 1 and self._settle(fits[0].kernel()):
-            # Only the best two can still be the best.
+        if settling:
+            self._settle(fits[0].kernel())
+            # Only the best two can still be the best, and those that have a way to go.
+            rest = [fit for fit in fits[2:] if len(fit.family.free) > MANY]
             fits = [
                 self._fitted(fit.family, self._tried(fit.family, [values_of(fit)]))
-                for fit in fits[:2]
+                for fit in (*fits[:2], *rest)
             ]
             fits.sort(key=self._ranked(fits))
         return fits
@@ -141,9 +146,14 @@ class Search:
                 )
 
     def _found(
-        self, family: Family, starts: Sequence[Sequence[float]], rivals: Sequence[Fit]
+        self,
+        family: Family,
+        starts: Sequence[Sequence[float]],
+        rivals: Sequence[Fit],
+        *,
+        whole: bool,
     ) -> Fit:
-        """Find a family's best kernel, but not to the end where it has no chance anyway."""
+        """Find a family's best kernel; not to the end where it has no chance, or unless `whole`."""
         from napari_deblur.methods import _depth_search as depth
 
         if self.coarse is not None and family.name == depth.FAMILY:
@@ -151,7 +161,7 @@ class Search:
         first = self._tried(family, starts)
         if family.handicap and any(rival.misfit < first[0][0] for rival in rivals):
             return Fit(family, np.array(first[0][1]), first[0][0])
-        return self._fitted(family, first)
+        return self._fitted(family, first, whole=whole)
 
     def _tried(
         self, family: Family, starts: Sequence[Sequence[float]] = ()
@@ -173,12 +183,11 @@ class Search:
         gained = self.of(ops.delta(tuple(fits[0].kernel().shape))) - min(f.misfit for f in fits)
         return lambda fit: fit.misfit + fit.family.handicap * max(gained, 0.0)
 
-    def _settle(self, kernel: Tensor) -> bool:
-        """Choose steps and prior, by a kernel in several widths; tell whether that changed them."""
+    def _settle(self, kernel: Tensor) -> None:
+        """Choose steps and prior, by a kernel in several widths."""
         from napari_deblur import ops
 
         light, smooth = self.light, PRIORS[1]
-        before = light.steps, self.prior
         kernels = [ops.stretched(kernel, width) for width in WIDTHS]
         plain = [light.course(one, least=FIXED) for one in kernels]
         least = min(min(one) for one in plain)
@@ -194,16 +203,17 @@ class Search:
         if even:
             self.prior, more, fewest = smooth, MORE_SMOOTH, LEAST_SMOOTH
         light.steps = int(min(max(round(more * quickest), fewest), light.most))
-        return (light.steps, self.prior) != before
 
-    def _fitted(self, family: Family, first: list[tuple[float, tuple[float, ...]]]) -> Fit:
+    def _fitted(
+        self, family: Family, first: list[tuple[float, tuple[float, ...]]], *, whole: bool = True
+    ) -> Fit:
         tried: list[tuple[float, tuple[float, ...]]] = list(first)
         if family.shape[0] > 1:
             best = self._tried_out(family, tried)
         else:
-            if len(family.free) > 3:
+            if len(family.free) > MANY:
                 tried += self._sideways(family, [values for _, values in tried[:2]])
-            best = self._climbed(family, sorted(tried))
+            best = self._climbed(family, sorted(tried), whole=whole)
         profile = {round(values[0], 6): misfit for misfit, values in sorted(tried, reverse=True)}
         profile[round(float(best[1][0]), 6)] = best[0]
         return Fit(family, best[1], best[0], tuple(sorted(profile.items())))
@@ -222,14 +232,14 @@ class Search:
         return tried
 
     def _climbed(
-        self, family: Family, tried: list[tuple[float, tuple[float, ...]]]
+        self, family: Family, tried: list[tuple[float, tuple[float, ...]]], *, whole: bool
     ) -> tuple[float, NDArray[np.float64]]:
-        """Follow the gradient from the best starts, and from the best of these to the end."""
-        many = len(family.free) > 3
+        """Follow the gradient from the best starts, and from the best of these on if `whole`."""
+        many = len(family.free) > MANY
         starts = tried[: CLIMBED if many else 1]
         ends = [self._climb(family, values, FIRST) for _, values in starts]
         best = min(ends, key=lambda end: end[0])
-        return self._climb(family, best[1], LAST) if many else best
+        return self._climb(family, best[1], LAST) if many and whole else best
 
     def _climb(
         self, family: Family, values: Sequence[float] | NDArray[np.float64], steps: int

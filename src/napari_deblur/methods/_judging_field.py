@@ -40,7 +40,7 @@ LIMITS_FIELD = {"narrower": 0.1, "wider": 1.05}
 # Where the kernels have several planes it was below -0.2 on filaments.
 LIMITS_DEEP = {"narrower": 0.1, "wider": 0.2}
 # The light of a kernel that is left when it is cut, at least.
-LEAST, SEEN = 0.1, 0.01
+LEAST = 0.1
 
 
 class _FieldLight(Prediction):
@@ -94,6 +94,7 @@ class _FieldLight(Prediction):
         import torch
 
         from napari_deblur import ops
+        from napari_deblur.methods._slopes import KEPT, SEEN
 
         blur = self.blurs(float(kernel))
         kept, mask = self.kept[0].cpu(), None if self.mask is None else self.mask[0].cpu()
@@ -106,7 +107,7 @@ class _FieldLight(Prediction):
             light = light if mask is None else light * mask
             thing = beyond * (weight * ops.blur_adjoint(light, blur)).clamp(min=0)
             ahead = thing + step / (step + 3) * (thing - last)
-            beyond, last = torch.maximum(ahead, 0.05 * thing), thing
+            beyond, last = torch.maximum(ahead, KEPT * thing), thing
             if only is None or step + 1 == only:
                 seen_light = ops.blur(last, blur).clamp(min=0) + self.dark
                 yield (seen_light * self.scale + self.shift)[None]

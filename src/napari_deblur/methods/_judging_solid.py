@@ -52,8 +52,8 @@ SKEW = 1.5
 # How far from even a kernel is along z, as a share of its root mean square, before it is turned.
 UNEVEN = 0.05
 # By how much these may predict better: nats, over the root of those gained over even light. Set on
-# seven volumes (`bench blind --only trust`, seed 3): with these 36 of 37 wrong kernels are doubted,
-# and none of 16 that are right or nearly so. The largest of these were 0.14 shorter (filaments in
+# eight volumes (`bench blind --only trust`, seed 3): with these 43 of 44 wrong kernels are doubted,
+# and none of 18 that are right or nearly so. The largest of these were 0.14 shorter (filaments in
 # dim light), 0.07 longer, 0.02 others; the least of wrong ones 0.12. A measured kernel that is
 # turned over and added to itself has less noise: 0.10 for the mean of beads of a microscope.
 LIMITS_SOLID = {

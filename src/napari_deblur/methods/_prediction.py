@@ -18,13 +18,14 @@ was then corrected twice for what scenes of the benchmark showed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from napari_deblur.methods._slopes import Restoring
     from napari_deblur.protocols import Sample
 
 __all__ = ["PRIORS", "Prediction", "Prior", "prior_called"]
@@ -42,11 +43,11 @@ DIM = 100
 # How far a kernel is followed to its own best: steps without a better prediction.
 PATIENCE = 10
 # Voxels along each axis of what is looked at.
-# With a kernel of 41 px planes stay below 2¹⁵ pixels: torch takes one thread for these, and threads
-# that wait for each other on a busy machine made a search a hundred times slower.
+# Planes are looked at by one thread (see `ops.one_thread`).
 SIDE, SOLID = 140, (28, 72, 72)
 SPLITS = 2
-SEEN = 0.01
+# Planes that are restored at once: half the calls, and they still fit a core's cache.
+PAIR = 2
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,13 @@ class Prediction:
         self.mask = kept.isfinite().float() if bool(kept.isnan().any()) else None
         self.kept = ((kept - low) * unit).nan_to_num(0.0).clamp_(min=0)
         self.dark = max((background - low) * unit, 1e-6)
-        self.start = max(float(self.kept.mean()) - self.dark, 1e-3 * self.dark, 1e-6)
+        self.pixels = float(kept.isfinite().sum())
+        mean = float(self.kept.sum()) / max(self.pixels, 1.0)
+        self.start = max(mean - self.dark, 1e-3 * self.dark, 1e-6)
         # Of a predicted light unit, in the unit of what is held out.
         self.scale, self.shift = first.scale / unit, (low - first.shift) * first.scale
         self.held = held.nan_to_num(0.0)
         self.noise = first.noise
-        self.pixels = float(kept.isfinite().sum())
         # One sample counts once, however often it is split.
         self.nats = self.pixels / (2 * len(parts) / len(tiles))
         self.shape, self.most = shape, MOST if ndim == 2 else MOST_SOLID
@@ -134,21 +136,61 @@ class Prediction:
 
     def deviance(self, kernel: Tensor, prior: Prior = PRIORS[0]) -> Tensor:
         """Give the deviance per pixel that the kernel ([z,] y, x) leaves; around 1 at best."""
-        return self.compared(self.predicted(kernel, prior))
+        import torch
+
+        if not (torch.is_grad_enabled() and kernel.requires_grad):
+            return self.compared(self.predicted(kernel, prior))
+        with torch.no_grad():
+            value, slope = self._sloped(kernel.detach(), prior)
+        # Its value, with a slope that torch hands on.
+        held = kernel.detach()
+        return value + ((kernel - held) * slope).sum()
+
+    def _sloped(self, kernel: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
+        """Give the deviance of a kernel, and its slope."""
+        import torch
+
+        values, slopes = zip(
+            *(
+                self._restoring(kernel, prior, i).slope(self.steps, self._misfit(i))
+                for i in self._images()
+            ),
+            strict=True,
+        )
+        return torch.stack(values).sum(), torch.stack(slopes).sum(dim=0)
+
+    def _misfit(self, i: slice) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        mask = None if self.mask is None else self.mask[i]
+
+        def misfit(light: Tensor) -> tuple[Tensor, Tensor]:
+            value, slope = self._compared(light * self.scale + self.shift, self.held[i], mask)
+            return value, slope.mul_(self.scale)
+
+        return misfit
+
+    def _images(self) -> list[slice]:
+        """Give the images that are restored at once: of planes two."""
+        n = PAIR if self.kept.ndim == 3 else 1
+        return [slice(i, i + n) for i in range(0, len(self.kept), n)]
 
     def compared(self, light: Tensor) -> Tensor:
         """Give the deviance per pixel of what was held out from a prediction of it."""
+        return self._compared(light, self.held, self.mask)[0]
+
+    def _compared(self, light: Tensor, held: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Give what some images have of `compared`, and its slope by the light."""
         import torch
 
         if self.noise is not None:
-            parts = ((self.held - light) / self.noise).square()
+            off = (light - held) / self.noise
+            parts, slope = off.square(), off.mul_(2 / self.noise)
         else:
-            light = light.clamp(min=1e-6)
-            parts = 2 * (light - self.held - self.held * torch.log(light))
-            parts = parts + 2 * torch.xlogy(self.held, self.held)
-        if self.mask is not None:
-            parts = parts * self.mask
-        return parts.sum() / self.pixels
+            lit = light.clamp(min=1e-6)
+            parts = 2 * (lit - held - held * torch.log(lit)) + 2 * torch.xlogy(held, held)
+            slope = (2 - 2 * held / lit).mul_(light >= 1e-6)
+        if mask is not None:
+            parts, slope = parts * mask, slope.mul_(mask)
+        return parts.sum() / self.pixels, slope.div_(self.pixels)
 
     def level(self) -> Tensor:
         """Predict the same light everywhere: the mean of what was kept."""
@@ -189,91 +231,34 @@ class Prediction:
         *_, last = self._predictions(kernel, prior, only=self.steps)
         return last
 
+    def _restoring(self, kernel: Tensor, prior: Prior, i: slice) -> Restoring:
+        from napari_deblur.methods._slopes import Restoring
+
+        mask = None if self.mask is None else self.mask[i]
+        start, dark = self.start, self.dark
+        return Restoring(kernel, self.kept[i], mask, start=start, dark=dark, even=prior.even)
+
     def _predictions(
         self, kernel: Tensor, prior: Prior, *, only: int | None = None
     ) -> Iterator[Tensor]:
         """Give the prediction after each step, or after one step only."""
         import torch
 
-        from napari_deblur import ops
+        def light(i: slice) -> Iterator[Tensor]:
+            restoring = self._restoring(kernel, prior, i)
+            beyond = last = restoring.flat()
+            for number in range(only or self.most):
+                beyond, last = restoring.step(number, beyond, last)
+                if only is None or number + 1 == only:
+                    yield restoring.blurred(last) * self.scale + self.shift
 
-        sizes = zip(self.shape, kernel.shape, strict=True)
-        lengths = tuple(ops.good_length(n + k - 1, even=True) for n, k in sizes)
-        otf = ops.transfer_function(kernel, lengths)
-        tile: Any = (..., *(slice(n) for n in self.shape))
-        wide: Any = (
-            ...,
-            *(slice(n + k - 1) for n, k in zip(self.shape, kernel.shape, strict=True)),
-        )
-
-        def blurred(thing: Tensor) -> Tensor:
-            return ops.backward(ops.forward(thing, lengths) * otf, lengths)[tile]
-
-        def spread(light: Tensor) -> Tensor:
-            return ops.backward(ops.forward(light, lengths) * otf.conj(), lengths)[wide]
-
-        def steps(kept: Tensor, mask: Tensor | None) -> Iterator[Tensor]:
-            seen = spread(torch.ones_like(kept) if mask is None else mask)
-            weight = torch.where(seen > SEEN, 1 / seen.clamp(min=SEEN), 0)
-            beyond = last = torch.full_like(weight, self.start)
-            for step in range(only or self.most):
-                ops.checkpoint()
-                light = kept / (blurred(beyond).clamp(min=0) + self.dark)
-                factor = weight * spread(light if mask is None else light * mask)
-                thing = beyond * _with(prior, factor, beyond, weight).clamp(min=0)
-                ahead = thing + step / (step + 3) * (thing - last)
-                beyond, last = torch.maximum(ahead, 0.05 * thing), thing
-                if only is None or step + 1 == only:
-                    yield (blurred(last).clamp(min=0) + self.dark) * self.scale + self.shift
-
-        runs = [
-            steps(kept[None], None if self.mask is None else self.mask[i : i + 1])
-            for i, kept in enumerate(self.kept)
-        ]
-        for parts in zip(*runs, strict=True):
+        for parts in zip(*map(light, self._images()), strict=True):
             yield torch.cat(parts)
-
-
-def _with(prior: Prior, factor: Tensor, thing: Tensor, weight: Tensor) -> Tensor:
-    """Change a step's factor by a prior: never below 0, since pulls up and down are apart."""
-    import torch
-
-    if prior.even:
-        ndim = thing.ndim - 1
-        steps = [_step(thing, axis) for axis in range(-ndim, 0)]
-        size = torch.sqrt(torch.stack([s.square() for s in steps]).sum(dim=0) + 1.0)
-        up = down = torch.zeros_like(thing)
-        for axis in range(-ndim, 0):
-            link = _cut(1 / size, axis, last=True)
-            up = up + _behind(link * _cut(thing, axis, last=False), axis)
-            up = up + _before(link * _cut(thing, axis, last=True), axis)
-            down = down + _behind(link, axis) + _before(link, axis)
-        scale = prior.even * weight
-        factor = (factor + scale * up) / (1 + scale * down * thing)
-    return factor
 
 
 def _cut(thing: Tensor, axis: int, *, last: bool) -> Tensor:
     n = thing.shape[axis]
     return thing.narrow(axis, 0, n - 1) if last else thing.narrow(axis, 1, n - 1)
-
-
-def _pad(thing: Tensor, axis: int, before: int, after: int) -> Tensor:
-    import torch.nn.functional as nn
-
-    return nn.pad(thing, [0, 0] * (-axis - 1) + [before, after])
-
-
-def _behind(thing: Tensor, axis: int) -> Tensor:
-    return _pad(thing, axis, 0, 1)
-
-
-def _before(thing: Tensor, axis: int) -> Tensor:
-    return _pad(thing, axis, 1, 0)
-
-
-def _step(thing: Tensor, axis: int) -> Tensor:
-    return _behind(thing.diff(dim=axis), axis)
 
 
 def _flat(tile: Tensor, ndim: int) -> Tensor:

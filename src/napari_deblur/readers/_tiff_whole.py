@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 __all__ = ["check_pages", "check_series"]
 
 MOST_TAGS = 4096
+SMALLEST_HEAD = 8  # bytes of the header, where no pixels are
+MOST_PIECE = 2**33  # bytes, unpacked: strips and tiles are decoded as a whole
 TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 
@@ -51,6 +53,28 @@ def check_pages(path: str) -> None:
             position = following
         if not seen:
             raise ValueError(f'"{path}" is cut short: it has a header but no page, {again}')
+
+
+def _check_pieces(keyframe: Any, pages: Any, path: str) -> None:
+    """Compare the strips or tiles that are there with what the sizes of the pages promise.
+
+    One without bytes would be read as zeros.
+    """
+    size = math.prod(keyframe.chunks) * keyframe.dtype.itemsize
+    if size > MOST_PIECE:
+        raise ValueError(
+            f'"{path}" declares strips or tiles of {size:.3g} bytes: it is damaged, or has to be '
+            "written again in smaller ones"
+        )
+    promised = math.prod(keyframe.chunked)
+    for number, page in enumerate(pages):
+        pairs = zip(page.dataoffsets, page.databytecounts, strict=False)
+        there = sum(offset > 0 and count > 0 for offset, count in pairs)
+        if there < promised:
+            raise ValueError(
+                f'"{path}" is damaged or cut short: page {number} has {there} of its {promised} '
+                "strips or tiles, so copy it again from where it came from"
+            )
 
 
 def _directory(file: BinaryIO, position: int, count: str, pointer: str) -> tuple[int | None, int]:
@@ -107,6 +131,13 @@ def check_series(tif: Any, series: Any, pages: Any, path: str) -> None:
         raise ValueError(
             f'"{path}" has {there} of the {max(promised, len(pages))} planes that its metadata '
             "promise: copy it again, with the other files of the same image if it has some"
+        )
+    if series.dataoffset is None:
+        _check_pieces(series.keyframe, pages, path)
+    elif series.dataoffset < SMALLEST_HEAD:
+        raise ValueError(
+            f'"{path}" is damaged: its pixels should begin at byte {series.dataoffset}, so copy it '
+            "again from where it came from"
         )
     if series.dataoffset is not None:
         end = series.dataoffset + series.nbytes

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import zarr
+from zarr.storage import LocalStore
+
+from napari_deblur.readers._zarr_pixels import Guarded
 
 __all__ = ["fingerprint", "looks_like_zarr", "open_array", "open_node", "safe_path"]
 
@@ -36,8 +39,9 @@ def open_node(address: str) -> Any:
         When it is damaged, or when a package for the URL is missing.
     """
     try:
+        store = address if "://" in address else Guarded(LocalStore(address, read_only=True))
         # Consolidated metadata can be older than the arrays that they describe.
-        return zarr.open(address, mode="r", use_consolidated=False)
+        return zarr.open(store, mode="r", use_consolidated=False)
     except FileNotFoundError as error:
         raise FileNotFoundError(f'there is no zarr group or array at "{address}"') from error
     except ImportError as error:
@@ -46,7 +50,7 @@ def open_node(address: str) -> Any:
         raise ValueError(
             f'"{address}" cannot be opened without another package: install {package}'
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ValueError(
             f'"{address}" cannot be opened as zarr, its metadata are damaged or of a kind that is '
             f"not known ({_short(error)}): write it again or open another"

@@ -20,6 +20,7 @@ from napari_deblur.readers._zarr_nodes import (
     open_array,
     open_node,
 )
+from napari_deblur.readers._zarr_pixels import stored_pixels
 from napari_deblur.stack import Channel, Optics, Source, Stack
 
 __all__ = ["OmeZarr"]
@@ -73,7 +74,8 @@ class OmeZarr:
         found = replace(found, channels=_channels(known.get("omero")) or xml.channels)
         found = replace(found, optics=_own_optics(group) or xml.optics)
         source = stored_in(source, "ome-zarr", fingerprint(array, image))
-        return build_stack(source, array, axes, found, levels=len(datasets))
+        pixels = stored_pixels(array, source.address, sparse=source.sparse)
+        return build_stack(source, pixels, axes, found, levels=len(datasets))
 
 
 def _validated(known: dict[str, Any], position: int, address: str) -> dict[str, Any]:

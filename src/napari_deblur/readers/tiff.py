@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -57,14 +60,23 @@ class Tiff:
         """
         only(source, series=True, level=True)
         check_pages(source.address)
-        try:
-            with tifffile.TiffFile(source.address) as tif:
-                return _open(tif, source)
-        except DAMAGE as error:
-            raise ValueError(
-                f'"{source.address}" is a damaged TIFF ({" ".join(str(error).split())[:120]}): '
-                "copy it again from where it came from"
-            ) from error
+        with _damage_named(source.address), tifffile.TiffFile(source.address) as tif:
+            return _open(tif, source)
+
+
+@contextmanager
+def _damage_named(address: str) -> Iterator[None]:
+    """Say in words what tifffile says of damage; what we say ourselves stays as it is."""
+    try:
+        yield
+    except (*DAMAGE, ValueError) as error:
+        frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+        if isinstance(error, ValueError) and "tifffile.tifffile" not in frames:
+            raise
+        raise ValueError(
+            f'"{address}" is a damaged TIFF ({" ".join(str(error).split())[:120]}): '
+            "copy it again from where it came from"
+        ) from error
 
 
 COLOURED = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)

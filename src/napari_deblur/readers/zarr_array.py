@@ -14,6 +14,7 @@ from napari_deblur.readers._zarr_nodes import (
     open_array,
     open_node,
 )
+from napari_deblur.readers._zarr_pixels import stored_pixels
 
 if TYPE_CHECKING:
     from napari_deblur.stack import Source, Stack
@@ -57,7 +58,8 @@ class ZarrArray:
             array = open_array(node, _only_array(node, source.address), source.address)
         axes = chosen_axes(source.axes, stated_axes(array), tuple(array.shape))
         source = stored_in(source, "zarr-array", fingerprint(array, stated_axes(array)))
-        return build_stack(source, array, axes, Found())
+        pixels = stored_pixels(array, source.address, sparse=source.sparse)
+        return build_stack(source, pixels, axes, Found())
 
 
 def stated_axes(array: Any) -> str | None:

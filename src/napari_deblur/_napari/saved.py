@@ -1,0 +1,163 @@
+"""What the writer saved of layers that no run made, and OME-TIFF of results, as layers again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_deblur._napari.showing import LayerData
+    from napari_deblur.stack import Stack
+
+    Found = tuple[str, Stack, bool, dict[str, Any]]  # name, pixels, whether a kernel, its report
+
+__all__ = ["marked", "read_tiff", "read_zarr"]
+
+OURS = "napari_deblur"
+
+
+def marked(path: Path) -> dict[str, Any]:
+    """Give what this package says in a zarr group of its own; empty for those of others."""
+    try:
+        said = json.loads((path / "zarr.json").read_bytes())["attributes"][OURS]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def read_zarr(path: str) -> list[LayerData]:
+    """Read an image and the groups in it; those that are kernels lie beside it."""
+    from napari_deblur.opening import open_stack
+
+    root = Path(path)
+    inner = sorted(one for one in root.iterdir() if one.is_dir() and "layer" in marked(one))
+    found: list[Found] = []
+    for group in (root, *inner):
+        said = marked(group)
+        report = said.get("kernel")
+        found.append((str(said["layer"]), open_stack(group), "shape" in said, report or {}))
+    return _layers(found)
+
+
+def read_tiff(path: str) -> list[LayerData]:
+    """Read all images of a file; those that are kernels lie beside the first one."""
+    import tifffile
+
+    from napari_deblur.opening import open_stack
+
+    with tifffile.TiffFile(path) as file:
+        names = [series.name for series in file.series]
+        kernels = _kernels_in(file.ome_metadata or "")
+    bare = Path(path).name.partition(".")[0]
+    found: list[Found] = []
+    for n, name in enumerate(names):
+        is_kernel = n < len(kernels) and kernels[n]
+        if name.removeprefix("Image") in ("", str(n)):  # nobody named it: a result
+            name = f"{bare} kernels" if is_kernel else bare
+        found.append((name, open_stack(path, series=n), is_kernel, {}))
+    return _layers(found)
+
+
+def _kernels_in(xml: str) -> list[bool]:
+    """Tell for each image of an OME-XML whether it says that it is made of kernels."""
+    if not xml:
+        return []
+    root = ElementTree.fromstring(xml)
+    known = {
+        note.get("ID")
+        for note in root.iterfind(".//{*}MapAnnotation")
+        if any(word.get("K") == "kernel_shape" for word in note.iterfind(".//{*}M"))
+    }
+    return [
+        any(link.get("ID") in known for link in image.iterfind(".//{*}AnnotationRef"))
+        for image in root.iterfind("{*}Image")
+    ]
+
+
+def _layers(found: list[Found]) -> list[LayerData]:
+    made: list[LayerData] = []
+    first = next((stack for _, stack, is_kernel, _ in found if not is_kernel), None)
+    for name, stack, is_kernel, report in found:
+        if is_kernel:
+            made.append(_kernel(name, stack, report, first))
+        else:
+            made.append(_image(name, stack))
+    return made
+
+
+def _image(name: str, stack: Stack) -> LayerData:
+    from napari_deblur._napari.showing import brightest
+
+    array, spatial = _array(stack), _placed(stack)
+    kwargs = {"name": name, "rgb": stack.rgb, **spatial}
+    if not stack.rgb:
+        plane = array[tuple(n // 2 for n in array.shape[:-2])]
+        low, high = float(np.nan_to_num(plane).min()), brightest(plane)
+        kwargs["contrast_limits"] = (low, high) if high > low else (low, low + 1)
+    return array, kwargs, "image"
+
+
+def _kernel(name: str, stack: Stack, report: dict[str, Any], image: Stack | None) -> LayerData:
+    """Give kernels with the axes of their image, to its right; or alone, with their own."""
+    from napari_deblur._napari.placing import kernel_kwargs
+    from napari_deblur._napari.showing import KERNEL_GAMMA
+    from napari_deblur.stack import AXES
+
+    sizes = dict(zip(AXES, stack.shape, strict=True))
+    axes = "".join(a for a in stack.axes if a in "yx" or sizes[a] > 1)
+    array = _array(stack, axes)
+    placed = _placed(stack, axes)
+    if image is not None and set(axes) <= set(own := image.axes.replace("c" * image.rgb, "")):
+        array = array.reshape([sizes[a] if a in axes else 1 for a in own])
+        pairs = zip("zyx", stack.pixel_size or (), image.pixel_size or (), strict=False)
+        whole = dict(zip(AXES, image.shape, strict=True))
+        placed = kernel_kwargs(
+            _placed(image, own),
+            [whole[a] for a in own],
+            array.shape,
+            ratio={a: k / i for a, k, i in pairs if k and i},
+            beside=True,
+        )
+    _, y, x = stack.pixel_size or (None, None, None)
+    size = ((stack.pixel_size or (None,))[0] or 1.0, y, x) if y and x else None
+    kwargs = {
+        "name": name,
+        "colormap": "inferno",
+        "gamma": KERNEL_GAMMA,
+        "contrast_limits": (0.0, float(array.max()) or 1.0),
+        "blending": "translucent_no_depth",
+        "metadata": {"kernel_pixel_size": size, "deblur": {"kernel": report}},
+        **placed,
+    }
+    return array, kwargs, "image"
+
+
+def _array(stack: Stack, axes: str | None = None) -> NDArray[Any]:
+    """Read all pixels, for the axes there are; colours come last."""
+    from napari_deblur.stack import AXES
+
+    frames, channels = stack.shape[:2]
+    whole = np.stack([[stack.read(t, c) for c in range(channels)] for t in range(frames)])
+    if stack.rgb:
+        whole = np.moveaxis(whole, 1, -1)[:, None]
+    kept = (stack.axes if axes is None else axes).replace("c" * stack.rgb, "")
+    array: NDArray[Any] = whole[tuple(slice(None) if a in kept else 0 for a in AXES)]
+    return array
+
+
+def _placed(stack: Stack, axes: str | None = None) -> dict[str, Any]:
+    kept = (stack.axes if axes is None else axes).replace("c" * stack.rgb, "")
+    known = dict(zip("zyx", stack.pixel_size or (None,) * 3, strict=True)) | {"t": stack.time_step}
+    units = dict.fromkeys("zyx", "um") | {"t": "s"}
+    return {
+        "scale": tuple(float(known.get(a) or 1.0) for a in kept),
+        "translate": (0.0,) * len(kept),
+        "units": tuple(units[a] if known.get(a) else "pixel" for a in kept),
+        "axis_labels": tuple(kept),
+    }

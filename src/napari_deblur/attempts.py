@@ -1,0 +1,55 @@
+"""Doing tasks by an engine, each up to three times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_deblur.ledger import Entry
+from napari_deblur.tasks import Engine, Task, Todo, stops_the_run
+
+if TYPE_CHECKING:
+    from napari_deblur.progress import Progress, Tally
+    from napari_deblur.store import Done, Store
+
+__all__ = ["attempted"]
+
+TRIES = 3
+
+
+def attempted(
+    store: Store,
+    engine: Engine,
+    tasks: Iterator[Task],
+    done: Done,
+    tally: Tally,
+    *,
+    fail_fast: bool = False,
+) -> Iterator[Progress]:
+    """Let an engine do tasks; what fails comes again at the end, three times in all."""
+    todo = Todo(tasks)
+    with closing(engine(todo)) as outcomes:
+        for task, outcome in outcomes:
+            if isinstance(outcome, Entry):
+                done.add(outcome)
+                tally.done += 1
+                tally.clipped += outcome.clipped
+                tally.emptied += outcome.emptied
+                yield tally.progress(task.index)
+                continue
+            if fail_fast or stops_the_run(outcome):
+                raise outcome
+            # The first line, and not too long: it goes into the store's attributes.
+            said = f"{type(outcome).__name__}: {outcome}".partition("\n")[0][:200]
+            note = f"tile {task.index} failed ({said})"
+            if task.retries + 1 < TRIES:
+                todo.again(replace(task, retries=task.retries + 1))
+                note += " and will be tried again"
+            else:
+                done.add(store.note_failed(task.level, task.index, said))
+                failure = {"level": task.level, "index": list(task.index), "error": said}
+                tally.failed.append(failure)
+                note += f" {TRIES} times and is left out"
+            yield tally.progress(task.index, note)

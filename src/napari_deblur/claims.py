@@ -1,0 +1,274 @@
+"""Claims: who is writing a result at this moment, so that no two write the same of it.
+
+A claim is a file in the ledger's folder. Its process touches it again and again, and removes it
+at the end. One that died holds nothing: on its own machine its number is looked up; on another
+one its claim expires. Times are those of the file system, since clocks of machines differ.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+from napari_deblur import system
+from napari_deblur.parts import Part
+
+__all__ = ["ALL", "FINISH", "PLAN", "SUFFIX", "Claim", "Claimed", "refuse", "take"]
+
+# What is claimed, besides a part "k/n": all tiles, the search for a plan, the pyramid.
+ALL, PLAN, FINISH = "all", "plan", "finish"
+SUFFIX = ".claim"
+EVERY, EXPIRES = 10.0, 60.0  # seconds
+TRIES = 25
+HELD = "held\n"
+# This process's claims. Others of its number were left behind where nothing could be removed.
+_own: set[str] = set()
+# Seconds between two starts that a process has by the system's clock, which may be set anew.
+SLACK = 5.0
+
+
+class Claimed(FileExistsError):
+    """Another process is writing there; the text says which and what to do."""
+
+
+class Claim:
+    """What this process holds until it is released, as a context or by `release`.
+
+    `lost` is True when another process took this one for dead.
+    """
+
+    def __init__(self, file: Path, made: list[Path]) -> None:
+        self.lost = False
+        self._file, self._made = file, made
+        self._over = threading.Event()
+        threading.Thread(target=self._refresh, name="napari-deblur-claim", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give it back; folders that were made for it and hold nothing go too."""
+        self._over.set()
+        _own.discard(self._file.name)
+        with suppress(OSError):  # a disk that was made read-only meanwhile
+            self._file.unlink(missing_ok=True)
+        _remove_empty(self._made)
+
+    def _refresh(self) -> None:
+        while not self._over.wait(EVERY):
+            try:
+                os.utime(self._file)  # without times: those of the server
+            except FileNotFoundError:
+                self.lost = not self._over.is_set()
+                return
+            except OSError:
+                continue  # a network file system that is away for a moment
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Who claims what of which plan; a `key` of "" is not known yet."""
+
+    key: str
+    what: str
+    machine: str = ""
+    host: str = ""
+    pid: int = 0
+    started: float = 0.0
+    held: bool = False
+    file: str = ""
+
+    @classmethod
+    def here(cls, key: str, what: str) -> Self:
+        return cls(key, what, _machine(), platform.node(), os.getpid(), _started(os.getpid()) or 0)
+
+    @classmethod
+    def of(cls, file: Path) -> Self:
+        """Read a claim; of one that is damaged nothing is known but that it is there."""
+        first, _, rest = file.read_text("utf-8", errors="replace").partition("\n")
+        try:
+            data: dict[str, Any] = json.loads(first)
+            owner = cls(**data, held=rest == HELD, file=file.name)
+            if owner.what not in (ALL, PLAN, FINISH):
+                Part.read(owner.what)
+        except (ValueError, TypeError):
+            return cls("", ALL, file=file.name)
+        return owner
+
+    def line(self) -> bytes:
+        data = {k: v for k, v in asdict(self).items() if k not in ("held", "file")}
+        return json.dumps(data).encode() + b"\n"
+
+    def lives(self, folder: Path, touched: float) -> bool:
+        if self.machine != _machine():
+            return _clock(folder) - touched < EXPIRES
+        if self.pid == os.getpid() and self.held and self.file not in _own:
+            return False
+        started = _started(self.pid)
+        return started is not None and abs(started - self.started) < SLACK
+
+    def collides_with(self, other: _Owner) -> bool:
+        whats = {self.what, other.what}
+        if PLAN in whats:
+            return len(whats) == 1
+        if ALL in whats or (self.key and other.key and self.key != other.key):
+            return True
+        if FINISH in whats:
+            return len(whats) == 1
+        return len(whats) == 1 or Part.read(self.what).of != Part.read(other.what).of
+
+
+def take(folder: Path, key: str, what: str) -> Claim:
+    """Claim all or a part of a result for this process.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the ledger; it is made if it is not there.
+    key : str
+        That of the plan; "" for `PLAN`.
+    what : str
+        `ALL`, `PLAN`, `FINISH` or a part ``k/n``.
+
+    Raises
+    ------
+    Claimed
+        When another process holds something that does not go with it.
+    """
+    me = _Owner.here(key, what)
+    made = [path for path in (folder, folder.parent) if not path.exists()]
+    rivals: list[_Owner] = []
+    file: Path | None = None
+    try:
+        for _ in range(TRIES):
+            try:
+                file = file or _written(folder, me)
+            except FileNotFoundError:
+                continue  # another process found the folder empty, and removed it
+            # Each writes, then looks: of two at least one sees the other.
+            rivals = _rivals(folder, me, but=file)
+            if not rivals:
+                _own.add(file.name)
+                with file.open("a") as handle:
+                    handle.write(HELD)
+                return Claim(file, made)
+            held = any(rival.held for rival in rivals)
+            if held or file.name > min(rival.file for rival in rivals):
+                file.unlink(missing_ok=True)
+                file = None
+            if held:
+                break
+            time.sleep(random.uniform(0.02, 0.1))  # of those who ask, the first by name may stay
+        raise Claimed(_sentence(folder.parent, me, rivals))
+    except BaseException:
+        # Also where the disk is full, or somebody is tired of waiting: nothing is left behind.
+        if file is not None:
+            _own.discard(file.name)
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        _remove_empty(made)
+        raise
+
+
+def refuse(folder: Path, what: str) -> None:
+    """Raise Claimed if `take` would, whatever the plan: before planning, which may take long."""
+    me = _Owner.here("", what)
+    rivals = [rival for rival in _rivals(folder, me) if rival.held]
+    if rivals:
+        raise Claimed(_sentence(folder.parent, me, rivals))
+
+
+def _written(folder: Path, me: _Owner) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+    system.write_atomically(file, me.line())
+    return file
+
+
+def _rivals(folder: Path, me: _Owner, but: Path | None = None) -> list[_Owner]:
+    """Give the living owners of what collides; claims of the dead are removed."""
+    found = []
+    for file in folder.glob(f"*{SUFFIX}"):
+        if file == but:
+            continue
+        try:
+            owner, touched = _Owner.of(file), file.stat().st_mtime
+        except FileNotFoundError:
+            continue
+        if not owner.lives(folder, touched):
+            with suppress(OSError):
+                file.unlink()
+        elif owner.collides_with(me):
+            found.append(owner)
+    return found
+
+
+def _sentence(path: Path, me: _Owner, rivals: list[_Owner]) -> str:
+    rival = next((one for one in rivals if one.held), rivals[0] if rivals else me)
+    where = f"process {rival.pid}"
+    if rival.machine != me.machine:
+        where += f" on {rival.host or 'another machine'}, or dead for less than {EXPIRES:g} s"
+    elif rival.pid == me.pid:
+        where = "this very process"
+    names = {ALL: "a run", PLAN: "a search for its plan", FINISH: "the finishing"}
+    name = names.get(rival.what, f"part {rival.what}")
+    if rival.key and me.key and rival.key != me.key:
+        return (
+            f"{path} is being written by {name} of another plan ({where}): wait until it has "
+            "ended, or choose another output"
+        )
+    if me.what not in names and rival.what not in (*names, me.what):
+        return (
+            f"{path} is being done in parts of another number: {rival.what} by {where}, and this "
+            f"would be {me.what}; give all parts the same number"
+        )
+    return f"{name} of {path} is going on ({where}): wait until it has ended"
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _clock(folder: Path) -> float:
+    """Give the time of the file system."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return os.fstat(file.fileno()).st_mtime
+
+
+def _started(pid: int) -> float | None:
+    """Say when a process started; None when there is none, or only its entry in a table."""
+    import psutil  # type: ignore[import-untyped]
+
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _machine() -> str:
+    """Name what process numbers belong to: a machine since it was started, or a container."""
+    name = platform.node()
+    with suppress(OSError):  # not Linux
+        name += " " + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        name += f" {Path('/proc/self/ns/pid').stat().st_ino}"
+    return name

@@ -1,0 +1,36 @@
+"""``napari-deblur finish``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_deblur import options as o
+from napari_deblur import printing
+from napari_deblur.options import told
+
+__all__ = ["finish"]
+
+
+@told
+def finish(
+    store: Annotated[Path, typer.Argument(help="A result that was done in parts.")],
+    debug: o.Debug = False,
+) -> None:
+    """Complete a result of which all parts are done: pyramid, sizes, the word that it is complete.
+
+    The last part does so by itself; this is for a result whose last part was stopped then.
+    """
+    from napari_deblur import finishing, system
+
+    try:
+        with system.stopping_on_signals():
+            last = printing.followed(finishing.finish(store))
+    except finishing.Unfinished as lacking:
+        printing.error(printing.sentence(lacking))
+        raise typer.Exit(3) from lacking
+    printing.say(f"{store} is {last.phase}")
+    if last.failed:
+        raise typer.Exit(3)

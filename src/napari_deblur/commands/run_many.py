@@ -1,0 +1,148 @@
+"""``napari-deblur run 'in/*.zarr' OUTDIR``: one command for many images, one report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from napari_deblur import printing
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from napari_deblur.job import Job
+    from napari_deblur.many import Outcome, Step
+
+__all__ = ["is_for_many", "restored_all"]
+
+COLUMNS = ("image", "state", "kernel", "tiles", "failed", "time", "output")
+# Seconds between two lines about one image, where output goes into a file.
+PAUSE = 30.0
+PLANNED = ("image", "kernel", "tiles", "disk", "output")
+
+
+def is_for_many(paths: Sequence[str]) -> bool:
+    """Tell whether the paths of a command, the output last, speak of many images."""
+    from napari_deblur.many_inputs import means_many
+
+    return len(paths) > 2 or means_many(paths[:1], paths[1] if len(paths) > 1 else None)
+
+
+def restored_all(
+    job: Job, paths: Sequence[str], how: Mapping[str, Any], *, plan_only: bool = False
+) -> None:
+    """Do a job on many images, and report; exit status 3 if one failed.
+
+    Parameters
+    ----------
+    job : Job
+    paths : at least one input, and the folder for the results last
+    how : as for `batch.run`
+    """
+    from napari_deblur import many, system
+
+    if len(paths) < 2:
+        raise typer.BadParameter(
+            "name a folder for the results of many images, last", param_hint="OUTPUT"
+        )
+    *inputs, folder = paths
+    begun = monotonic()
+    with system.stopping_on_signals():
+        outcomes = _followed(many.run(job, inputs, folder, plan_only=plan_only, **how))
+    for line in _table(outcomes, PLANNED if plan_only else COLUMNS, Path(folder)):
+        printing.say(line)
+    for one in outcomes:
+        if not one.is_well:
+            printing.error(f"{_named(one)}: {one.note}")
+    failed = sum(not one.is_well for one in outcomes)
+    count = f"{len(outcomes)} image{'s' if len(outcomes) != 1 else ''}"
+    said = f"{count} in {printing.lasting(monotonic() - begun)}, {failed} failed"
+    printing.say(said if plan_only else f"{said}: {Path(folder) / many.SUMMARY}")
+    if failed:
+        raise typer.Exit(3)
+
+
+def _followed(steps: Iterator[Step]) -> list[Outcome]:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    told = _with_bars(steps, console) if console.is_terminal else _in_lines(steps, console)
+    return [step.outcome for step in told if step.outcome is not None]
+
+
+def _in_lines(steps: Iterator[Step], console: Any) -> Iterator[Step]:
+    """Print a line when an image begins and ends, for what is said, and now and then."""
+    number, said_at = 0, monotonic()
+    for step in steps:
+        heard = step.progress is not None and step.progress.note
+        if step.number != number or step.outcome or heard or monotonic() > said_at + PAUSE:
+            console.print(str(step))
+            number, said_at = step.number, monotonic()
+        yield step
+
+
+def _with_bars(steps: Iterator[Step], console: Any) -> Iterator[Step]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}", style="dim"),
+    )
+    with Progress(*columns, console=console) as bars:
+        images: TaskID = bars.add_task("images", total=None, said="")
+        tiles: TaskID = bars.add_task("", total=None, said="")
+        for step in steps:
+            progress = step.progress
+            done = step.number - (step.outcome is None)
+            bars.update(images, completed=done, total=step.count, said=str(step.target))
+            if progress is None:
+                bars.update(tiles, description="planning", completed=0, total=None, said=step.note)
+            else:
+                left = f"{printing.lasting(progress.eta)} left" if progress.eta else ""
+                bars.update(
+                    tiles,
+                    description=progress.phase,
+                    completed=progress.done,
+                    total=progress.total,
+                    said=left,
+                )
+                if progress.note and step.outcome is None:
+                    bars.console.print(f"note: {step.target}: {progress.note}", soft_wrap=True)
+            yield step
+
+
+def _table(outcomes: Sequence[Outcome], columns: Sequence[str], folder: Path) -> Iterator[str]:
+    """Give the lines of a table with aligned columns."""
+    rows = [columns, *(_row(one, columns, folder) for one in outcomes)]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(columns))]
+    for row in rows:
+        yield "  ".join(
+            f"{text:<{width}}" for text, width in zip(row, widths, strict=True)
+        ).rstrip()
+
+
+def _row(one: Outcome, columns: Sequence[str], folder: Path) -> list[str]:
+    from napari_deblur import describing
+
+    output = Path(one.output)
+    said = {
+        "image": _named(one),
+        "state": one.state,
+        "kernel": one.kernel or "-",
+        "tiles": str(one.tiles),
+        "failed": str(one.failed),
+        "time": printing.lasting(one.seconds),
+        "disk": describing.size(one.disk),
+        "output": str(output.relative_to(folder) if output.is_relative_to(folder) else output),
+    }
+    return [said[name] for name in columns]
+
+
+def _named(one: Outcome) -> str:
+    return Path(one.input).name + (f" [{one.image}]" if one.image else "")

@@ -1,0 +1,149 @@
+"""The end of a run: all tiles are there; now the pyramid, and the word that it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_deblur import claims, creating
+from napari_deblur.attempts import attempted
+from napari_deblur.parts import Part
+from napari_deblur.progress import Progress, Tally
+from napari_deblur.results import LEDGER, open_result
+from napari_deblur.tasks import Engine, Task, explained, in_this_process
+
+if TYPE_CHECKING:
+    from napari_deblur.pyramid import Level
+    from napari_deblur.store import Done, Store
+    from napari_deblur.tiles import Index
+
+__all__ = ["Unfinished", "all_there", "finish", "finished", "missing"]
+
+NAMED = 8  # parts, or tiles, that are named in a sentence
+
+
+class Unfinished(RuntimeError):
+    """Tiles are missing; the text says which, and what to run."""
+
+
+def finish(path: str | Path) -> Iterator[Progress]:
+    """Complete a result whose tiles are all there: its pyramid, its sizes, the word ``complete``.
+
+    The last part of a run does so by itself. Doing it again, or twice at once, is harmless.
+
+    Yields
+    ------
+    Progress
+        The last one has phase ``complete``, or ``incomplete`` when tiles failed.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When there is no result.
+    Unfinished
+        When tiles are missing.
+    Claimed
+        When a run that does all tiles is going on.
+    """
+    path, tally = Path(path), Tally()
+    result = open_result(path)
+    with (
+        explained(path),
+        claims.take(path / LEDGER, result.key, claims.FINISH),
+        closing(creating.create(path, result.plan)) as store,
+    ):
+        # Files that are gone, or not as long as they were written, do not count as done.
+        done = store.done()
+        if all_there(store, done):
+            yield was_complete(store, done, tally)
+            return
+        store.mark_incomplete()
+        if next(missing(store, done), None) is not None:
+            raise Unfinished(_said_of_missing(store, done))
+        yield from finished(store, in_this_process(store, None), done, tally)
+
+
+def finished(
+    store: Store, engine: Engine, done: Done, tally: Tally, *, fail_fast: bool = False
+) -> Iterator[Progress]:
+    """Make the pyramid, list what failed, and write ``complete`` if nothing did."""
+    tally.failed = [
+        {"level": level, "index": list(index), "error": error}
+        for (level, index), error in done.failed.items()
+        if level == 0 and index not in done.tiles
+    ]
+    total = sum(len(level.grid) for level in store.levels[1:])
+    tally.start("pyramid", total, total - sum(1 for _ in _chunks(store, done)))
+    for level in store.levels[1:]:
+        # One level after the other: each is made of the one below.
+        tasks = _chunks(store, done, [level])
+        yield from attempted(store, engine, tasks, done, tally, fail_fast=fail_fast)
+    failed = sorted(tally.failed, key=lambda f: (f["level"], f["index"]))
+    store.finish(failed)
+    tally.start("incomplete" if failed else "complete", len(store.plan), len(done.tiles))
+    yield tally.progress(note=_farewell(failed))
+
+
+def all_there(store: Store, done: Done) -> bool:
+    """Whether a result is complete, and nothing of it was lost since."""
+    return (
+        open_result(store.path).complete
+        and len(done.tiles) == len(store.plan)
+        and not any(_chunks(store, done))
+    )
+
+
+def was_complete(store: Store, done: Done, tally: Tally) -> Progress:
+    """Say that there is nothing to do."""
+    tally.start("complete", len(store.plan), len(done.tiles))
+    return replace(tally.progress(), note="it was complete already")
+
+
+def missing(store: Store, done: Done) -> Iterator[Index]:
+    """Give the tiles that are neither there nor given up."""
+    given_up = {index for level, index in done.failed if level == 0}
+    return (i for i in store.plan.grid if i not in done.tiles and i not in given_up)
+
+
+def _said_of_missing(store: Store, done: Done) -> str:
+    lacking = list(missing(store, done))
+    total, several = len(store.plan), max(done.parts, default=0)
+    if not several:
+        named = _listed([str(index) for index in islice(lacking, NAMED)], len(lacking))
+        return f"{len(lacking)} of {total} tiles are missing: {named}; run the same again"
+    gone, parts = set(lacking), []
+    for number in range(1, several + 1):
+        tiles = [i for i in Part(number, several).tiles(store.plan.grid) if i in gone]
+        if tiles:
+            parts.append(f"{number}/{several} ({len(tiles)}, the first is {tiles[0]})")
+    return (
+        f"{len(lacking)} of {total} tiles are missing, of the parts "
+        f"{_listed(parts[:NAMED], len(parts))}; run these parts again"
+    )
+
+
+def _listed(names: list[str], count: int) -> str:
+    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
+
+
+def _chunks(store: Store, done: Done, levels: Sequence[Level] | None = None) -> Iterator[Task]:
+    """Give the chunks of pyramid levels that are not there, or made of something older."""
+    for level in store.levels[1:] if levels is None else levels:
+        for index in level.grid:
+            inputs = store.inputs(level.number, index, done)
+            if done.inputs.get((level.number, index)) != inputs:
+                yield Task(index, level.number, inputs=inputs)
+
+
+def _farewell(failed: Sequence[dict[str, Any]]) -> str:
+    if not failed:
+        return ""
+    first = failed[0]
+    return (
+        f"{len(failed)} chunks could not be made, the first is {tuple(first['index'])} "
+        f"({first['error']}): run the same again to try them once more"
+    )

@@ -1,0 +1,72 @@
+"""The plan that all parts of a run share: the first to come makes it, the others take it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_deblur import claims, creating, outputs
+from napari_deblur.results import LEDGER, open_result
+
+if TYPE_CHECKING:
+    from napari_deblur.job import Job
+    from napari_deblur.plans import Plan
+
+__all__ = ["planning"]
+
+PAUSE = 1.0  # seconds between two looks at whether the plan is there
+
+
+def planning(job: Job) -> Generator[str, None, Plan]:
+    """Decide a job's plan and store it, or wait until another part has done so.
+
+    Searches on different machines may differ in the last bits, and so may the memory that is free:
+    parts that decided on their own would come to plans that do not go together.
+
+    Yields
+    ------
+    str
+        What is being done.
+    """
+    place, waiting = job.output_path, False
+    while outputs.is_blank(place):
+        try:
+            claim = claims.take(place / LEDGER, "", claims.PLAN)
+        except claims.Claimed as other:
+            if not waiting:
+                yield f"waiting for the plan of all parts: {other}"
+            waiting = True
+            time.sleep(PAUSE)
+            continue
+        with claim:
+            if outputs.is_blank(place):
+                plan = yield from job.planning()
+                asked = job.resolved().to_dict()
+                creating.create(place, plan, job=asked, start=_kernels_of(job)).close()
+                return plan
+    stored = outputs.stored_plan(job, job.open())
+    if stored is None or open_result(place).attributes["hashes"].get("start") != _kernels_of(job):
+        return (yield from job.planning())
+    yield f"taking the plan from {place}, which another part made"
+    return stored
+
+
+def _kernels_of(job: Job) -> str:
+    """Give what stands for the files of a job's kernels: where a search starts can't be told after.
+
+    Sizes and times of change, as for the input; of a folder those of its ``zarr.json``.
+    """
+    given = job.kernel.values() if isinstance(job.kernel, Mapping) else [job.kernel]
+    names = [*given, *(table.kernel for table in job.channel)]
+    said = []
+    for name in names:
+        if name is None:
+            continue
+        file = Path(name).expanduser()
+        inner = file / "zarr.json"
+        seen = (inner if inner.is_file() else file).stat()
+        said.append(f"{seen.st_size} {seen.st_mtime_ns}")
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()

@@ -1,0 +1,260 @@
+"""One run over many images: each its own plan and output; what fails is listed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from napari_deblur import batch, joining, outputs, printing, system
+from napari_deblur.kernel_verdicts import verdict_of
+from napari_deblur.many_inputs import Target, targets_of
+from napari_deblur.parts import Part
+from napari_deblur.protocols import Cancelled
+from napari_deblur.tasks import RunStopped
+
+if TYPE_CHECKING:
+    from napari_deblur.job import Job
+    from napari_deblur.plans import Plan
+    from napari_deblur.progress import Progress
+
+__all__ = ["SUMMARY", "Outcome", "Step", "run", "write_summary"]
+
+SUMMARY = "summary.csv"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image.
+
+    Parameters
+    ----------
+    input, image, output : str
+        `image` says which one of a plate or a file with several.
+    state : str
+        ``complete``, ``incomplete`` where tiles failed, ``part`` where other parts are not done,
+        ``failed``, or ``planned``.
+    kernel : str
+        The verdict on the kernel, of each channel where they differ.
+    tiles, failed : int
+        Of the plan, and those that could not be restored.
+    disk : int
+        Bytes that the plan wants at most.
+    seconds : float
+    note : str
+        Why it failed, or what there is to say of the run.
+    remarks : str
+        What there is to say of the plan.
+    """
+
+    input: str
+    image: str
+    output: str
+    state: str
+    kernel: str = ""
+    tiles: int = 0
+    failed: int = 0
+    disk: int = 0
+    seconds: float = 0.0
+    note: str = ""
+    remarks: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing failed."""
+        return self.state not in ("failed", "incomplete")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a run over many images is.
+
+    Parameters
+    ----------
+    number, count : int
+        Of the image, from 1, and of all.
+    target : Target
+    progress : Progress or None
+        How far the image is; None while it is planned.
+    note : str
+        What is being decided.
+    outcome : Outcome or None
+        In the last step of each image.
+    """
+
+    number: int
+    count: int
+    target: Target
+    progress: Progress | None = None
+    note: str = ""
+    outcome: Outcome | None = None
+
+    def __str__(self) -> str:
+        said = self.note if self.progress is None else str(self.progress)
+        if self.outcome is not None:
+            note = self.outcome.note
+            said = self.outcome.state + (f": {note}" if note else "")
+        return f"image {self.number}/{self.count} {self.target}: {said}"
+
+
+def run(
+    job: Job,
+    inputs: Sequence[str],
+    folder: str | Path,
+    *,
+    plan_only: bool = False,
+    fail_fast: bool = False,
+    **how: Any,
+) -> Iterator[Step]:
+    """Do a job on many images; a generator of how far it is.
+
+    What is complete already is passed over, what was begun goes on. At the end, however it comes,
+    ``FOLDER/summary.csv`` has a line for each image that had its turn.
+
+    Parameters
+    ----------
+    job : Job
+        What is asked of each; its input and output are not looked at.
+    inputs, folder
+        As `targets_of` takes them.
+    plan_only : bool
+        Plan each, and write nothing.
+    fail_fast : bool
+        Raise what the first failure raises; else an image that fails is listed.
+    **how
+        As for `batch.run`: ``workers``, ``scheduler``, ``part``, ``resume``, ``overwrite``.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, FileExistsError, OSError
+        At once, when inputs or outputs don't fit or clash.
+    RunStopped
+        When the disk is full or may not be written to; the run can be continued.
+    """
+    targets = targets_of(job, inputs, folder)
+    if not plan_only:
+        names = ("workers", "scheduler", "overwrite")
+        place: dict[str, Any] = {name: how[name] for name in names if name in how}
+        place["part"] = Part(*how["part"]) if how.get("part") else None
+        for target in targets:
+            outputs.refuse_input(target.output, target.input)
+            outputs.refuse(target.output, **place)
+    how["fail_fast"] = fail_fast
+    path = None if plan_only else Path(folder) / SUMMARY
+    return _run(job, targets, how, path)
+
+
+def write_summary(path: str | Path, outcomes: Sequence[Outcome]) -> None:
+    """Write a table of what became of each image, as CSV."""
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, [field.name for field in fields(Outcome)], lineterminator="\n")
+    table.writeheader()
+    table.writerows({**asdict(one), "seconds": round(one.seconds, 3)} for one in outcomes)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    system.write_atomically(Path(path), text.getvalue().encode())
+
+
+def _run(
+    job: Job, targets: Sequence[Target], how: Mapping[str, Any], summary: Path | None
+) -> Iterator[Step]:
+    """Do one image after the other; without a `summary` only their plans are made."""
+    outcomes: list[Outcome] = []
+    plan_only = summary is None
+    try:
+        with _helped({**how, "workers": 0} if plan_only else how) as how:
+            for number, target in enumerate(targets, 1):
+                step = Step(number, len(targets), target)
+                yield from _one(job, step, how, outcomes, plan_only=plan_only)
+    finally:
+        if summary is not None:
+            with suppress(OSError):  # a full disk has been told already
+                write_summary(summary, outcomes)
+
+
+@contextmanager
+def _helped(how: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Start worker processes once for all images: that takes seconds each time."""
+    if not how.get("workers"):
+        yield how
+        return
+    from napari_deblur.cluster import local_workers
+
+    system.refuse_unguarded_script()
+    with local_workers(how["workers"]) as client:
+        yield {**how, "workers": 0, "scheduler": client.scheduler.address}
+
+
+def _one(
+    job: Job, step: Step, how: Mapping[str, Any], outcomes: list[Outcome], *, plan_only: bool
+) -> Iterator[Step]:
+    target, begun = step.target, monotonic()
+    asked, image = target.job(job), target.image
+    outcome = Outcome(target.input, image.title or image.place, str(target.output), state="failed")
+    try:
+        plan = yield from _planned(asked, step, how)
+        known: dict[str, Any] = {"tiles": len(plan), "disk": plan.disk}
+        known["remarks"] = "; ".join(plan.notes)
+        outcome = replace(outcome, state="planned", kernel=_verdict(plan), **known)
+        if not plan_only:
+            last = yield from _restored(asked, plan, step, how)
+            outcome = replace(outcome, state=last.phase, failed=last.failed, note=last.note)
+    except Cancelled:
+        raise
+    except Exception as error:
+        outcome = replace(outcome, state="failed", note=printing.sentence(error))
+        if how["fail_fast"] or _meets_all(error, target, how):
+            outcomes.append(replace(outcome, seconds=monotonic() - begun))
+            raise
+    outcome = replace(outcome, seconds=monotonic() - begun)
+    outcomes.append(outcome)
+    yield replace(step, outcome=outcome)
+
+
+def _planned(asked: Job, step: Step, how: Mapping[str, Any]) -> Generator[Step, None, Plan]:
+    fresh = how.get("overwrite", False) or not how.get("resume", True)
+    steps = joining.planning(asked) if how.get("part") else asked.planning(resume=not fresh)
+    while True:
+        try:
+            yield replace(step, note=next(steps))
+        except StopIteration as done:
+            plan: Plan = done.value
+            return plan
+
+
+def _restored(
+    asked: Job, plan: Plan, step: Step, how: Mapping[str, Any]
+) -> Generator[Step, None, Progress]:
+    last = None
+    said = asked.resolved().to_dict()
+    with closing(batch.run(plan, asked.output_path, job=said, **how)) as progresses:  # type: ignore[type-var]
+        for last in progresses:
+            yield replace(step, progress=last)
+    assert last is not None
+    return last
+
+
+def _meets_all(error: Exception, target: Target, how: Mapping[str, Any]) -> bool:
+    """Whether the next image would fare no better: the output or the scheduler is at fault."""
+    if isinstance(error, RunStopped):
+        culprit = getattr(error.__cause__, "filename", None)
+        source = Path(target.input).expanduser().absolute()
+        return culprit is None or not Path(str(culprit)).absolute().is_relative_to(source)
+    return isinstance(error, ConnectionError) and how.get("scheduler") is not None
+
+
+def _verdict(plan: Plan) -> str:
+    """Say whether to believe the kernels: once where all channels agree, else for each."""
+    if plan.finds_kernels:
+        return "one for each tile"
+    channels = plan.kernel.report.get("channels", [plan.kernel.report])
+    varying = plan.fields or (None,) * len(channels)
+    found = [
+        verdict_of(report if field is None else field.report)[0]
+        for report, field in zip(channels, varying, strict=False)
+    ]
+    return found[0] if len(set(found)) == 1 else ", ".join(found)

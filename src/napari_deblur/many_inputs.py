@@ -1,0 +1,197 @@
+"""Many inputs in one job: patterns and folders, the images in them, and where each result goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_deblur import outputs
+from napari_deblur.plates import Image, files_of, images_in, reader_of
+from napari_deblur.registry import readers
+
+if TYPE_CHECKING:
+    from napari_deblur.job import Job
+
+__all__ = ["Target", "means_many", "targets_of"]
+
+PATTERN = "*?["
+NOT_FOLDERS = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".toml"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """One image of an input, and where its result goes."""
+
+    input: str
+    image: Image
+    output: Path
+
+    def job(self, job: Job) -> Job:
+        """Give the same job for this image."""
+        return dataclasses.replace(
+            job,
+            input=self.input,
+            output=str(self.output),
+            series=self.image.series,
+            field=self.image.field,
+        )
+
+    def __str__(self) -> str:
+        place = self.image.place
+        return Path(self.input).name + (f" [{place}]" if place else "")
+
+
+def means_many(inputs: Sequence[str], output: str | None) -> bool:
+    """Tell whether inputs and output speak of many images: patterns, folders, or into a folder."""
+    return len(inputs) > 1 or any(map(_is_several, inputs)) or _is_folder_name(output)
+
+
+def targets_of(job: Job, inputs: Sequence[str], folder: str | Path) -> tuple[Target, ...]:
+    """Decide what is restored and where each result goes, before anything runs.
+
+    A file with one image goes to ``FOLDER/NAME.deblur.zarr``; each image of a plate, or of a file
+    with several series or positions, to ``FOLDER/NAME/A/1/0.deblur.zarr`` or
+    ``FOLDER/NAME/2.deblur.zarr``.
+
+    Parameters
+    ----------
+    job : Job
+        With its ``series`` or ``field`` only those images are taken.
+    inputs : paths, URLs, patterns such as ``in/*.zarr``, or folders
+        Of a folder all files that look like images; kernels of the job and results that lie where
+        this job's go are left out.
+    folder : path
+
+    Raises
+    ------
+    FileNotFoundError
+        When nothing is there, or a pattern has no match.
+    ValueError
+        When two images would go to one place, or `folder` is the name of a file.
+    """
+    if Path(folder).suffix.lower() in NOT_FOLDERS and not _is_plain_folder(folder):
+        raise ValueError(
+            f'many images need a folder for their results, and "{folder}" is the name of a file: '
+            "name the folder last"
+        )
+    addresses = _without_parts(_expanded(inputs, _kernels_of(job)))
+    found = [t for address in addresses for t in _targets_in(job, address, Path(folder))]
+    places = {_same(target.output) for target in found}
+    found = [target for target in found if _same(target.input) not in places]
+    _refuse_clashes(found)
+    return tuple(found)
+
+
+def _is_several(text: str) -> bool:
+    """Whether an input is a pattern, or a folder that is no store itself."""
+    if "://" in text:
+        return False
+    path = Path(text).expanduser()
+    if not path.exists():
+        return any(sign in text for sign in PATTERN)
+    return _is_plain_folder(path)
+
+
+def _is_plain_folder(path: str | Path) -> bool:
+    path = Path(path).expanduser()
+    return path.is_dir() and path.suffix.lower() != ".zarr" and reader_of(str(path)) is None
+
+
+def _is_folder_name(output: str | None) -> bool:
+    if output is None or "://" in output:
+        return False
+    return output.endswith(("/", os.sep)) or not Path(output).suffix or _is_plain_folder(output)
+
+
+def _expanded(inputs: Iterable[str], leave: Collection[str]) -> list[str]:
+    """Give the paths that patterns and folders stand for, each once, in order."""
+    found: dict[str, str] = {}
+    for text in inputs:
+        for address in _paths(text):
+            if _same(address) not in leave or address == text:
+                found.setdefault(_same(address), address)
+    if not found:
+        raise FileNotFoundError(f"there is no image in {', '.join(map(repr, inputs))}")
+    return list(found.values())
+
+
+def _paths(text: str) -> Iterator[str]:
+    path = Path(text).expanduser()
+    if not _is_several(text):
+        if "://" not in text and not path.exists():
+            raise FileNotFoundError(f'there is no file or folder "{text}"')
+        yield text
+    elif path.is_dir():
+        yield from (str(entry) for entry in sorted(path.iterdir()) if _looks_like_an_image(entry))
+    else:
+        matches = sorted(glob.glob(str(path), recursive=True))
+        if not matches:
+            raise FileNotFoundError(f'nothing matches "{text}": check the pattern')
+        yield from matches
+
+
+def _looks_like_an_image(path: Path) -> bool:
+    """By name, so that a damaged one is not passed over, or by content."""
+    if path.name.startswith("."):
+        return False
+    patterns = (pattern for name in readers for pattern in readers[name].patterns)
+    return any(fnmatch(path.name.lower(), p) for p in patterns) or reader_of(str(path)) is not None
+
+
+def _without_parts(addresses: Iterable[str]) -> list[str]:
+    """Leave out files of an OME-TIFF that was taken already: it is spread over several."""
+    taken: set[str] = set()
+    kept = []
+    for address in addresses:
+        if _same(address) not in taken:
+            kept.append(address)
+            taken |= {_same(file) for file in files_of(address)}
+    return kept
+
+
+def _targets_in(job: Job, address: str, folder: Path) -> Iterator[Target]:
+    try:
+        images = images_in(address)
+    except Exception:  # noqa: BLE001 - it is said when its turn has come, and the others go on
+        images = (Image(),)
+    if job.series is not None or job.field is not None:
+        field = None if job.field is None else job.field.strip("/")
+        those = [i for i in images if (i.series or 0, i.field) == (job.series or 0, field)]
+        images = tuple(those) or (Image(job.series, job.field),)
+    name = outputs.suggested_output(address).name
+    for image in images:
+        if image.place:
+            inside = Path(name.removesuffix(".deblur.zarr"), f"{image.place}.deblur.zarr")
+        yield Target(address, image, folder / (inside if image.place else name))
+
+
+def _refuse_clashes(targets: Iterable[Target]) -> None:
+    taken: dict[str, Target] = {}
+    for target in targets:
+        other = taken.setdefault(_same(target.output), target)
+        if other is not target:
+            raise ValueError(
+                f"the results of {other.input} and {target.input} would both go to "
+                f"{target.output}: rename one of them, or give them folders of their own"
+            )
+
+
+def _kernels_of(job: Job) -> set[str]:
+    files = list(job.kernel.values()) if isinstance(job.kernel, Mapping) else [job.kernel]
+    files += [table.kernel for table in job.channel]
+    return {_same(file) for file in files if file is not None}
+
+
+def _same(path: str | Path) -> str:
+    """Give a path in one spelling, to be compared; a URL as it is."""
+    text = str(path)
+    if "://" in text:
+        return text
+    name = os.path.normcase(os.path.abspath(Path(text).expanduser()))
+    return name.casefold() if sys.platform == "darwin" else name

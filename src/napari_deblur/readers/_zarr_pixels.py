@@ -1,0 +1,210 @@
+"""Pixels of a zarr array as they were written: what is missing or damaged is never made up."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore, WrapperStore
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from zarr.abc.store import ByteRequest, Store
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+__all__ = ["Guarded", "Stored", "stored_pixels"]
+
+METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
+# A chunk is decoded as a whole; a few bytes can promise more than any machine has.
+MOST_CHUNK = 2**33
+# An exabyte: no disk has that, so the metadata are wrong.
+MOST_PIXELS = 2**60
+# Those in which zarr reads: one in each process.
+LOOPS: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+PATIENCE = 10.0
+# Whether a chunk of what is being read has failed; zarr hands it on to the tasks of that read.
+FAILED: ContextVar[Sequence[bool]] = ContextVar("failed", default=())
+ZSTANDARD, LONGEST_HEAD = b"\x28\xb5\x2f\xfd", 18
+# What codecs raise for bytes that were changed, found by changing them.
+DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, zlib.error)
+
+
+class Guarded(WrapperStore):  # type: ignore[misc]
+    """A store in which a chunk is there, has content, and lies inside.
+
+    zarr takes a chunk without a file, and a shard of 0 bytes, for one full of the fill value.
+
+    Parameters
+    ----------
+    store : zarr's store
+    sparse : bool
+        A chunk without a file is the fill value after all.
+    most : int or None
+        Bytes of a decoded chunk, if chunks are frames of Zstandard.
+    """
+
+    def __init__(self, store: Store, *, sparse: bool = True, most: int | None = None) -> None:
+        super().__init__(store)
+        self.sparse, self.most = sparse, most
+
+    def _with_store(self, store: Store) -> Guarded:
+        return Guarded(store, sparse=self.sparse, most=self.most)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Get a value, as zarr asks for it."""
+        LOOPS.add(asyncio.get_running_loop())
+        if FAILED.get():
+            return None  # nobody will look at it
+        self._refuse_link(key)
+        found: Buffer | None = await self._store.get(key, prototype, byte_range)
+        if PurePosixPath(key).name in METADATA:
+            return found
+        if found is None and not self.sparse:
+            raise ValueError(
+                f'chunk "{key}" is missing, and would be taken for empty: copy the store again; '
+                "if empty chunks were left out of it on purpose, say so (sparse)"
+            )
+        if found is not None and not len(found):
+            raise ValueError(f'chunk "{key}" has 0 bytes: copy the store again')
+        if found is not None and self.most is not None:
+            promised = _promised(found.to_bytes()[:LONGEST_HEAD])
+            if promised > self.most:
+                raise ValueError(
+                    f'chunk "{key}" would become {promised} bytes, and a chunk has {self.most}: '
+                    "copy the store again from a place that you trust"
+                )
+        return found
+
+    def _refuse_link(self, key: str) -> None:
+        if not isinstance(self._store, LocalStore):
+            return
+        root = self._store.root.resolve()
+        path = self._store.root / key
+        if path.exists() and not path.resolve().is_relative_to(root):
+            raise ValueError(
+                f'"{key}" is a link to "{path.resolve()}", outside of "{root}": '
+                "put the data themselves in its place, or open what it points to"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """An array in which damage is an error in words."""
+
+    array: Any
+    address: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the array says."""
+        return tuple(self.array.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As the array says."""
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """What is read as a whole."""
+        return tuple(self.array.chunks)
+
+    @property
+    def shards(self) -> tuple[int, ...] | None:
+        """What lies in one file, if it holds several chunks."""
+        shards: tuple[int, ...] | None = self.array.shards
+        return shards
+
+    def __getitem__(self, where: Any) -> NDArray[Any]:
+        failed: list[bool] = []
+        before = FAILED.set(failed)
+        try:
+            return np.asarray(self.array[where])
+        except (OSError, *DAMAGE) as error:
+            failed.append(True)
+            _let_others_end()
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of the disk or the network, not of the content
+            if Path(self.address).is_absolute() and not Path(self.address).exists():
+                raise FileNotFoundError(
+                    errno.ENOENT, "the input is no longer there", self.address
+                ) from error
+            said = " ".join(str(error).split())[:240] or type(error).__name__
+            raise ValueError(f'pixels of "{self.address}" cannot be read: {said}') from error
+        finally:
+            FAILED.reset(before)
+
+
+def _let_others_end() -> None:
+    """Wait for what zarr still reads after a failure: it would complain when the program ends."""
+
+    async def rest() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=PATIENCE)
+
+    for loop in LOOPS:
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(rest(), loop).result()
+
+
+def _promised(head: bytes) -> int:
+    """Give the size that a frame of Zstandard (RFC 8878, 3.1.1.1) says it unpacks to, or 0."""
+    if head[:4] != ZSTANDARD or len(head) < 5:
+        return 0
+    kind, single = head[4] >> 6, head[4] >> 5 & 1
+    size = (single, 2, 4, 8)[kind]
+    start = 5 + (not single) + (0, 1, 2, 4)[head[4] & 3]
+    return int.from_bytes(head[start : start + size], "little") + (256 if kind == 1 else 0)
+
+
+def stored_pixels(array: Any, address: str, *, sparse: bool = False) -> Stored:
+    """Give the pixels of a zarr array, none of which are made up.
+
+    Parameters
+    ----------
+    array : zarr.Array
+    address : str
+        For messages.
+    sparse : bool
+        Chunks that are not stored are the fill value. So they are where that is NaN: no data.
+
+    Raises
+    ------
+    ValueError
+        When the metadata declare what no machine holds.
+    """
+    size = array.dtype.itemsize
+    for what, shape, most in (
+        ("an image", array.shape, MOST_PIXELS),
+        ("chunks", array.chunks, MOST_CHUNK),
+    ):
+        if math.prod(shape) * size > most or not all(array.chunks):
+            raise ValueError(
+                f'the metadata of "{address}" declare {what} of {tuple(shape)} values, '
+                f"{math.prod(shape) * size:.3g} bytes: they are damaged, or it has to be written "
+                "again in smaller chunks"
+            )
+    fill = array.metadata.fill_value
+    nothing = fill is not None and array.dtype.kind == "f" and bool(np.isnan(fill))
+    store = array.store._store if isinstance(array.store, Guarded) else array.store
+    frames = "zstd" in json.dumps(array.metadata.to_dict(), default=str)
+    # Codecs before it may make a chunk a little longer.
+    unpacked = 2 * math.prod(array.chunks) * size + 2**16
+    guarded = Guarded(store, sparse=sparse or nothing, most=unpacked if frames else None)
+    path, version = array.path, array.metadata.zarr_format
+    return Stored(zarr.open_array(guarded, path=path, mode="r", zarr_format=version), address)

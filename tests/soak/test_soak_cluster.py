@@ -1,0 +1,124 @@
+"""Workers killed and hung, the scheduler killed: the same bytes, or one sentence and a resume."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import dask
+import psutil
+import pytest
+import zarr
+
+from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
+from napari_deblur.batch import run
+from napari_deblur.opening import open_stack
+from napari_deblur.verifying import verify
+
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals on Windows"),
+]
+
+
+KILLS = 6  # a new worker takes longer than the pause between two on a busy machine
+
+
+@pytest.fixture
+def plan(tmp_path, third_party):  # noqa: F811
+    zarr.save_array(tmp_path / "raw.zarr", numbers((16, 40, 48)))
+    stack = open_stack(tmp_path / "raw.zarr", "zyx", (0.3, 0.1, 0.1))
+    return plan_of(stack, core=(2, 8, 8), method=third_party.Slow(seconds=0.25))
+
+
+def workers():
+    """The worker processes of a LocalCluster of ours."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        try:
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.Error:
+            pass
+    return found
+
+
+def sound(path, plan, whole):
+    """Complete, and in bytes what one process makes."""
+    list(run(plan, whole))
+    assert list(verify(path)) == []
+    assert tree_hash(path) == tree_hash(whole)
+
+
+def test_a_worker_killed_every_few_seconds(tmp_path, plan):
+    chance, kills, begun = random.Random(7), [], time.monotonic()
+    pause = chance.uniform(4, 8)
+    for step in run(plan, tmp_path / "a.zarr", workers=2):
+        rested = time.monotonic() - max([begun, *kills]) > pause
+        if step.phase == "tiles" and rested and len(kills) < KILLS:
+            os.kill(chance.choice(workers()).pid, signal.SIGKILL)
+            kills.append(time.monotonic())
+            pause = chance.uniform(4, 8)
+    print(f"{len(plan)} tiles, {len(kills)} workers killed, {time.monotonic() - begun:.0f} s")
+    assert step.phase == "complete"
+    assert len(kills) >= 2
+    sound(tmp_path / "a.zarr", plan, tmp_path / "one.zarr")
+
+
+def test_a_worker_that_hangs_is_given_up(tmp_path, plan):
+    stopped = None
+    with dask.config.set({"distributed.scheduler.worker-ttl": "15s"}):
+        begun = time.monotonic()
+        for step in run(plan, tmp_path / "a.zarr", workers=2):
+            if step.phase == "tiles" and step.done >= 20 and stopped is None:
+                stopped = workers()[-1]
+                os.kill(stopped.pid, signal.SIGSTOP)
+    print(f"{len(plan)} tiles, one of 2 workers stopped for ever, {time.monotonic() - begun:.0f} s")
+    assert step.phase == "complete"
+    sound(tmp_path / "a.zarr", plan, tmp_path / "one.zarr")
+
+
+def service(*words):
+    return subprocess.Popen(
+        [sys.executable, "-m", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def test_a_scheduler_that_dies_ends_the_run_in_a_sentence_and_it_goes_on(tmp_path, plan):
+    file = tmp_path / "scheduler.json"
+    scheduler = service(
+        "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard",
+        "--host", "127.0.0.1", "--scheduler-file", str(file),
+    )  # fmt: skip
+    worker = service(
+        "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "1",
+        "--no-dashboard", "--death-timeout", "20", "--local-directory", str(tmp_path),
+    )  # fmt: skip
+    try:
+        while not file.exists() or not file.read_text():
+            time.sleep(0.1)
+        address, deaths = json.loads(file.read_text())["address"], []
+
+        def until_it_dies():
+            for step in run(plan, tmp_path / "a.zarr", scheduler=address):
+                if step.phase == "tiles" and step.done >= 20 and not deaths:
+                    scheduler.kill()
+                    deaths.append(time.monotonic())
+
+        with pytest.raises((OSError, RuntimeError)) as caught:
+            until_it_dies()
+        said = str(caught.value)
+        print(f"said after {time.monotonic() - deaths[0]:.0f} s: {said}")
+        assert "\n" not in said
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+    first, *_, last = run(plan, tmp_path / "a.zarr")
+    print(f"went on after {first.done} tiles")
+    assert first.done >= 20
+    assert last.phase == "complete"
+    sound(tmp_path / "a.zarr", plan, tmp_path / "one.zarr")
