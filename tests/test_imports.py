@@ -33,8 +33,8 @@ def test_import_leaves_heavy_packages_alone(code):
 
 
 def test_import_takes_less_than_half_a_second():
-    code = "from time import perf_counter as now; t = now(); import napari_deblur; print(now() - t)"
-    # The best of three: another program may have the processor.
+    code = "from time import process_time as now; t = now(); import napari_deblur; print(now() - t)"
+    # Of this process alone; the first may have to compile.
     assert min(float(_python(code)) for _ in range(3)) < 0.5
 
 

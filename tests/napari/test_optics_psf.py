@@ -303,7 +303,7 @@ def test_the_window_answers_while_the_picture_is_drawn(make_napari_viewer_proxy,
         timer.stop()
         gc.enable()
     # What the window's own thread did between two beats; the machine may be busy besides.
-    assert max(np.diff(beats)) < 0.1
+    assert max(np.diff(beats)) < 0.2
 
 
 def test_widgets_cost_little_to_import():

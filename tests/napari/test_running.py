@@ -107,7 +107,7 @@ def test_cancel_ends_it_and_a_second_run_goes_on(request_for, picture):
     start = time.monotonic()
     child.cancel()
     assert _until(child, "ended")[-1] == {"ended": ""}
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30  # a whole run takes minutes
     assert not open_result(request["output"]).complete
     child = _begun(request)
     assert _started(child)["done"] > 0

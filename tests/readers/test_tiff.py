@@ -234,15 +234,15 @@ def test_a_directory_that_runs_in_a_circle_is_refused(tmp_path, volume):
 
 
 @pytest.mark.parametrize("dialect", [{"bigtiff": True}, {"imagej": True, "truncate": True}])
-def test_ten_gigabytes_open_in_less_than_a_second(tmp_path, dialect):
+def test_ten_gigabytes_open_without_being_read(tmp_path, dialect):
     path = tmp_path / "huge.tif"
     shape = (320, 4096, 4096)
     tifffile.imwrite(path, shape=shape, dtype="u2", metadata={"axes": "ZYX"}, **dialect)
     assert path.stat().st_size > 1e10
-    started = time.perf_counter()
+    started = time.thread_time()
     stack = open_stack(path)
     crop = stack.read(0, 0, ((200, 203), (1000, 1050), (500, 570)))
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1  # to read them takes seconds
     assert stack.shape[2:] == shape
     assert crop.shape == (3, 50, 70)
     assert stack.pixels.chunks == (1, *shape[1:])
