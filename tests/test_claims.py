@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -5,13 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import pytest
 
-from by_hand import SRC, small
-from napari_deblur import claims
+from by_hand import SRC, five_axes, small
+from napari_deblur import claims, system
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.claims import ALL, FINISH, PLAN, Claimed, refuse, take
 from napari_deblur.store import open_result
@@ -104,8 +108,45 @@ def test_a_claim_of_another_machine_holds_until_it_gave_no_sign_for_a_minute(fol
     assert not list(folder.parent.rglob("*.claim"))
 
 
-def test_a_number_that_another_process_has_by_now_holds_nothing(folder):
-    elsewhere(folder, started=1.0)  # our own number, but we did not start then
+def test_a_number_that_we_have_by_now_holds_nothing(folder):
+    elsewhere(folder, started=1.0)  # who held it before gave no sign, or this process left it
+    take(folder, "k", ALL).release()
+
+
+def claim_of_our_parent(folder, seconds, **changed):
+    started = psutil.Process(os.getppid()).create_time()
+    elsewhere(folder, pid=os.getppid(), seconds=seconds, **({"started": started} | changed))
+
+
+@pytest.mark.parametrize("what", ["a clock that was set", "a system that hides processes"])
+@pytest.mark.parametrize("seconds", [claims.EXPIRES - 20, claims.EXPIRES + 20])
+def test_who_gives_signs_is_not_taken_for_dead(folder, monkeypatch, what, seconds):
+    def hidden(pid):
+        raise psutil.NoSuchProcess(pid)
+
+    if what == "a clock that was set":
+        began = psutil.Process(os.getppid()).create_time()
+        claim_of_our_parent(folder, seconds, started=began - 3600)
+    else:
+        claim_of_our_parent(folder, seconds)
+        monkeypatch.setattr(psutil, "Process", hidden)
+    if seconds < claims.EXPIRES:
+        with pytest.raises(Claimed, match=f"process {os.getppid()}"):
+            take(folder, "k", ALL)
+    else:
+        take(folder, "k", ALL).release()
+
+
+def test_who_lives_and_was_stopped_for_long_is_not_taken_for_dead(folder):
+    claim_of_our_parent(folder, 10 * claims.EXPIRES)
+    with pytest.raises(Claimed):
+        take(folder, "k", ALL)
+
+
+def test_who_has_ended_holds_nothing_though_it_gave_a_sign_just_now(folder):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    elsewhere(folder, pid=ended.pid)
     take(folder, "k", ALL).release()
 
 
@@ -129,17 +170,11 @@ def test_a_killed_process_holds_nothing_on_its_own_machine(folder):
     with pytest.raises(Claimed, match=rf"part 1/2 of .* is going on \(process {holder.pid}\)"):
         take(folder, "k", "1/2")
     os.kill(holder.pid, signal.SIGKILL)
-    while psutil_status(holder.pid) != "zombie":  # nobody has asked how it ended
+    while psutil.Process(holder.pid).status() != "zombie":  # nobody has asked how it ended
         time.sleep(0.01)
     take(folder, "k", "1/2").release()
     holder.wait()
     holder.stdout.close()
-
-
-def psutil_status(pid):
-    import psutil
-
-    return psutil.Process(pid).status()
 
 
 def test_of_many_that_ask_at_once_one_gets_it(folder):
@@ -166,6 +201,47 @@ def test_a_claim_is_touched_while_its_process_lives(folder, monkeypatch):
             time.sleep(0.01)
 
 
+def test_a_sign_of_life_has_the_time_of_the_place_whatever_this_machine_believes(
+    folder, monkeypatch
+):
+    monkeypatch.setattr(claims, "EVERY", 0.01)
+    utime = os.utime
+    with take(folder, "k", ALL):
+        (file,) = folder.glob("*.claim")
+        # Windows, and some network drives, set the time of the machine that asks.
+        monkeypatch.setattr(os, "utime", lambda path: utime(path, (2, 2)))
+        utime(file, (1, 1))
+        while file.stat().st_mtime < 100:
+            assert file.stat().st_mtime != 2
+            time.sleep(0.01)
+
+
+def stubborn(monkeypatch, name):
+    """Let a file be open in another program, as Windows sees it, for three tries of each path."""
+    whole, tries = getattr(Path, name), Counter()
+
+    def refused(self, *args, **kwargs):
+        tries[self] += 1
+        if tries[self] <= 3 and self.suffix in (".claim", ".partial"):
+            raise PermissionError(errno.EACCES, "it is used by another process", str(self))
+        return whole(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, name, refused)
+    monkeypatch.setattr(system, "SHARES", False)
+    monkeypatch.setattr(system, "PAUSES", (0.001,) * 4)
+
+
+@pytest.mark.parametrize("name", ["read_text", "replace", "unlink"])
+def test_a_file_that_another_program_has_open_is_tried_again(folder, monkeypatch, name):
+    stubborn(monkeypatch, name)
+    with take(folder, "k", "1/2"):
+        take(folder, "k", "2/2").release()
+        with pytest.raises(Claimed):
+            take(folder, "k", ALL)
+    take(folder, "k", ALL).release()
+    assert not folder.exists()
+
+
 def test_a_run_that_lost_its_claim_stops_and_can_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "EVERY", 0.01)
     plan, stack = small()
@@ -178,6 +254,25 @@ def test_a_run_that_lost_its_claim_stops_and_can_go_on(tmp_path, monkeypatch):
         time.sleep(0.01)  # it ends when it has seen that
     with pytest.raises(RunStopped, match="another one took it for dead"):
         list(progress)
+    assert list(run(plan, path, stack))[-1].phase == "complete"
+
+
+@pytest.mark.parametrize("part", [None, (1, 1)])
+def test_a_run_that_lost_its_claim_writes_no_pyramid_and_no_complete(tmp_path, monkeypatch, part):
+    monkeypatch.setattr(claims, "EVERY", 0.01)
+    plan, stack = five_axes()
+    path = tmp_path / "a.zarr"
+    progress = run(plan, path, stack, part=part)
+    while next(progress).phase != "pyramid":
+        pass
+    mine = [one for one in threading.enumerate() if one.name == "napari-deblur-claim"]
+    for file in path.rglob("*.claim"):
+        file.unlink()
+    for thread in mine:
+        thread.join()
+    with pytest.raises(RunStopped, match="another one took it for dead"):
+        list(progress)
+    assert not open_result(path).complete
     assert list(run(plan, path, stack))[-1].phase == "complete"
 
 

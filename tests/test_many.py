@@ -25,7 +25,7 @@ from napari_deblur.many_inputs import means_many, targets_of
 from napari_deblur.protocols import Kernel
 from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.results import open_result
-from napari_deblur.tasks import RunStopped
+from napari_deblur.stopping import RunStopped
 
 
 def image(seed):

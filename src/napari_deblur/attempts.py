@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_deblur.ledger import Entry
-from napari_deblur.tasks import Engine, Task, Todo, stops_the_run
+from napari_deblur.stopping import stops_the_run
+from napari_deblur.tasks import Engine, Task, Todo
 
 if TYPE_CHECKING:
     from napari_deblur.progress import Progress, Tally

@@ -16,12 +16,13 @@ from napari_deblur.parts import Part
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
 from napari_deblur.scratch import copied
-from napari_deblur.tasks import Engine, RunStopped, Task, explained, in_this_process
+from napari_deblur.stopping import RunStopped, explained
+from napari_deblur.tasks import Engine, Task, in_this_process
 
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
-    from napari_deblur.store import Done, Store
+    from napari_deblur.store import Store
     from napari_deblur.tiles import Index
 
 __all__ = ["Claimed", "Progress", "RunStopped", "replay", "run"]
@@ -165,45 +166,40 @@ def _run(
             tiles = (index for index in _tiles(plan, how) if index not in done.tiles)
             tasks = (Task(index, splits=done.splits.get(index, 0)) for index in tiles)
             for progress in attempted(store, engine, tasks, done, tally, fail_fast=how.fail_fast):
-                _check(claim, output)
+                claim.check()
                 yield progress
-            end = _finished if how.part is None else _finished_by_last
-            yield from end(store, engine, done, tally, how)
+            if how.part is None:
+                yield from finishing.finished(
+                    store, engine, done, tally, claim, fail_fast=how.fail_fast
+                )
+            else:
+                yield from _finished_by_last(store, engine, tally, claim, how)
 
 
 def _tiles(plan: Plan, how: _How) -> Iterator[Index]:
     return iter(plan.grid) if how.part is None else how.part.tiles(plan.grid)
 
 
-def _check(claim: Claim, output: Path) -> None:
-    if claim.lost:
-        raise RunStopped(
-            f"this run gave no sign for {claims.EXPIRES:g} s, and another one took it for dead "
-            f"and writes {output} now: run the same again when that has ended"
-        )
-
-
-def _finished(
-    store: Store, engine: Engine, done: Done, tally: Tally, how: _How
-) -> Iterator[Progress]:
-    return finishing.finished(store, engine, done, tally, fail_fast=how.fail_fast)
-
-
 def _finished_by_last(
-    store: Store, engine: Engine, done: Done, tally: Tally, how: _How
+    store: Store, engine: Engine, tally: Tally, claim: Claim, how: _How
 ) -> Iterator[Progress]:
     """Finish the result if no part has anything left to do, and none is finishing it."""
+    claim.check()
     done = store.done()
     left = sum(1 for _ in finishing.missing(store, done))
     note = f"part {how.part} is done; {left} tiles of other parts are not there yet"
     with ExitStack() as held:
         if not left:
             try:
-                held.enter_context(claims.take(store.ledger.folder, store.plan.key, claims.FINISH))
+                end = held.enter_context(
+                    claims.take(store.ledger.folder, store.plan.key, claims.FINISH)
+                )
             except Claimed as other:
                 note = f"part {how.part} is done; {other}"
             else:
-                yield from _finished(store, engine, store.done(), tally, how)
+                yield from finishing.finished(
+                    store, engine, store.done(), tally, end, fail_fast=how.fail_fast
+                )
                 return
     tally.start("part", len(store.plan), len(done.tiles))
     yield tally.progress(note=note)

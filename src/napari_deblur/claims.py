@@ -2,7 +2,8 @@
 
 A claim is a file in the ledger's folder. Its process touches it again and again, and removes it
 at the end. One that died holds nothing: on its own machine its number is looked up; on another
-one its claim expires. Times are those of the file system, since clocks of machines differ.
+one, or where its number tells too little, its claim expires. Times are those of the file system,
+since clocks of machines differ.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
 from napari_deblur import system
 from napari_deblur.parts import Part
+from napari_deblur.stopping import RunStopped
 
 __all__ = ["ALL", "FINISH", "PLAN", "SUFFIX", "Claim", "Claimed", "refuse", "take"]
 
@@ -65,13 +67,21 @@ class Claim:
         self._over.set()
         _own.discard(self._file.name)
         with suppress(OSError):  # a disk that was made read-only meanwhile
-            self._file.unlink(missing_ok=True)
+            _remove(self._file)
         _remove_empty(self._made)
+
+    def check(self) -> None:
+        """Raise RunStopped if this was lost: who writes on would write what another one writes."""
+        if self.lost:
+            raise RunStopped(
+                f"this run gave no sign for {EXPIRES:g} s, and another one took it for dead and "
+                f"writes {self._file.parents[1]} now: run the same again when that has ended"
+            )
 
     def _refresh(self) -> None:
         while not self._over.wait(EVERY):
             try:
-                os.utime(self._file)  # without times: those of the server
+                _touch(self._file)
             except FileNotFoundError:
                 self.lost = not self._over.is_set()
                 return
@@ -114,12 +124,18 @@ class _Owner:
         return json.dumps(data).encode() + b"\n"
 
     def lives(self, folder: Path, touched: float) -> bool:
-        if self.machine != _machine():
-            return _clock(folder) - touched < EXPIRES
-        if self.pid == os.getpid() and self.held and self.file not in _own:
-            return False
-        started = _started(self.pid)
-        return started is not None and abs(started - self.started) < SLACK
+        if self.machine == _machine():
+            if self.pid == os.getpid() and self.held and self.file not in _own:
+                return False
+            try:
+                started = _started(self.pid)
+            except ProcessLookupError:
+                return False
+            if started is not None and abs(started - self.started) < SLACK:
+                return True
+        # Elsewhere; or nobody may know when it started; or its number is another's by now, unless
+        # the system's clock was set.
+        return _clock(folder) - touched < EXPIRES
 
     def collides_with(self, other: _Owner) -> bool:
         whats = {self.what, other.what}
@@ -168,7 +184,7 @@ def take(folder: Path, key: str, what: str) -> Claim:
                 return Claim(file, made)
             held = any(rival.held for rival in rivals)
             if held or file.name > min(rival.file for rival in rivals):
-                file.unlink(missing_ok=True)
+                _remove(file)
                 file = None
             if held:
                 break
@@ -179,7 +195,7 @@ def take(folder: Path, key: str, what: str) -> Claim:
         if file is not None:
             _own.discard(file.name)
             with suppress(OSError):
-                file.unlink(missing_ok=True)
+                _remove(file)
         _remove_empty(made)
         raise
 
@@ -206,12 +222,12 @@ def _rivals(folder: Path, me: _Owner, but: Path | None = None) -> list[_Owner]:
         if file == but:
             continue
         try:
-            owner, touched = _Owner.of(file), file.stat().st_mtime
+            owner, touched = system.insisting(partial(_Owner.of, file)), file.stat().st_mtime
         except FileNotFoundError:
             continue
         if not owner.lives(folder, touched):
             with suppress(OSError):
-                file.unlink()
+                _remove(file)
         elif owner.collides_with(me):
             found.append(owner)
     return found
@@ -245,22 +261,46 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
+def _remove(file: Path) -> None:
+    system.insisting(partial(file.unlink, missing_ok=True))
+
+
+def _touch(file: Path) -> None:
+    """Give a claim the time of the file system, which writes it down as bytes arrive.
+
+    Setting the time would take that of this machine, on Windows and on some network drives.
+    """
+    with file.open("r+b", buffering=0) as handle:
+        first = handle.read(1)
+        handle.seek(0)
+        handle.write(first)
+
+
 def _clock(folder: Path) -> float:
     """Give the time of the file system."""
-    with tempfile.TemporaryFile(dir=folder) as file:
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(b".")
         return os.fstat(file.fileno()).st_mtime
 
 
 def _started(pid: int) -> float | None:
-    """Say when a process started; None when there is none, or only its entry in a table."""
+    """Say when a process started; None where the system hides that.
+
+    Raises
+    ------
+    ProcessLookupError
+        When there is none, or only its entry in a table.
+    """
     import psutil  # type: ignore[import-untyped]
 
+    if not system.has_process(pid):
+        raise ProcessLookupError(pid)
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
-            return None
+            raise ProcessLookupError(pid)
         return float(process.create_time())
-    except psutil.NoSuchProcess:
+    except psutil.Error:
         return None
 
 

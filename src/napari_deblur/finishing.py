@@ -14,9 +14,11 @@ from napari_deblur.attempts import attempted
 from napari_deblur.parts import Part
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
-from napari_deblur.tasks import Engine, Task, explained, in_this_process
+from napari_deblur.stopping import explained
+from napari_deblur.tasks import Engine, Task, in_this_process
 
 if TYPE_CHECKING:
+    from napari_deblur.claims import Claim
     from napari_deblur.pyramid import Level
     from napari_deblur.store import Done, Store
     from napari_deblur.tiles import Index
@@ -53,7 +55,7 @@ def finish(path: str | Path) -> Iterator[Progress]:
     result = open_result(path)
     with (
         explained(path),
-        claims.take(path / LEDGER, result.key, claims.FINISH),
+        claims.take(path / LEDGER, result.key, claims.FINISH) as claim,
         closing(creating.create(path, result.plan)) as store,
     ):
         # Files that are gone, or not as long as they were written, do not count as done.
@@ -64,13 +66,22 @@ def finish(path: str | Path) -> Iterator[Progress]:
         store.mark_incomplete()
         if next(missing(store, done), None) is not None:
             raise Unfinished(_said_of_missing(store, done))
-        yield from finished(store, in_this_process(store, None), done, tally)
+        yield from finished(store, in_this_process(store, None), done, tally, claim)
 
 
 def finished(
-    store: Store, engine: Engine, done: Done, tally: Tally, *, fail_fast: bool = False
+    store: Store,
+    engine: Engine,
+    done: Done,
+    tally: Tally,
+    claim: Claim,
+    *,
+    fail_fast: bool = False,
 ) -> Iterator[Progress]:
-    """Make the pyramid, list what failed, and write ``complete`` if nothing did."""
+    """Make the pyramid, list what failed, and write ``complete`` if nothing did.
+
+    `claim` is what the result is held by: nothing is written any more when it is lost.
+    """
     tally.failed = [
         {"level": level, "index": list(index), "error": error}
         for (level, index), error in done.failed.items()
@@ -81,7 +92,10 @@ def finished(
     for level in store.levels[1:]:
         # One level after the other: each is made of the one below.
         tasks = _chunks(store, done, [level])
-        yield from attempted(store, engine, tasks, done, tally, fail_fast=fail_fast)
+        for progress in attempted(store, engine, tasks, done, tally, fail_fast=fail_fast):
+            claim.check()
+            yield progress
+    claim.check()
     failed = sorted(tally.failed, key=lambda f: (f["level"], f["index"]))
     store.finish(failed)
     tally.start("incomplete" if failed else "complete", len(store.plan), len(done.tiles))

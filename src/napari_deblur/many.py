@@ -16,7 +16,7 @@ from napari_deblur.kernel_verdicts import verdict_of
 from napari_deblur.many_inputs import Target, targets_of
 from napari_deblur.parts import Part
 from napari_deblur.protocols import Cancelled
-from napari_deblur.tasks import RunStopped
+from napari_deblur.stopping import RunStopped
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job

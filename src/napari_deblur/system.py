@@ -12,12 +12,14 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 __all__ = [
     "available_memory",
@@ -25,6 +27,8 @@ __all__ = [
     "cpu_kind",
     "free_disk",
     "give_memory_back",
+    "has_process",
+    "insisting",
     "links_out_of",
     "refuse_unguarded_script",
     "stopping_on_signals",
@@ -36,6 +40,20 @@ __all__ = [
 CGROUP = Path("/sys/fs/cgroup")
 MMAP_THRESHOLD = -3  # as malloc.h of glibc numbers it
 TRIES = 3
+# Windows lets nobody replace or remove a file that another program has open.
+SHARES = os.name != "nt"
+PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds
+T = TypeVar("T")
+
+
+def insisting(action: Callable[[], T]) -> T:
+    """Do something to a file; where another program may be in the way, try a few times."""
+    for pause in () if SHARES else PAUSES:
+        try:
+            return action()
+        except PermissionError:
+            time.sleep(pause)
+    return action()
 
 
 def sync_file(path: Path) -> None:
@@ -66,7 +84,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             partial.write_bytes(content)
             sync_file(partial)
-            partial.replace(path)
+            insisting(lambda: partial.replace(path))  # noqa: B023 - called at once
             break
         except FileNotFoundError:
             # Another run on the same folder may have swept up what it took for a leftover.
@@ -78,6 +96,21 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def has_process(pid: int) -> bool:
+    """Whether a process lives, also one that the system hides, or has died and nobody asked how."""
+    if os.name == "nt":
+        import psutil  # type: ignore[import-untyped]
+
+        return bool(psutil.pid_exists(pid))
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return pid > 0
+
+
 def free_disk(path: Path) -> int:
     """Give the bytes that are free where `path` is or will be."""
     while not path.exists() and path != path.parent:
@@ -87,7 +120,7 @@ def free_disk(path: Path) -> int:
 
 def available_memory() -> int:
     """Give the bytes of memory that are left, in this container if there is one."""
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 
     left = int(psutil.virtual_memory().available)
     limit, used = _cgroup("memory.max"), _cgroup("memory.current")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,31 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Clock",
     "Engine",
-    "RunStopped",
     "Task",
     "Todo",
-    "explained",
     "in_this_process",
     "perform",
-    "stops_the_run",
     "work",
 ]
-
-# The disk is full or not ours to write to: no other tile would fare better.
-FATAL = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM")
-    if hasattr(errno, name)
-}
-WAYS = {
-    errno.ENOSPC: "free some space",
-    errno.EROFS: "make it writable",
-    getattr(errno, "EDQUOT", errno.ENOSPC): "free some of your quota",
-}
-
-
-class RunStopped(OSError):
-    """The run cannot go on now, but can be continued: the text says why and how."""
 
 
 @dataclass(frozen=True)
@@ -271,29 +251,3 @@ def _opened(path: str, key: str) -> tuple[Store, Stack | None]:
     if store.plan.source is not None:
         return store, None
     return store, stack_of(scratch_of(store.path), store.plan.layout)
-
-
-def stops_the_run(error: BaseException) -> bool:
-    """Whether an error would meet every tile: disk full, read-only, no permission."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FATAL:
-            return True
-        error = error.__cause__  # type: ignore[assignment]
-    return False
-
-
-@contextmanager
-def explained(output: Path) -> Iterator[None]:
-    """Say in one sentence why the run stops, and that it can go on."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, RunStopped) or not stops_the_run(error):
-            raise
-        way = WAYS.get(error.errno or 0, "get the permission to read and write there")
-        stopped = RunStopped(
-            f"stopped at {error.filename or output}: {error.strerror}; {way}, then run the same "
-            "again: what is done is kept"
-        )
-        stopped.errno = error.errno
-        raise stopped from error

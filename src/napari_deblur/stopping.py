@@ -1,0 +1,54 @@
+"""Why a run stops at once, in one sentence, and how it goes on."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["RunStopped", "explained", "stops_the_run"]
+
+# The disk is full or not ours to write to: no other tile would fare better.
+FATAL = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM")
+    if hasattr(errno, name)
+}
+WAYS = {
+    errno.ENOSPC: "free some space",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose smaller tiles",
+    errno.EROFS: "make it writable",
+    getattr(errno, "EDQUOT", errno.ENOSPC): "free some of your quota",
+}
+SHARING = 32  # Windows: another program has the file open at this moment
+
+
+class RunStopped(OSError):
+    """The run cannot go on now, but can be continued: the text says why and how."""
+
+
+def stops_the_run(error: BaseException) -> bool:
+    """Whether an error would meet every tile: disk full, read-only, no permission."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FATAL:
+            return getattr(error, "winerror", None) != SHARING
+        error = error.__cause__  # type: ignore[assignment]
+    return False
+
+
+@contextmanager
+def explained(output: Path) -> Iterator[None]:
+    """Say in one sentence why the run stops, and that it can go on."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, RunStopped) or not stops_the_run(error):
+            raise
+        way = WAYS.get(error.errno or 0, "get the permission to read and write there")
+        stopped = RunStopped(
+            f"stopped at {error.filename or output}: {error.strerror}; {way}, then run the same "
+            "again: what is done is kept"
+        )
+        stopped.errno = error.errno
+        raise stopped from error
