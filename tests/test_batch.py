@@ -212,7 +212,10 @@ def test_a_lost_chunk_of_a_complete_result_is_made_again(tmp_path):
     ("output", "kwargs", "said"),
     [
         ("a.png", {}, r'ends in "\.png": use \.deblur\.zarr or \.tif'),
-        ("s3://bucket/a.zarr", {}, "is a URL"),
+        ("https://host/a.zarr", {}, "is on the web"),
+        ("s3://bucket/a.tif", {}, "does not end in .zarr"),
+        ("s3://me:secret@bucket/a.zarr", {}, "name or password"),
+        ("gs://bucket/a.zarr", {}, "no place for a result"),
         ("a.zarr", {"workers": -1}, "workers is -1 and must be 0 or more"),
         ("a.zarr", {"workers": 2, "scheduler": "tcp://x:1"}, "exclude each other"),
     ],

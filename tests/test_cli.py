@@ -353,7 +353,7 @@ def test_wrong_input_is_said_in_one_sentence(tmp_path, volume, path, monkeypatch
     "arguments",
     [
         ["o.jpg"],
-        ["s3://bucket/o.zarr"],
+        ["https://host/o.zarr"],
         ["o.zarr", "--workers", "2", "--scheduler", "tcp://x:1"],
         ["text.zarr", "--overwrite"],
         ["text.tif", "--overwrite"],

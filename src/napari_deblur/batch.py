@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import claims, creating, export, finishing, outputs, system
+from napari_deblur import claims, creating, export, finishing, outputs, places, system
 from napari_deblur.attempts import attempted
 from napari_deblur.claims import Claim, Claimed
 from napari_deblur.opening import as_planned, reopen
 from napari_deblur.parts import Part
+from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
 from napari_deblur.scratch import copied
@@ -20,6 +20,8 @@ from napari_deblur.stopping import RunStopped, explained
 from napari_deblur.tasks import Engine, Task, in_this_process
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
     from napari_deblur.store import Store
@@ -30,14 +32,14 @@ __all__ = ["Claimed", "Progress", "RunStopped", "replay", "run"]
 MARGIN = 1.1  # metadata, ledger and folders on top of the planned bytes
 
 
-def replay(store: str | Path) -> Plan:
+def replay(store: str | Path | Remote) -> Plan:
     """Give the plan of a result, to run it again."""
     return open_result(store).plan
 
 
 def run(
     plan: Plan,
-    output: str | Path,
+    output: str | Path | Remote,
     stack: object = None,
     *,
     job: Mapping[str, Any] | None = None,
@@ -57,8 +59,8 @@ def run(
     ----------
     plan : Plan
     output : path
-        ``NAME.deblur.zarr`` or another ``.zarr``; or ``.tif`` for an OME-TIFF up to 4 GB, beside
-        which ``NAME.kernels.tif`` is written.
+        ``NAME.deblur.zarr`` or another ``.zarr``, also ``s3://BUCKET/NAME.zarr``; or ``.tif`` for
+        an OME-TIFF up to 4 GB, beside which ``NAME.kernels.tif`` is written.
     stack : Stack, its array, or None
         None opens the plan's source. A stack that lives in memory must be given.
     job : mapping or None
@@ -102,10 +104,11 @@ def run(
             "and scheduler out, or write the stack to a file first"
         )
     how = _How(workers, scheduler, mine, resume, overwrite, fail_fast)
-    output = Path(output)
+    output = place_of(output)
     opened = _checked(plan, output, stack)
-    to = _run if output.suffix == ".zarr" else _run_to_tiff
-    return to(plan, output, opened, job, how)
+    if isinstance(output, Remote) or output.suffix == ".zarr":
+        return _run(plan, output, opened, job, how)
+    return _run_to_tiff(plan, output, opened, job, how)
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class _How:
     fail_fast: bool
 
 
-def _checked(plan: Plan, output: Path, stack: object) -> Stack | None:
+def _checked(plan: Plan, output: Place, stack: object) -> Stack | None:
     """Open what is given, if it is what the plan was made for."""
     if output.suffix != ".zarr":
         export.check_size(plan)
@@ -133,7 +136,7 @@ def _checked(plan: Plan, output: Path, stack: object) -> Stack | None:
 
 def _run(
     plan: Plan,
-    output: Path,
+    output: Place,
     stack: Stack | None,
     job: Mapping[str, Any] | None,
     how: _How,
@@ -221,8 +224,8 @@ def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
         )
 
 
-def _check_disk(plan: Plan, output: Path, *, share: float) -> None:
-    needed, free = plan.disk * share * MARGIN, system.free_disk(output)
+def _check_disk(plan: Plan, output: Place, *, share: float) -> None:
+    needed, free = plan.disk * share * MARGIN, places.free_space(output)
     if needed > free:
         raise RunStopped(
             f"{output} needs about {needed / 1e9:.3g} GB and the disk has {free / 1e9:.3g} GB "
@@ -264,7 +267,7 @@ def _run_to_tiff(
     yield last
 
 
-def _refuse_other_run(plan: Plan, output: Path, hidden: Path) -> None:
+def _refuse_other_run(plan: Plan, output: Path, hidden: Place) -> None:
     """Speak of the file that the user knows, where the hidden store is another plan's."""
     try:
         key = open_result(hidden).key

@@ -24,6 +24,7 @@ from typing import Any, Self
 
 from napari_deblur import system
 from napari_deblur.parts import Part
+from napari_deblur.places import Place, Remote
 from napari_deblur.stopping import RunStopped
 
 __all__ = ["ALL", "FINISH", "PLAN", "SUFFIX", "Claim", "Claimed", "refuse", "take"]
@@ -89,6 +90,16 @@ class Claim:
                 continue  # a network file system that is away for a moment
 
 
+class _Unclaimed(Claim):
+    """Objects are not claimed yet."""
+
+    def __init__(self) -> None:
+        self.lost = False
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True)
 class _Owner:
     """Who claims what of which plan; a `key` of "" is not known yet."""
@@ -148,12 +159,12 @@ class _Owner:
         return len(whats) == 1 or Part.read(self.what).of != Part.read(other.what).of
 
 
-def take(folder: Path, key: str, what: str) -> Claim:
+def take(folder: Place, key: str, what: str) -> Claim:
     """Claim all or a part of a result for this process.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or Remote
         Of the ledger; it is made if it is not there.
     key : str
         That of the plan; "" for `PLAN`.
@@ -165,6 +176,8 @@ def take(folder: Path, key: str, what: str) -> Claim:
     Claimed
         When another process holds something that does not go with it.
     """
+    if isinstance(folder, Remote):
+        return _Unclaimed()
     me = _Owner.here(key, what)
     made = [path for path in (folder, folder.parent) if not path.exists()]
     rivals: list[_Owner] = []
@@ -200,8 +213,10 @@ def take(folder: Path, key: str, what: str) -> Claim:
         raise
 
 
-def refuse(folder: Path, what: str) -> None:
+def refuse(folder: Place, what: str) -> None:
     """Raise Claimed if `take` would, whatever the plan: before planning, which may take long."""
+    if isinstance(folder, Remote):
+        return
     me = _Owner.here("", what)
     rivals = [rival for rival in _rivals(folder, me) if rival.held]
     if rivals:

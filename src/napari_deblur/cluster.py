@@ -10,7 +10,6 @@ import logging
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from napari_deblur.tasks import Engine, Task, Todo, work
 
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
+    from napari_deblur.places import Place
 
 __all__ = ["cluster_engine", "local_workers"]
 
@@ -41,13 +41,13 @@ PATIENCE = 20.0  # seconds until a scheduler has answered
 
 @contextmanager
 def cluster_engine(
-    path: Path, key: str, *, workers: int = 0, scheduler: str | None = None
+    path: Place, key: str, *, workers: int = 0, scheduler: str | None = None
 ) -> Iterator[Engine]:
     """Start worker processes here, or connect to a scheduler, for the tasks of one store.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         The store, which every worker must see under this path.
     key : str
         That of its plan.

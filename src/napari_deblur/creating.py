@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from itertools import pairwise
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import napari_deblur
-from napari_deblur import claims, ngff, system
+from napari_deblur import claims, ngff, places, system
 from napari_deblur.outputs import is_blank, refuse_foreign
 from napari_deblur.results import (
     IMAGE,
@@ -31,6 +29,7 @@ from napari_deblur.stack import AXES
 from napari_deblur.store import Store, digest
 
 if TYPE_CHECKING:
+    from napari_deblur.places import Place
     from napari_deblur.plans import Plan
 
 __all__ = ["create", "remove"]
@@ -39,7 +38,7 @@ PACKAGES = ("numpy", "scipy", "torch", "zarr")
 
 
 def create(
-    path: Path,
+    path: Place,
     plan: Plan,
     *,
     job: Mapping[str, Any] | None = None,
@@ -53,7 +52,7 @@ def create(
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         A folder whose name ends in ``.zarr``.
     plan : Plan
     job : mapping or None
@@ -85,7 +84,7 @@ def create(
     return store
 
 
-def remove(path: Path) -> None:
+def remove(path: Place) -> None:
     """Delete a result of this package, or an empty folder; refuse anything else.
 
     Raises
@@ -95,10 +94,10 @@ def remove(path: Path) -> None:
     """
     refuse_foreign(path)
     if path.exists():
-        shutil.rmtree(path)
+        places.remove_tree(path)
 
 
-def _empty(path: Path) -> None:
+def _empty(path: Place) -> None:
     """Remove a result, but no claims: who overwrites holds one of them."""
     refuse_foreign(path)
     if not path.exists():
@@ -106,13 +105,13 @@ def _empty(path: Path) -> None:
     (path / "zarr.json").unlink(missing_ok=True)  # what is half removed is no result any more
     for inner in path.iterdir():
         if inner.name != LEDGER:
-            shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
+            places.remove_tree(inner) if inner.is_dir() else inner.unlink()
     for file in (path / LEDGER).glob("*"):
         if file.suffix != claims.SUFFIX:
             file.unlink()
 
 
-def _resumable(path: Path, plan: Plan, *, resume: bool) -> Plan:
+def _resumable(path: Place, plan: Plan, *, resume: bool) -> Plan:
     try:
         result = open_result(path)
     except (FileNotFoundError, ValueError) as error:
@@ -139,15 +138,14 @@ def _complete_layout(store: Store) -> None:
     recorded = {path for path, _, _ in done.recorded}
     for name in ("kernels", "residuals"):
         (store.path / name).mkdir(exist_ok=True)
-        if not (store.path / name / "zarr.json").exists():
+        if not (store.path / name / "zarr.json").is_file():
             store.write_group(name, _group_attributes(plan, name))
     for name, spec in _arrays(store).items():
         file = store.path / name / "zarr.json"
-        if not file.exists():
+        if not file.is_file():
             _create_array(store.path, name, spec)
-            system.sync_file(file)
-            system.sync_folder(file.parent)
-        if file.relative_to(store.path).as_posix() not in recorded:
+            places.settle(file)
+        if places.relative(file, store.path) not in recorded:
             store.record_metadata(file, file.read_bytes())
     if not plan.finds_kernels:
         for t, c in np.ndindex(plan.kernel_counts):
@@ -191,7 +189,7 @@ def _arrays(store: Store) -> dict[str, dict[str, Any]]:
     return arrays
 
 
-def _create_array(path: Path, name: str, spec: Mapping[str, Any]) -> None:
+def _create_array(path: Place, name: str, spec: Mapping[str, Any]) -> None:
     import zarr
     from zarr.codecs import ZstdCodec
     from zarr.errors import ContainsArrayError
@@ -200,7 +198,7 @@ def _create_array(path: Path, name: str, spec: Mapping[str, Any]) -> None:
     codec = ZstdCodec(level=1, checksum=True)
     # Another process may have been faster; it writes the same.
     with suppress(ContainsArrayError):
-        zarr.create_array(path / name, compressors=[codec], **spec)
+        zarr.create_array(places.storage(path / name), compressors=[codec], **spec)
 
 
 def _group_attributes(plan: Plan, name: str) -> dict[str, Any]:

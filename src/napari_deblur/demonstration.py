@@ -29,7 +29,7 @@ def story(job: Job) -> Iterator[str]:
     from napari_deblur.report import write_report
     from napari_deblur.results import open_result
 
-    store = job.output_path
+    store = Path(str(job.output_path))
     picture = store.with_name("report.png")
     kernel = store.with_name("kernel.tif")
     write_report(store, picture)

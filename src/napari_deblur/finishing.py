@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_deblur import claims, creating
 from napari_deblur.attempts import attempted
 from napari_deblur.parts import Part
+from napari_deblur.places import Remote, place_of
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
 from napari_deblur.stopping import explained
@@ -32,7 +33,7 @@ class Unfinished(RuntimeError):
     """Tiles are missing; the text says which, and what to run."""
 
 
-def finish(path: str | Path) -> Iterator[Progress]:
+def finish(path: str | Path | Remote) -> Iterator[Progress]:
     """Complete a result whose tiles are all there: its pyramid, its sizes, the word ``complete``.
 
     The last part of a run does so by itself. Doing it again, or twice at once, is harmless.
@@ -51,7 +52,7 @@ def finish(path: str | Path) -> Iterator[Progress]:
     Claimed
         When a run that does all tiles is going on.
     """
-    path, tally = Path(path), Tally()
+    path, tally = place_of(path), Tally()
     result = open_result(path)
     with (
         explained(path),

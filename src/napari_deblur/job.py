@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from napari_deblur import per_channel, words
 from napari_deblur.checking import default_method
 from napari_deblur.per_channel import ChannelTable
+from napari_deblur.places import Place, place_of
 from napari_deblur.registry import methods
 
 if TYPE_CHECKING:
@@ -289,11 +290,11 @@ class Job:
         )
 
     @property
-    def output_path(self) -> Path:
+    def output_path(self) -> Place:
         """Where the result goes."""
         from napari_deblur import outputs
 
-        return Path(self.output or outputs.suggested_output(self.input))
+        return place_of(self.output or outputs.suggested_output(self.input))
 
 
 def _absolute(path: str, folder: str | Path) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Generator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_deblur import claims, creating, outputs
+from napari_deblur.places import place_of
 from napari_deblur.results import LEDGER, open_result
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _kernels_of(job: Job) -> str:
     for name in names:
         if name is None:
             continue
-        file = Path(name).expanduser()
+        file = place_of(name).expanduser()
         inner = file / "zarr.json"
         seen = (inner if inner.is_file() else file).stat()
         said.append(f"{seen.st_size} {seen.st_mtime_ns}")

@@ -7,19 +7,20 @@ torn by a crash or damaged later never counts.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
 import re
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from napari_deblur import system
+from napari_deblur import places
+from napari_deblur.places import Place, Remote
 
 if TYPE_CHECKING:
     from napari_deblur.tiles import Index
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Done", "Entry", "Ledger", "damaged_lines", "entries"]
 
 CHECK = ', "check": "'
+# Nothing can be added to an object: it is written again with each line, until it has so many.
+LINES = 64
 
 
 @dataclass(frozen=True)
@@ -134,27 +137,36 @@ class Ledger:
     again.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Place) -> None:
         self.folder = folder
-        self._file: Path | None = None
+        self._file: Place | None = None
+        self._lines: list[bytes] = []  # of that file, in an object store
 
     def append(self, entry: Entry) -> None:
         """Add a line; what it speaks of must be on the disk already."""
         file, self._file = self._file or self._new_file(), None
+        raw = entry.to_line().encode()
+        if isinstance(file, Remote):
+            self._append_to_object(file, raw)
+            return
         with file.open("ab", buffering=0) as handle:
-            raw = entry.to_line().encode()
             while raw:  # a full disk may take a part and raise at the next
                 raw = raw[handle.write(raw) :]
         # Only now: after a torn line nothing is added to a file any more.
         self._file = file
 
+    def _append_to_object(self, file: Remote, raw: bytes) -> None:
+        lines, self._lines = [*self._lines, raw], []
+        file.write_bytes(b"".join(lines))
+        if len(lines) < LINES:
+            self._file, self._lines = file, lines
+
     def close(self) -> None:
         """Bring the lines to the disk, if there are any."""
         if self._file is not None and self._file.exists():
-            system.sync_file(self._file)
-            system.sync_folder(self.folder)
+            places.settle(self._file)
 
-    def _new_file(self) -> Path:
+    def _new_file(self) -> Place:
         host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
         return self.folder / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
@@ -164,26 +176,31 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def entries(folder: Path) -> Iterator[Entry]:
+def entries(folder: Place) -> Iterator[Entry]:
     """Read all valid lines of all processes, whatever their key."""
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            for line in file:
-                entry = Entry.from_line(line)
-                if entry is not None:
-                    yield entry
+    for _, lines in _lines(folder):
+        for line in lines:
+            entry = Entry.from_line(line)
+            if entry is not None:
+                yield entry
 
 
-def damaged_lines(folder: Path) -> Iterator[tuple[Path, int]]:
+def damaged_lines(folder: Place) -> Iterator[tuple[Place, int]]:
     """Find lines that are damaged, as (file, number of the line).
 
     A last line without its end is the mark of a killed process, not of damage.
     """
-    for path in sorted(folder.glob("*.jsonl")):
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                if line.endswith("\n") and Entry.from_line(line) is None:
-                    yield path, number
+    for path, lines in _lines(folder):
+        for number, line in enumerate(lines, start=1):
+            if line.endswith("\n") and Entry.from_line(line) is None:
+                yield path, number
+
+
+def _lines(folder: Place) -> Iterator[tuple[Place, Iterator[str]]]:
+    paths: Iterable[Place] = folder.glob("*.jsonl")
+    for path in sorted(paths, key=str):
+        with path.open("rb") as file:
+            yield path, io.TextIOWrapper(file, "utf-8", "replace", newline="\n")
 
 
 def _check(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from napari_deblur.places import Remote, refuse_credentials
 from napari_deblur.registry import readers
 from napari_deblur.stack import Region, Source, Stack
 
@@ -36,7 +37,7 @@ def open_stack(
 
     Parameters
     ----------
-    source : path or URL, numpy, dask or zarr array, or Stack
+    source : path or URL such as ``s3://BUCKET/NAME``, numpy, dask or zarr array, or Stack
         OME-Zarr, zarr, TIFF of all kinds, PNG, JPEG or BMP; nd2, lif or czi with the extra
         ``bioio``. A stack is given back.
     axes : str, optional
@@ -64,10 +65,8 @@ def open_stack(
         When `source` is none of these things.
     """
     size = _sizes(pixel_size)
-    if isinstance(source, str | os.PathLike):
-        wanted = Source(
-            _address(os.fspath(source)), "", axes, size, series, level, field, sparse=sparse
-        )
+    if isinstance(source, str | os.PathLike | Remote):
+        wanted = Source(_address(str(source)), "", axes, size, series, level, field, sparse=sparse)
         stack = _reader_for(wanted.address)(wanted)
     else:
         if series or level or field is not None:
@@ -182,6 +181,7 @@ def _address(text: str) -> str:
     if text.startswith("file://"):
         text = url2pathname(urlsplit(text).path)
     if "://" in text:
+        refuse_credentials(text)
         return text
     if not text:
         raise ValueError('the path is empty: give the path of an image, e.g. "cells.ome.zarr"')

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari_deblur
 from napari_deblur import claims
+from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.results import LEDGER, open_result
 
 if TYPE_CHECKING:
@@ -63,13 +65,19 @@ def kernels_path(path: Path) -> Path:
     return path.with_name(f"{name}.kernels{path.suffix}")
 
 
-def store_of(output: Path) -> Path:
+def store_of(output: Place) -> Place:
     """Say where the zarr store of an output is while it is written: a TIFF has a hidden one."""
     return output if output.suffix == ".zarr" else output.with_name(f".{output.name}.deblur.zarr")
 
 
-def refuse_input(output: Path, address: str) -> None:
+def refuse_input(output: Place, address: str) -> None:
     """Raise ValueError when writing would harm what is read."""
+    if isinstance(output, Remote):
+        if f"{address.rstrip('/')}/".startswith(f"{output}/") or f"{output}/".startswith(
+            f"{address.rstrip('/')}/"
+        ):
+            raise ValueError(f"output {output} and input {address} are one: choose another output")
+        return
     if "://" in address:
         return
     source, target = Path(address).expanduser().resolve(), output.expanduser().resolve()
@@ -78,7 +86,7 @@ def refuse_input(output: Path, address: str) -> None:
 
 
 def refuse(
-    output: str | Path,
+    output: str | Path | Remote,
     *,
     workers: int = 0,
     scheduler: str | None = None,
@@ -90,15 +98,13 @@ def refuse(
     Raises
     ------
     ValueError
-        When the output is a URL or of an unknown kind, or workers, scheduler or part do not fit.
+        When the output is of an unknown kind, or workers, scheduler or part do not fit.
     FileExistsError
         When something is there that is neither continued nor overwritten, or is being written.
     OSError
         When nothing can be written there.
     """
-    if re.match(r"[a-z0-9]{2,}:/", str(output)):
-        raise ValueError(f"output {output} is a URL: write to a folder and copy the result there")
-    output = Path(output)
+    output = _writable(output)
     if output.suffix not in (".zarr", ".tif", ".tiff"):
         raise ValueError(f'output {output} ends in "{output.suffix}": use .deblur.zarr or .tif')
     if workers < 0:
@@ -115,13 +121,31 @@ def refuse(
         refuse_foreign(store_of(output))
     elif output.suffix == ".zarr":
         _refuse_unknown(output)
-    if output.suffix != ".zarr":
+    if output.suffix != ".zarr" and isinstance(output, Path):
         for target in (output, kernels_path(output)):
             _refuse_tiff(target, unfinished=store_of(output).exists(), overwrite=overwrite)
     claims.refuse(store_of(output) / LEDGER, str(part or claims.ALL))
 
 
-def refuse_foreign(path: Path) -> None:
+def _writable(output: str | Path | Remote) -> Place:
+    """Give the place of an output; ValueError for the web, and for a TIFF among objects."""
+    place = place_of(output)
+    if isinstance(place, Path):
+        return place
+    if place.scheme != "s3":
+        raise ValueError(
+            f"output {place} is on the web, where nothing can be written: give a folder, or "
+            "s3://BUCKET/NAME.deblur.zarr"
+        )
+    if place.suffix != ".zarr":
+        raise ValueError(
+            f"output {place} does not end in .zarr, and nothing else is written to object storage: "
+            "give s3://BUCKET/NAME.deblur.zarr, or a file of this machine"
+        )
+    return place
+
+
+def refuse_foreign(path: Place) -> None:
     """Raise FileExistsError if a folder is neither blank nor a result: it is never deleted."""
     if not path.exists() and not path.is_symlink():
         return
@@ -133,7 +157,7 @@ def refuse_foreign(path: Path) -> None:
         )
 
 
-def is_blank(path: Path) -> bool:
+def is_blank(path: Place) -> bool:
     """Whether nothing is there, or only what a process killed at its very start leaves."""
     if not path.exists():
         return True
@@ -153,7 +177,7 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def _is_result(path: Path) -> bool:
+def _is_result(path: Place) -> bool:
     try:
         open_result(path)
     except (FileNotFoundError, ValueError):
@@ -161,14 +185,14 @@ def _is_result(path: Path) -> bool:
     return True
 
 
-def _refuse_unknown(path: Path) -> None:
+def _refuse_unknown(path: Place) -> None:
     if not is_blank(path) and not _is_result(path):
         raise FileExistsError(
             f"{path} exists and is no result that could be continued: choose another output"
         )
 
 
-def _refuse_part(part: Part, output: Path, *, overwrite: bool) -> None:
+def _refuse_part(part: Part, output: Place, *, overwrite: bool) -> None:
     if output.suffix != ".zarr":
         raise ValueError(f"part {part} writes into what others write, a .zarr: {output} is none")
     if overwrite:
@@ -187,9 +211,15 @@ def _refuse_tiff(path: Path, *, unfinished: bool, overwrite: bool) -> None:
     raise FileExistsError(f"{path} exists: choose another output{way}")
 
 
-def _refuse_place(output: Path) -> None:
+def _refuse_place(output: Place) -> None:
     """Raise OSError if nothing can be made where the output is to be."""
     try:
+        if isinstance(output, Remote):
+            trial = output / LEDGER / f"{uuid.uuid4().hex}.partial"
+            trial.write_bytes(b"")
+            with suppress(PermissionError):  # who may write need not be allowed to delete
+                trial.unlink()
+            return
         if output.exists():
             return
         folder = output.absolute().parent

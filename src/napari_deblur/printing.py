@@ -40,6 +40,8 @@ def error(text: str) -> None:
 def sentence(problem: BaseException) -> str:
     """Give what an exception says, in one line and without quotes around it."""
     text = str(problem.args[0]) if isinstance(problem, KeyError) and problem.args else str(problem)
+    if isinstance(problem, OSError) and problem.strerror and problem.filename:
+        text = f"{problem.filename}: {problem.strerror}"
     text = " ".join(text.split())
     kind = type(problem).__name__
     if not isinstance(problem, ValueError | TypeError | KeyError | OSError | RuntimeError):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur import places
 from napari_deblur.ngff import Sizes, kernel_pixel_size
+from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.plans import Plan
 from napari_deblur.protocols import KernelField
 
@@ -54,14 +56,14 @@ class Result:
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
     attributes : mapping
         All that is under ``napari_deblur``: plan, job, versions, device, hashes, ….
     ome : mapping
         The OME-Zarr metadata of the image.
     """
 
-    path: Path
+    path: Place
     attributes: Mapping[str, Any]
     ome: Mapping[str, Any]
 
@@ -144,10 +146,10 @@ class Result:
     def _array(self, name: str) -> zarr.Array:
         import zarr
 
-        return zarr.open_array(self.path / name, mode="r")
+        return zarr.open_array(places.storage(self.path / name), mode="r")
 
 
-def open_result(path: str | Path) -> Result:
+def open_result(path: str | Path | Remote) -> Result:
     """Open a result of this package, finished or not, without reading pixels.
 
     Raises
@@ -157,7 +159,7 @@ def open_result(path: str | Path) -> Result:
     ValueError
         When it is something else, or damaged.
     """
-    path = Path(path)
+    path = place_of(path)
     try:
         root = json.loads((path / "zarr.json").read_bytes())
     except FileNotFoundError:
@@ -197,7 +199,7 @@ def save_field(field: KernelField, path: str | Path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def load_field(path: str | Path, channel: int = 0) -> KernelField:
+def load_field(path: str | Path | Remote, channel: int = 0) -> KernelField:
     """Read a field from an NPZ file, or the one that a result was restored with.
 
     Raises
@@ -205,7 +207,7 @@ def load_field(path: str | Path, channel: int = 0) -> KernelField:
     FileNotFoundError, ValueError
         When nothing is there, or no field.
     """
-    path = Path(path)
+    path = place_of(path)
     if path.is_dir():
         found = open_result(path).plan.field(channel)
         if found is None:
@@ -233,7 +235,7 @@ def load_field(path: str | Path, channel: int = 0) -> KernelField:
     return KernelField(held["basis"], (z, y, x), held["weights"], maps, size, report)
 
 
-def is_field(path: str | Path) -> bool:
+def is_field(path: str | Path | Remote) -> bool:
     """Tell whether a file or a result holds a field."""
     try:
         load_field(path)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from napari_deblur import places
 from napari_deblur.stack import AXES, Pixels, Stack
 
 if TYPE_CHECKING:
+    from napari_deblur.places import Place
     from napari_deblur.plans import Layout
     from napari_deblur.tiles import Grid
 
@@ -21,16 +21,16 @@ LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def copied(stack: Stack, store: Path, grid: Grid) -> Iterator[None]:
+def copied(stack: Stack, store: Place, grid: Grid) -> Iterator[None]:
     """Put a stack from memory beside the store, chunk by chunk, and remove it in the end."""
     import zarr
 
     path = scratch_of(store)
     LOG.warning("the stack lives in memory: it is copied to %s for the workers", path)
     try:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
         copy = zarr.create_array(
-            path, shape=stack.shape, chunks=(1, 1, *grid.core), dtype=stack.dtype
+            places.storage(path), shape=stack.shape, chunks=(1, 1, *grid.core), dtype=stack.dtype
         )
         for index in grid:
             core = grid.tile(index).core
@@ -38,19 +38,24 @@ def copied(stack: Stack, store: Path, grid: Grid) -> Iterator[None]:
             copy[where] = stack.read(*index[:2], core)
         yield
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
 
 
-def scratch_of(path: Path) -> Path:
+def scratch_of(path: Place) -> Place:
     """Say where a stack from memory is put, so that other processes can read it."""
     return path.with_name(f".{path.name}.input.zarr")
 
 
-def stack_of(scratch: Path, layout: Layout) -> Stack:
+def _remove(path: Place) -> None:
+    with suppress(OSError):  # it is not there, or can't be removed: it does no harm
+        places.remove_tree(path)
+
+
+def stack_of(scratch: Place, layout: Layout) -> Stack:
     """Open the copy of a stack that lived in memory."""
     import zarr
 
-    pixels = Pixels(zarr.open_array(scratch, mode="r"), AXES)
+    pixels = Pixels(zarr.open_array(places.storage(scratch), mode="r"), AXES)
     return Stack(
         pixels,
         layout.axes,

@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_deblur.places import Place
 
 __all__ = ["RunStopped", "explained", "stops_the_run"]
 
-# The disk is full or not ours to write to: no other tile would fare better.
+# The disk is full or not ours to write to, a server is away: no other tile would fare better.
 FATAL = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM")
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EHOSTUNREACH")
     if hasattr(errno, name)
 }
 WAYS = {
     errno.ENOSPC: "free some space",
     errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose smaller tiles",
+    errno.EHOSTUNREACH: "wait until the network and the server work again",
     errno.EROFS: "make it writable",
     getattr(errno, "EDQUOT", errno.ENOSPC): "free some of your quota",
 }
@@ -38,7 +42,7 @@ def stops_the_run(error: BaseException) -> bool:
 
 
 @contextmanager
-def explained(output: Path) -> Iterator[None]:
+def explained(output: Place) -> Iterator[None]:
     """Say in one sentence why the run stops, and that it can go on."""
     try:
         yield

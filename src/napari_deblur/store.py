@@ -20,13 +20,13 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur import ngff, system
+from napari_deblur import ngff, places, system
 from napari_deblur.ledger import Done, Entry, Ledger, entries, now
+from napari_deblur.places import Place, Remote
 from napari_deblur.pyramid import Level, below, levels_of, pieces, shrunk
 from napari_deblur.results import (
     IMAGE,
@@ -41,6 +41,8 @@ from napari_deblur.results import (
 from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import zarr
     from numpy.typing import NDArray
 
@@ -59,19 +61,20 @@ class Store:
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
     plan : Plan
         That of the result.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Place, plan: Plan) -> None:
         self.path, self.plan = path, plan
         self.levels = levels_of(plan.layout, plan.grid)
         self.ledger = Ledger(path / LEDGER)
         self._synced: set[Path] = set()
+        self._receipts: dict[str, tuple[int, str]] = {}
 
     @classmethod
-    def at(cls, path: Path, key: str) -> Store:
+    def at(cls, path: Place, key: str) -> Store:
         """Open the store of a run that goes on; ValueError if it has another plan by now."""
         result = open_result(path)
         if result.key != key:
@@ -83,19 +86,14 @@ class Store:
 
     def done(self) -> Done:
         """Read the ledger; what has no file of the right size any more does not count."""
-        done = Done()
+        done, size = Done(), places.size_in(self.path)
         for entry in entries(self.path / LEDGER):
-            if entry.key == self.plan.key and self._is_there(entry):
+            if entry.key == self.plan.key and (
+                entry.kind == "metadata"
+                or all(size(name) == n for name, (n, _) in entry.files.items())
+            ):
                 done.add(entry)
         return done
-
-    def _is_there(self, entry: Entry) -> bool:
-        if entry.kind == "metadata":
-            return True
-        try:
-            return all((self.path / p).stat().st_size == n for p, (n, _) in entry.files.items())
-        except OSError:
-            return False
 
     # Writing ------------------------------------------------------------------------------------
 
@@ -165,12 +163,12 @@ class Store:
         content = json.dumps(data, indent=2, allow_nan=False).encode()
         file = self.path / name / "zarr.json"
         self.record_metadata(file, content)
-        system.write_atomically(file, content)
+        places.write_atomically(file, content)
 
-    def record_metadata(self, file: Path, content: bytes) -> None:
+    def record_metadata(self, file: Place, content: bytes) -> None:
         """Write down what a ``zarr.json`` is about to hold, or holds."""
         sizes = (len(content), hashlib.sha256(content).hexdigest())
-        files = {file.relative_to(self.path).as_posix(): sizes}
+        files = {self._name(file): sizes}
         self._record(Entry("metadata", self.plan.key, files=files, finished=now()))
 
     def note_split(self, index: Index, splits: int) -> None:
@@ -231,6 +229,8 @@ class Store:
 
     def sweep(self, age: float = STALE) -> None:
         """Remove what killed processes left half written at least `age` seconds ago."""
+        if isinstance(self.path, Remote):
+            return  # objects are never half written
         for path in self.path.rglob("*.partial"):
             try:
                 if time.time() - path.stat().st_mtime >= age:
@@ -263,10 +263,15 @@ class Store:
         file = self.path / _file_name(name, block)
         chunk = values.reshape([s.stop - s.start for s in where])
         system.insisting(lambda: array.__setitem__(where, chunk))
+        if isinstance(file, Remote):  # it was taken as a whole, or not at all
+            return self._name(file), self._receipts.pop(file.key)
         raw = file.read_bytes()
         system.sync_file(file)
         self._sync_folders(file.parent)
-        return file.relative_to(self.path).as_posix(), (len(raw), hashlib.sha256(raw).hexdigest())
+        return self._name(file), (len(raw), hashlib.sha256(raw).hexdigest())
+
+    def _name(self, file: Place) -> str:
+        return places.relative(file, self.path)
 
     def _sync_folders(self, folder: Path) -> None:
         """Bring a new name to the disk, and the names of folders that are new to this process."""
@@ -297,7 +302,10 @@ class Store:
         # Chunks that are all fill value are written too: a missing file is always an error.
         # (zarr 3.1 drops the argument `config` of open_array when the array is there.)
         with zarr.config.set({"array.write_empty_chunks": True}):
-            return {n: zarr.open_array(self.path / n, mode="r+") for n in names}
+            return {
+                n: zarr.open_array(places.storage(self.path / n, self._receipts), mode="r+")
+                for n in names
+            }
 
 
 def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], int]:

@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_deblur import system
+from napari_deblur.places import place_of
 from napari_deblur.protocols import Cancelled
 from napari_deblur.restoring import restore_tile, source_of
 from napari_deblur.scratch import scratch_of, stack_of
@@ -247,7 +247,7 @@ def work(path: str, key: str, task: Task) -> Entry:
 
 @lru_cache(maxsize=2)
 def _opened(path: str, key: str) -> tuple[Store, Stack | None]:
-    store = Store.at(Path(path), key)
+    store = Store.at(place_of(path), key)
     if store.plan.source is not None:
         return store, None
     return store, stack_of(scratch_of(store.path), store.plan.layout)

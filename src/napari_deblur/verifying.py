@@ -11,8 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from napari_deblur import claims, system
+from napari_deblur import claims, places, system
 from napari_deblur.ledger import damaged_lines, entries
+from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.results import KERNELS, LEDGER, Result, open_result
 from napari_deblur.store import Store, digest
 
@@ -53,7 +54,7 @@ class Finding:
         return f"{self.kind}: {self.path}: {self.text}"
 
 
-def verify(path: str | Path) -> Iterator[Finding]:
+def verify(path: str | Path | Remote) -> Iterator[Finding]:
     """Compare every byte of a result with the hashes in its ledger; no finding means all is well.
 
     Raises
@@ -63,7 +64,7 @@ def verify(path: str | Path) -> Iterator[Finding]:
     ValueError
         When it is something else.
     """
-    path = Path(path)
+    path = place_of(path)
     if path.exists() and not (path / LEDGER).is_dir() and not (path / "zarr.json").is_file():
         raise ValueError(f"{path} is no result of napari-deblur: give a folder NAME.deblur.zarr")
     try:
@@ -91,11 +92,11 @@ def verify(path: str | Path) -> Iterator[Finding]:
             known[name].add(sizes)
     yield from _foreign(result, known, foreign)
     for file, line in damaged_lines(path / LEDGER):
-        name = file.relative_to(path).as_posix()
+        name = places.relative(file, path)
         yield Finding("ledger", name, f"line {line} is damaged and does not count")
-    sound = True
+    sound, size = True, places.size_in(path)
     for name, accepted in sorted(known.items()):
-        for finding in _file(path, name, accepted):
+        for finding in _file(path / name, name, size(name), accepted):
             sound = sound and not name.startswith("kernels/")
             yield finding
     yield from _unfinished(result, known)
@@ -103,7 +104,7 @@ def verify(path: str | Path) -> Iterator[Finding]:
         yield from _kernels(result)
 
 
-def discard(path: str | Path, findings: list[Finding]) -> int:
+def discard(path: str | Path | Remote, findings: list[Finding]) -> int:
     """Delete the chunks that `verify` found damaged, so that running again restores them.
 
     Returns
@@ -113,20 +114,20 @@ def discard(path: str | Path, findings: list[Finding]) -> int:
     """
     count = 0
     for finding in findings:
-        file = Path(path) / finding.path
+        file = place_of(path) / finding.path
         if finding.kind in ("empty", "torn", "changed") and file.name != "zarr.json":
             file.unlink()
             count += 1
     return count
 
 
-def _file(path: Path, name: str, accepted: set[tuple[int, str]]) -> Iterator[Finding]:
-    file = path / name
+def _file(
+    file: Place, name: str, size: int | None, accepted: set[tuple[int, str]]
+) -> Iterator[Finding]:
     sizes = sorted(size for size, _ in accepted)
-    if not file.is_file():
+    if size is None:
         yield Finding("missing", name, "the ledger has it but it is not there")
         return
-    size = file.stat().st_size
     if size == 0:
         yield Finding("empty", name, f"it has no bytes and should have {sizes[-1]}")
     elif size < sizes[0]:
@@ -141,16 +142,15 @@ def _file(path: Path, name: str, accepted: set[tuple[int, str]]) -> Iterator[Fin
 def _foreign(result: Result, known: Known, keys: dict[str, int]) -> Iterator[Finding]:
     for key, count in keys.items():
         yield Finding("foreign", LEDGER, f"{count} entries belong to another plan ({key[:8]})")
-    for link in system.links_out_of(result.path):
-        yield Finding(
-            "link", link.relative_to(result.path).as_posix(), f"leads to {link.resolve()}"
-        )
-    for file in sorted(result.path.rglob("*")):
-        name = file.relative_to(result.path).as_posix()
+    path = result.path
+    for link in system.links_out_of(path) if isinstance(path, Path) else ():
+        yield Finding("link", places.relative(link, path), f"leads to {link.resolve()}")
+    for file in places.files(path):
+        name = places.relative(file, path)
         ledger = name.startswith(f"{LEDGER}/") and file.suffix in (".jsonl", claims.SUFFIX)
         # A run that goes on, or was killed, has files that are not in the ledger yet.
         pending = not result.complete and ("/c/" in name or file.suffix == ".partial")
-        if file.is_file() and name not in known and not ledger and not pending:
+        if name not in known and not ledger and not pending:
             yield Finding("foreign", name, "it does not belong to this result")
 
 

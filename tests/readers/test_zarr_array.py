@@ -101,8 +101,8 @@ def test_only_the_chunks_of_the_crop_are_read(tmp_path, volume):
 
 def test_a_missing_package_is_named(monkeypatch):
     def missing(*_, **__):
-        raise ImportError("s3fs")
+        raise ImportError("gcsfs")
 
     monkeypatch.setattr(zarr, "open", missing)
-    with pytest.raises(ValueError, match="install s3fs"):
-        open_stack("s3://bucket/cells.zarr")
+    with pytest.raises(ValueError, match="install gcsfs"):
+        open_stack("gs://bucket/cells.zarr")

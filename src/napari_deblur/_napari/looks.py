@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur import system
+from napari_deblur import places
 
 if TYPE_CHECKING:
     from napari_deblur.results import Result
@@ -42,7 +42,7 @@ def remember(result: Result, looks: Mapping[str, Any]) -> None:
 
     store, content = Store(result.path, result.plan), json.dumps(dict(looks), indent=2).encode()
     store.record_metadata(result.path / FILE, content)
-    system.write_atomically(result.path / FILE, content)
+    places.write_atomically(result.path / FILE, content)
     store.close()
 
 

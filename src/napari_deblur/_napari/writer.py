@@ -131,7 +131,14 @@ def _copy(result: Result, target: Path) -> None:
     """Copy a store, as a whole or not at all; the bar in the Activity dock shows how far it is."""
     from napari.utils import progress
 
+    from napari_deblur.places import Remote
+
     source = result.path.resolve()
+    if isinstance(source, Remote):
+        raise NotSaved(
+            f"{source} lies in object storage, from which no copy is made here: copy it with your "
+            "tool for S3, such as aws s3 sync"
+        )
     if target.exists():
         raise FileExistsError(f"{target} exists: choose another name")
     if source in target.resolve().parents:

@@ -13,10 +13,12 @@ from napari_deblur import options as o
 from napari_deblur import printing
 from napari_deblur.commands import run_many
 from napari_deblur.options import told
+from napari_deblur.places import place_of
 
 if TYPE_CHECKING:
     from napari_deblur.batch import Progress
     from napari_deblur.job import Job
+    from napari_deblur.places import Place
     from napari_deblur.plans import Plan
 
 __all__ = ["restored", "run"]
@@ -132,7 +134,7 @@ def _replay(
             param_hint="--replay",
         )
     begun, plan = monotonic(), batch.replay(store)
-    output = Path(to) if to else outputs.suggested_output(store, "replay")
+    output = place_of(to) if to else outputs.suggested_output(store, "replay")
     if plan_only:
         _say(plan, how.get("part"))
         return None
@@ -150,7 +152,7 @@ def _say(plan: Plan, part: tuple[int, int] | None) -> None:
     printing.table(rows)
 
 
-def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
+def _done(run: Iterator[Progress], output: Place, begun: float) -> Progress:
     """Follow a run, and say where its result is."""
     from napari_deblur import export, system
 
@@ -165,7 +167,7 @@ def _done(run: Iterator[Progress], output: Path, begun: float) -> Progress:
         )
     what = "incomplete" if last.failed else "part done" if last.phase == "part" else "done"
     printing.say(f"{what} in {printing.lasting(monotonic() - begun)}: {output}")
-    if output.suffix != ".zarr":
+    if isinstance(output, Path) and output.suffix != ".zarr":
         printing.say(f"kernels: {export.kernels_path(output)}")
     return last
 

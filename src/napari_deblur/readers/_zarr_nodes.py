@@ -11,13 +11,13 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore
 
+from napari_deblur.places import Remote, is_address, storage
 from napari_deblur.readers._zarr_pixels import Guarded
 
 __all__ = ["fingerprint", "looks_like_zarr", "open_array", "open_node", "safe_path"]
 
 # Packages that fsspec wants for an address, by scheme.
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-PACKAGES |= {"http": "fsspec and aiohttp", "https": "fsspec and aiohttp"}
+PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 MARKERS = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -38,8 +38,10 @@ def open_node(address: str) -> Any:
     ValueError
         When it is damaged, or when a package for the URL is missing.
     """
+    store = storage(Remote.read(address)) if is_address(address) else address
     try:
-        store = address if "://" in address else Guarded(LocalStore(address, read_only=True))
+        if "://" not in address:
+            store = Guarded(LocalStore(address, read_only=True))
         # Consolidated metadata can be older than the arrays that they describe.
         return zarr.open(store, mode="r", use_consolidated=False)
     except FileNotFoundError as error:
@@ -51,6 +53,8 @@ def open_node(address: str) -> Any:
             f'"{address}" cannot be opened without another package: install {package}'
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+        if is_address(address) and isinstance(error, OSError) and error.errno is not None:
+            raise  # of the network, not of the content
         raise ValueError(
             f'"{address}" cannot be opened as zarr, its metadata are damaged or of a kind that is '
             f"not known ({_short(error)}): write it again or open another"

@@ -1,0 +1,401 @@
+"""Where a result lies: a folder of this machine, or in a bucket of an object store.
+
+A `Remote` has those methods of a `pathlib.Path` that are needed here, so that most of the program
+need not know. What differs, because objects are written as a whole and have no folders, is a
+function here.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from napari_deblur import system
+
+__all__ = [
+    "Place",
+    "Remote",
+    "create",
+    "files",
+    "free_space",
+    "is_address",
+    "place_of",
+    "refuse_credentials",
+    "relative",
+    "remove_tree",
+    "settle",
+    "size_in",
+    "storage",
+    "touch",
+    "write_atomically",
+]
+
+SCHEMES = ("s3", "http", "https")
+PAGE = 1000  # names in one answer of a server
+
+
+class Stat(Protocol):
+    """What `Remote.stat` tells; times are those of the server, in whole seconds."""
+
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime(self) -> float: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class _Stat:
+    st_size: int
+    st_mtime: float
+
+    @property
+    def st_mtime_ns(self) -> int:
+        return round(self.st_mtime * 1e9)
+
+
+@dataclass(frozen=True, order=True)
+class Remote:
+    """An object, or all objects below a name, as ``s3://bucket/key``.
+
+    Parameters
+    ----------
+    scheme : "s3", "http" or "https"
+        The web is for reading only, and can't be listed.
+    bucket : str
+        Or the host.
+    key : str
+        Without slashes at its ends.
+    """
+
+    scheme: str
+    bucket: str
+    key: str = ""
+
+    @classmethod
+    def read(cls, address: str) -> Remote:
+        """Read an address; ValueError if it is none of an object, or holds credentials."""
+        scheme, _, rest = address.partition("://")
+        refuse_credentials(address)
+        bucket, _, key = rest.partition("/")
+        parts = [part for part in key.split("/") if part]
+        if scheme not in SCHEMES or not bucket or {".", ".."} & set(parts):
+            raise ValueError(
+                f'"{address}" is no place for a result: give a folder, or s3://BUCKET/NAME'
+            )
+        return cls(scheme, bucket, "/".join(parts))
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
+
+    def __truediv__(self, name: str | PurePosixPath) -> Remote:
+        parts = [self.key, *(part for part in str(name).split("/") if part not in ("", "."))]
+        return replace(self, key="/".join(part for part in parts if part))
+
+    # The name -----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return PurePosixPath(self.key).name
+
+    @property
+    def suffix(self) -> str:
+        """What the name ends in, with its point."""
+        return PurePosixPath(self.key).suffix
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return PurePosixPath(self.key).stem
+
+    @property
+    def parent(self) -> Remote:
+        """What it is in; a bucket is in itself."""
+        return replace(self, key=self.key.rpartition("/")[0])
+
+    def with_name(self, name: str) -> Remote:
+        """Give another name in the same place."""
+        return self.parent / name
+
+    def relative_to(self, other: Remote) -> PurePosixPath:
+        """Give the way from there to here."""
+        return PurePosixPath(self.key).relative_to(other.key or ".")
+
+    def absolute(self) -> Remote:
+        """Give itself."""
+        return self
+
+    expanduser = resolve = absolute
+
+    # What is there ------------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Whether there is an object of this name, or one below it."""
+        return self.is_file() or self.is_dir()
+
+    def is_file(self) -> bool:
+        """Whether there is an object of this name."""
+        try:
+            self.stat()
+        except FileNotFoundError as error:
+            if "bucket" in str(error.strerror):
+                raise
+            return False
+        return True
+
+    def is_dir(self) -> bool:
+        """Whether there are objects below this name."""
+        if self.scheme != "s3":
+            return not self.is_file()  # it can't be told
+        return next(self._found(), None) is not None
+
+    def is_symlink(self) -> bool:
+        """Give False."""
+        return False
+
+    def stat(self) -> Stat:
+        """Give the size and the time of the last change; FileNotFoundError if it is no object."""
+        import obstore
+
+        with self._explained():
+            found = obstore.head(self._bucket, self.key)
+        return _Stat(found["size"], found["last_modified"].timestamp())
+
+    def iterdir(self) -> Iterator[Remote]:
+        """Give what is right below this name, objects and what is as good as a folder."""
+        import obstore
+
+        with self._explained():
+            found = obstore.list_with_delimiter(self._bucket, self.key or None)
+        for one in (*found["common_prefixes"], *(one["path"] for one in found["objects"])):
+            yield replace(self, key=one)
+
+    def glob(self, pattern: str) -> Iterator[Remote]:
+        """Give what is right below this name and fits a pattern."""
+        return (one for one in self.iterdir() if fnmatchcase(one.name, pattern))
+
+    def rglob(self, pattern: str) -> Iterator[Remote]:
+        """Give all objects below this name that fit a pattern."""
+        found = (replace(self, key=one["path"]) for one in self._found())
+        return (one for one in found if fnmatchcase(one.name, pattern))
+
+    # Content ------------------------------------------------------------------------------------
+
+    def read_bytes(self) -> bytes:
+        """Read the object."""
+        import obstore
+
+        with self._explained():
+            return bytes(obstore.get(self._bucket, self.key).bytes())
+
+    def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Read the object as text."""
+        return self.read_bytes().decode(encoding, errors)
+
+    def open(self, mode: str = "rb") -> io.BytesIO:
+        """Read the object, as an open file."""
+        if mode != "rb":
+            raise ValueError(f"an object is opened to be read, not as {mode}")
+        return io.BytesIO(self.read_bytes())
+
+    def write_bytes(self, content: bytes, *, new: bool = False) -> int:
+        """Write the object as a whole; FileExistsError if it has to be `new` and is not."""
+        import obstore
+
+        with self._explained():
+            mode: Any = "create" if new else "overwrite"
+            obstore.put(self._bucket, self.key, content, mode=mode, use_multipart=False)
+        return len(content)
+
+    def unlink(self, *, missing_ok: bool = False) -> None:
+        """Delete the object; where there is none, servers do not say so."""
+        import obstore
+
+        with self._explained():
+            obstore.delete(self._bucket, self.key)
+
+    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: there are no folders."""
+
+    def rmdir(self) -> None:
+        """Do nothing."""
+
+    @property
+    def _bucket(self) -> Any:
+        from napari_deblur.objects import connected
+
+        return connected(self.scheme, self.bucket)
+
+    def _found(self) -> Iterator[Any]:
+        """Give name, size and time of all objects below this name."""
+        import obstore
+
+        with self._explained():
+            for batch in obstore.list(self._bucket, self.key or None, chunk_size=PAGE):
+                yield from batch
+
+    def _explained(self) -> Any:
+        from napari_deblur.objects import explained
+
+        return explained(str(self))
+
+
+Place = Path | Remote
+
+
+def is_address(text: object) -> bool:
+    """Whether something is the URL of an object."""
+    return isinstance(text, Remote) or str(text).partition("://")[0] in SCHEMES
+
+
+def place_of(address: str | os.PathLike[str] | Remote) -> Place:
+    """Give the place of an address: a path, or a URL such as ``s3://bucket/name``.
+
+    Raises
+    ------
+    ValueError
+        For a URL of another kind.
+    """
+    if isinstance(address, Remote):
+        return address
+    text = os.fspath(address)
+    return Remote.read(text) if "://" in text else Path(text)
+
+
+def refuse_credentials(address: str) -> None:
+    """Raise ValueError for a URL with a password or a key in it: it would be kept in results."""
+    scheme, mark, rest = address.partition("://")
+    if not mark:
+        return
+    host = rest.partition("/")[0]
+    if "@" in host:
+        bare = f"{scheme}://{host.rpartition('@')[2]}"
+        raise ValueError(
+            f'the address "{bare}…" comes with a name or password, and addresses are kept in '
+            "results: leave it out, and give credentials as tools for S3 want them"
+        )
+    if "?" in rest and scheme in SCHEMES:
+        bare = address.partition("?")[0]
+        raise ValueError(
+            f'the address "{bare}?…" may hold a key behind the question mark, and addresses are '
+            "kept in results: give it without"
+        )
+
+
+def storage(place: Place, receipts: dict[str, tuple[int, str]] | None = None) -> Any:
+    """Give what zarr takes for a place; sizes and hashes of objects go into `receipts`, by key."""
+    if isinstance(place, Path):
+        return place
+    from zarr.storage import StorePath
+
+    from napari_deblur.objects import Objects
+
+    objects = Objects(place.scheme, place.bucket, read_only=place.scheme != "s3", receipts=receipts)
+    return StorePath(objects, place.key)
+
+
+def relative(place: Place, folder: Place) -> str:
+    """Give the way from a folder to what is in it, with slashes."""
+    if isinstance(place, Remote):
+        return place.key.removeprefix(str(getattr(folder, "key", ""))).lstrip("/")
+    assert isinstance(folder, Path)
+    return place.relative_to(folder).as_posix()
+
+
+def settle(place: Place) -> None:
+    """Wait until a file and its name are on the disk."""
+    if isinstance(place, Path):
+        system.sync_file(place)
+        system.sync_folder(place.parent)
+
+
+def write_atomically(place: Place, content: bytes) -> None:
+    """Replace a file as a whole: whoever reads it sees the old content or the new."""
+    if isinstance(place, Path):
+        system.write_atomically(place, content)
+    else:
+        place.write_bytes(content)
+
+
+def create(place: Place, content: bytes) -> None:
+    """Write a file that is not there yet: of several who do so at once one succeeds.
+
+    Raises
+    ------
+    FileExistsError
+        When it is there.
+    """
+    if isinstance(place, Path):
+        with place.open("xb") as file:
+            file.write(content)
+    else:
+        place.write_bytes(content, new=True)
+
+
+def touch(place: Place) -> None:
+    """Set the time of change to now, by the clock of the disk or server.
+
+    Raises
+    ------
+    FileNotFoundError
+        When it is gone.
+    """
+    if isinstance(place, Path):
+        os.utime(place)
+    else:
+        place.write_bytes(place.read_bytes())
+
+
+def files(folder: Place) -> Iterator[Place]:
+    """Give all files below a folder, sorted."""
+    if isinstance(folder, Remote):
+        yield from sorted(folder.rglob("*"))
+    else:
+        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def size_in(folder: Place) -> Callable[[str], int | None]:
+    """Give what tells the size of a file in a folder, or None if it is not there.
+
+    Objects are listed once, a thousand in a request, and not asked for one by one.
+    """
+    if isinstance(folder, Remote):
+        known = {one["path"]: one["size"] for one in folder._found()}
+        return lambda name: known.get((folder / name).key)
+
+    def size(name: str) -> int | None:
+        try:
+            return (folder / name).stat().st_size
+        except OSError:
+            return None
+
+    return size
+
+
+def remove_tree(folder: Place) -> None:
+    """Delete a folder and all that is in it."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder)
+        return
+    import obstore
+
+    with suppress(FileNotFoundError):
+        names = [one.key for one in folder.rglob("*")]
+        for start in range(0, len(names), PAGE):
+            with folder._explained():
+                obstore.delete(folder._bucket, names[start : start + PAGE])
+
+
+def free_space(place: Place) -> float:
+    """Give the bytes that are free there; a bucket has no end."""
+    return system.free_disk(place) if isinstance(place, Path) else math.inf
