@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import zarr
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
 from napari_deblur import system
 from napari_deblur.batch import Claimed, RunStopped, replay, run
+from napari_deblur.opening import open_stack
 from napari_deblur.store import Store, open_result
 
 
@@ -133,6 +135,33 @@ def test_a_really_full_disk_leaves_no_bad_chunk(tmp_path):
         assert np.array_equal(open_result(disk / "a.zarr").levels[0][:], stack.data.compute())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("accident", ["moved", "emptied"])
+def test_an_input_that_is_gone_stops_the_run_which_can_go_on(tmp_path, accident):
+    path, away = tmp_path / "raw.zarr", tmp_path / "away"
+    zarr.create_array(path, data=numbers((8, 16, 16)), chunks=(2, 8, 8))
+    plan = plan_of(open_stack(path, "zyx"), core=(2, 8, 8))
+    list(run(plan, tmp_path / "whole.zarr"))
+    progress = run(plan, tmp_path / "a.zarr")
+    while next(progress).done < 2:
+        pass
+    path.rename(away)
+    if accident == "emptied":  # as the place of a drive that was taken away is
+        path.mkdir()
+    with pytest.raises(RunStopped, match=r"raw\.zarr is no longer there; put it back") as caught:
+        list(progress)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__.filename == str(path)
+    if accident == "emptied":
+        path.rmdir()
+    away.rename(path)
+    result = open_result(tmp_path / "a.zarr")
+    assert (result.complete, result.failed) == (False, ())
+    first, *_, last = run(plan, tmp_path / "a.zarr")
+    assert 2 <= first.done <= 5  # those in flight may have been written
+    assert last.phase == "complete"
+    assert tree_hash(tmp_path / "a.zarr") == tree_hash(tmp_path / "whole.zarr")
 
 
 def test_too_little_disk_is_said_before_the_first_tile(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_deblur.ledger import Entry
-from napari_deblur.stopping import stops_the_run
+from napari_deblur.stopping import refuse_gone, stops_the_run
 from napari_deblur.tasks import Engine, Task, Todo
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def attempted(
                 tally.emptied += outcome.emptied
                 yield tally.progress(task.index)
                 continue
+            if task.level == 0 and store.plan.source is not None:
+                refuse_gone(store.plan.source.address)
             if fail_fast or stops_the_run(outcome):
                 raise outcome
             # The first line, and not too long: it goes into the store's attributes.

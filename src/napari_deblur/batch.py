@@ -94,7 +94,8 @@ def run(
     OSError
         When nothing can be written there.
     RunStopped
-        When the disk is full or may not be written to; the run can be continued.
+        When the disk is full or may not be written to, or the input is gone; the run can be
+        continued.
     """
     mine = None if part is None else Part(*part)
     outputs.refuse(output, workers=workers, scheduler=scheduler, overwrite=overwrite, part=mine)
@@ -152,10 +153,11 @@ def _run(
         ) as store,
     ):
         done = store.done()
-        there = [index for index in _tiles(plan, how) if index in done.tiles]
-        tally.start("tiles", sum(1 for _ in _tiles(plan, how)), len(there))
-        tally.clipped = sum(done.clipped[index] for index in there)
-        tally.emptied = sum(done.emptied[index] for index in there)
+        first, end = how.part.span(len(plan)) if how.part is not None else (0, len(plan))
+        there = done.tiles.count(first, end)
+        tally.start("tiles", end - first, there)
+        tally.clipped = int(done.clipped[first:end].sum())
+        tally.emptied = int(done.emptied[first:end].sum())
         if finishing.all_there(store, done):
             yield finishing.was_complete(store, done, tally)
             return
@@ -163,7 +165,7 @@ def _run(
         store.sweep()
         if how.part is not None:
             store.note_part(how.part.number, how.part.of)
-        _check_disk(plan, output, share=(tally.total - len(there)) / len(plan))
+        _check_disk(plan, output, share=(tally.total - there) / len(plan))
         yield tally.progress(note=_greeting(store, tally))
         with _engine(store, stack, how) as engine:
             tiles = (index for index in _tiles(plan, how) if index not in done.tiles)

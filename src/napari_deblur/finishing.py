@@ -150,7 +150,7 @@ def _chunks(store: Store, done: Done, levels: Sequence[Level] | None = None) -> 
     for level in store.levels[1:] if levels is None else levels:
         for index in level.grid:
             inputs = store.inputs(level.number, index, done)
-            if done.inputs.get((level.number, index)) != inputs:
+            if done.inputs[level.number].get(index) != inputs:
                 yield Task(index, level.number, inputs=inputs)
 
 

@@ -17,15 +17,12 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from napari_deblur import places
 from napari_deblur.places import Place, Remote
 
-if TYPE_CHECKING:
-    from napari_deblur.tiles import Index
-
-__all__ = ["Done", "Entry", "Ledger", "damaged_lines", "entries"]
+__all__ = ["Entry", "Ledger", "damaged_lines", "entries"]
 
 CHECK = ', "check": "'
 # Nothing can be added to an object: it is written again with each line, until it has so many.
@@ -89,45 +86,6 @@ class Entry:
         data = {name: value for name, value in data.items() if name in known}
         files = {path: (size, digest) for path, (size, digest) in data["files"].items()}
         return cls(**{**data, "index": tuple(data["index"]), "files": files})
-
-
-@dataclass
-class Done:
-    """What the ledger says is finished and still there, for one plan.
-
-    `tiles` and `levels` hold SHA-256 of values by index and by (level, index); `inputs` what
-    levels were made of. `failed` holds errors by (level, index), of chunks made since then too;
-    `parts` how many parts there were to be, of all that were begun.
-    """
-
-    tiles: dict[Index, str] = field(default_factory=dict)
-    clipped: dict[Index, int] = field(default_factory=dict)
-    emptied: dict[Index, int] = field(default_factory=dict)
-    splits: dict[Index, int] = field(default_factory=dict)
-    levels: dict[tuple[int, Index], str] = field(default_factory=dict)
-    inputs: dict[tuple[int, Index], str] = field(default_factory=dict)
-    recorded: set[tuple[str, int, str]] = field(default_factory=set)
-    failed: dict[tuple[int, Index], str] = field(default_factory=dict)
-    parts: set[int] = field(default_factory=set)
-
-    def add(self, entry: Entry) -> None:
-        """Count one more entry."""
-        index: Any = entry.index  # of five numbers, by its kind
-        if entry.kind == "tile":
-            self.tiles[index] = entry.values
-            self.clipped[index] = entry.clipped
-            self.emptied[index] = entry.emptied
-        elif entry.kind == "split":
-            self.splits[index] = max(entry.splits, self.splits.get(index, 0))
-        elif entry.kind == "level":
-            self.levels[entry.level, index] = entry.values
-            self.inputs[entry.level, index] = entry.inputs
-        elif entry.kind == "failed":
-            self.failed[entry.level, index] = entry.error
-        elif entry.kind == "part":
-            self.parts.add(index[1])
-        else:
-            self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
 
 
 class Ledger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_deblur.places import Place
 
-__all__ = ["RunStopped", "explained", "stops_the_run"]
+__all__ = ["RunStopped", "explained", "refuse_gone", "stops_the_run"]
 
 # The disk is full or not ours to write to, a server is away: no other tile would fare better.
 FATAL = {
@@ -39,6 +40,27 @@ def stops_the_run(error: BaseException) -> bool:
             return getattr(error, "winerror", None) != SHARING
         error = error.__cause__  # type: ignore[assignment]
     return False
+
+
+def refuse_gone(address: str) -> None:
+    """Raise RunStopped if an input is not there any more: the file, or all that was in a folder.
+
+    Anything else that an input may suffer is of one tile, for all that is known.
+    """
+    if "://" in address:
+        return
+    try:
+        gone = os.path.isdir(address) and not os.listdir(address)  # a drive that was taken away
+        os.stat(address)
+    except (FileNotFoundError, NotADirectoryError):
+        gone = True
+    except OSError:
+        return
+    if gone:
+        raise RunStopped(
+            f"stopped: the input {address} is no longer there; put it back, then run the same "
+            "again: what is done is kept"
+        ) from FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address)
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import ngff, places, system
-from napari_deblur.ledger import Done, Entry, Ledger, entries, now
+from napari_deblur.done import Done
+from napari_deblur.ledger import Entry, Ledger, entries, now
 from napari_deblur.places import Place, Remote
 from napari_deblur.pyramid import Level, below, levels_of, pieces, shrunk
 from napari_deblur.results import (
@@ -54,6 +55,8 @@ __all__ = ["Done", "Result", "Store", "as_stored", "open_result"]
 
 # A `*.partial` file that nobody has touched for so long belongs to a process that is dead.
 STALE = 3600.0
+# Folders that are known to be on the disk: there may be one for each tile.
+MOST_SYNCED = 1024
 
 
 class Store:
@@ -86,7 +89,7 @@ class Store:
 
     def done(self) -> Done:
         """Read the ledger; what has no file of the right size any more does not count."""
-        done, size = Done(), places.size_in(self.path)
+        done, size = Done.of(self.levels), places.size_in(self.path)
         for entry in entries(self.path / LEDGER):
             if entry.key == self.plan.key and (
                 entry.kind == "metadata"
@@ -189,8 +192,7 @@ class Store:
         lower = self.levels[number - 1]
         values = hashlib.sha256()
         for under in below(self.levels[number], lower, index):
-            known = done.levels.get((number - 1, under)) if number > 1 else done.tiles.get(under)
-            values.update((known or "-").encode())
+            values.update((done.values[number - 1].get(under) or "-").encode())
         return values.hexdigest()
 
     def read(self, number: int, frame: tuple[int, int], box: Box) -> NDArray[Any]:
@@ -276,6 +278,8 @@ class Store:
     def _sync_folders(self, folder: Path) -> None:
         """Bring a new name to the disk, and the names of folders that are new to this process."""
         system.sync_folder(folder)
+        if len(self._synced) > MOST_SYNCED:
+            self._synced.clear()
         while folder not in self._synced and folder != self.path:
             self._synced.add(folder)
             folder = folder.parent

@@ -1,0 +1,128 @@
+"""What is finished, in memory: some tens of bytes for each chunk, since there may be millions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari_deblur.ledger import Entry
+    from napari_deblur.pyramid import Level
+    from napari_deblur.tiles import Grid, Index
+
+__all__ = ["Digests", "Done"]
+
+SIZE = 32  # bytes of a SHA-256
+
+
+class Digests:
+    """A SHA-256 for each of those chunks of a grid that are there, in hexadecimal.
+
+    Memory is taken by those that are there, about 33 bytes each; a chunk is counted once however
+    often it is given.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._counts = grid.counts
+        # Pages of zeros that nobody writes to take no memory.
+        self._there = np.zeros(len(grid), bool)
+        self._bytes = np.zeros((len(grid), SIZE), np.uint8)
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._there))
+
+    def __contains__(self, index: Index) -> bool:
+        return bool(self._there[self.number(index)])
+
+    def __iter__(self) -> Iterator[Index]:
+        for number in np.flatnonzero(self._there):
+            t, c, z, y, x = (int(i) for i in np.unravel_index(number, self._counts))
+            yield t, c, z, y, x
+
+    def __setitem__(self, index: Index, digest: str) -> None:
+        number = self.number(index)
+        self._bytes[number] = np.frombuffer(bytes.fromhex(digest), np.uint8)
+        self._there[number] = True
+
+    def get(self, index: Index) -> str | None:
+        """Give the digest of a chunk; None if it is not there."""
+        number = self.number(index)
+        return self._bytes[number].tobytes().hex() if self._there[number] else None
+
+    def count(self, first: int, end: int) -> int:
+        """Count the chunks that are there between two positions in the grid's order."""
+        return int(np.count_nonzero(self._there[first:end]))
+
+    def number(self, index: Index) -> int:
+        """Give the position of a chunk in the grid's order; IndexError when there is none."""
+        number = 0
+        for i, n in zip(index, self._counts, strict=True):
+            if not 0 <= i < n:
+                raise IndexError(f"no chunk {index} in a grid of {self._counts}")
+            number = number * n + i
+        return number
+
+
+@dataclass
+class Done:
+    """What the ledger says is finished and still there, for one plan.
+
+    Parameters
+    ----------
+    values : Digests of each level
+        SHA-256 of what was stored, tiles first.
+    inputs : Digests of each level
+        Of what a chunk was made of.
+    clipped, emptied : arrays (n,)
+        Voxels of each tile, in the grid's order.
+    failed : mapping of (level, index) to an error
+        Chunks made since then are among them.
+    parts : set of int
+        How many parts there were to be, of all that were begun.
+    """
+
+    values: Sequence[Digests]
+    inputs: Sequence[Digests]
+    clipped: np.ndarray[Any, np.dtype[np.int64]]
+    emptied: np.ndarray[Any, np.dtype[np.int64]]
+    splits: dict[Index, int] = field(default_factory=dict)
+    recorded: set[tuple[str, int, str]] = field(default_factory=set)
+    failed: dict[tuple[int, Index], str] = field(default_factory=dict)
+    parts: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, levels: Sequence[Level]) -> Done:
+        """Give one in which nothing is done."""
+        tiles = prod(levels[0].grid.counts)
+        values, inputs = ([Digests(level.grid) for level in levels] for _ in range(2))
+        return cls(values, inputs, np.zeros(tiles, np.int64), np.zeros(tiles, np.int64))
+
+    @property
+    def tiles(self) -> Digests:
+        """The values of tiles."""
+        return self.values[0]
+
+    def add(self, entry: Entry) -> None:
+        """Count one more entry."""
+        index: Any = entry.index  # of five numbers, by its kind
+        if entry.kind == "tile":
+            self.tiles[index] = entry.values
+            number = self.tiles.number(index)
+            for counts, count in ((self.clipped, entry.clipped), (self.emptied, entry.emptied)):
+                if counts[number] != count:  # a page of zeros stays one
+                    counts[number] = count
+        elif entry.kind == "split":
+            self.splits[index] = max(entry.splits, self.splits.get(index, 0))
+        elif entry.kind == "level":
+            self.values[entry.level][index] = entry.values
+            self.inputs[entry.level][index] = entry.inputs
+        elif entry.kind == "failed":
+            self.failed[entry.level, index] = entry.error
+        elif entry.kind == "part":
+            self.parts.add(index[1])
+        else:
+            self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
