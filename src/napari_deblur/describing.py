@@ -171,11 +171,19 @@ def of_method(channel: ChannelPlan) -> str:
     parameters = parameters_of(channel.method)
     said = [parameters.pop("name")]
     for name, value in parameters.items():
-        if value == ():
-            continue
-        auto = " (auto)" if name in channel.decided and name not in PLAIN else ""
-        said.append(f"{name.replace('_', ' ')} {number(value)}{auto}")
+        if text := _said_number(name, value):
+            auto = " (auto)" if name in channel.decided and name not in PLAIN else ""
+            said.append(text + auto)
     return ", ".join(said)
+
+
+def _said_number(name: str, value: Any) -> str:
+    """Say a number of a method; nothing where it says nothing."""
+    if value == () or (name == "unmatched" and value == 0):
+        return ""
+    if name == "unmatched":  # a word for those who know the paper
+        return f"the first {number(value)} with the quick back projection"
+    return f"{name.replace('_', ' ')} {number(value)}"
 
 
 def decided_fields(asked: Any, resolved: Any) -> tuple[str, ...]:
@@ -192,10 +200,9 @@ def decided_fields(asked: Any, resolved: Any) -> tuple[str, ...]:
 def said_of(method: Any, decided: Iterable[str], facts: Facts, c: int | None) -> list[str]:
     """Say what was decided for a channel, and on what; nothing where all was given."""
     told = [name for name in decided if name not in PLAIN]
-    told = [name for name in told if getattr(method, name) != ()]
-    if not told:
+    numbers = ", ".join(filter(None, (_said_number(n, getattr(method, n)) for n in told)))
+    if not numbers:
         return []
-    numbers = ", ".join(f"{n.replace('_', ' ')} {number(getattr(method, n))}" for n in told)
     noise = (
         "normal noise" + ("" if facts.noise is None else f" of {facts.noise:.3g} counts")
         if facts.gain is None

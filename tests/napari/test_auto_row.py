@@ -123,3 +123,25 @@ def test_another_image_has_its_own_counts(make):
     assert value() == "auto"
     row.auto.setChecked(False)
     assert value() == 1.0
+
+
+def test_what_differs_from_channel_to_channel_is_said_as_a_range(make):
+    _, row, _ = make("richardson-lucy", "iterations")
+    row.decided(18, 12, 15)
+    assert row.auto.text() == "auto: 12 … 18"
+    assert row.number.value() == 18  # of the channel that is looked at
+    row.decided(18, 18)
+    assert row.auto.text() == "auto: 18"
+
+
+def test_only_channels_with_the_method_of_the_form_are_asked(qtbot):
+    from napari_deblur._napari.advanced import Advanced
+
+    advanced = Advanced()
+    qtbot.addWidget(advanced)
+    advanced.show_method("richardson-lucy", "psf")
+    lucy, other = (registry.methods[n] for n in ("richardson-lucy", "wiener"))
+    advanced.show_decided([other(), lucy(iterations=30), lucy(iterations=25)])
+    row = advanced._autos["richardson-lucy"]["iterations"]
+    assert row.auto.text() == "auto: 25 … 30"
+    assert advanced._autos["richardson-lucy"]["background"].auto.text() == "auto"  # not decided

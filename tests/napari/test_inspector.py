@@ -155,7 +155,14 @@ def test_optics_can_be_typed(qtbot, inspect, kernel_layer):
     index.setModified(True)
     index.editingFinished.emit()
     settled(qtbot, widget)
-    assert "give a number" in widget.view.where.text()
+    assert "give a number" in widget.status.text()
+    assert widget.view.known.isVisibleTo(widget)  # there it can be mended
+    index.setText("1.33")
+    index.setModified(True)
+    index.editingFinished.emit()
+    settled(qtbot, widget)
+    assert widget.status.text() == ""
+    assert widget.shown.found.limit is not None
 
 
 def test_optics_are_those_of_the_result(counts, tmp_path):

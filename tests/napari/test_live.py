@@ -185,6 +185,32 @@ def test_nothing_of_the_image_before_is_left(widget, qtbot):
     qtbot.waitUntil(lambda: not viewer.layers)  # the region, too
 
 
+def test_what_ends_while_another_image_is_looked_at_leaves_nothing_there(widget, qtbot):
+    place = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
+    widget.viewer.add_image(np.full((30, 30), 7, np.uint16), name="other", **place)
+    widget.reset_choices()
+    widget.layer.setCurrentText("cells")
+    widget.preview.click()
+    widget.say_details("of an earlier preview")
+    widget.layer.setCurrentText("other")
+    assert widget.details.isHidden()
+    qtbot.waitUntil(lambda: not widget.busy(), timeout=60_000)
+    assert widget.status.text() == "This preview was of another image."
+    assert widget.details.isHidden()
+    assert len(widget.viewer.layers) == 2
+    # A run says where its result lies, and its details only beside its own image.
+    widget.layer.setCurrentText("cells")
+    widget.begin("Run", lambda: None)
+    widget.say_costs("3 tiles")
+    widget.layer.setCurrentText("other")
+    assert widget.costs.text() == "3 tiles"  # it may ask whether to begin
+    widget.idle("Done: it lies there")
+    assert (widget.status.text(), widget.costs.text()) == ("Done: it lies there", "")
+    widget.say_details("of a preview")
+    widget.idle("NA is empty")
+    assert not widget.details.isHidden()
+
+
 def test_region_that_is_deleted_is_given_up(widget, qtbot):
     row = widget.live_row
     row.region.click()

@@ -10,7 +10,7 @@ from napari_deblur._napari import runs
 from napari_deblur._napari.deblur import Deblur
 from napari_deblur._napari.low import LINES
 from napari_deblur._napari.resuming import unfinished
-from napari_deblur._napari.telling import details, plainly, verdicts
+from napari_deblur._napari.telling import details, verdicts
 from napari_deblur.opening import open_stack
 
 KERNEL = np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1]).astype(np.float32)
@@ -42,6 +42,11 @@ class Plan:
          "There is nothing to deblur: it is left as it is."),
         ({"frames": [{"verdict": "believe", "why": ""}, {"verdict": "doubtful", "why": ""}]},
          "The kernels can be believed in 1 of 2 frames."),
+        ({"frames": [{"verdict": v, "why": ""} for v in ("believe", "nothing to deblur")]},
+         "The kernels can be believed in 1 of 1 frame; in 1 more there is nothing to deblur, and "
+         "they are left as they are."),
+        ({"frames": [{"verdict": "nothing to deblur", "why": ""}] * 2},
+         "There is nothing to deblur: it is left as it is."),
     ],
 )  # fmt: skip
 def test_a_verdict_is_one_short_sentence(report, said):
@@ -56,12 +61,12 @@ def test_each_channel_has_its_sentence():
     ]
 
 
-def test_numbers_are_said_in_words():
-    told = "iterations 29, unmatched 22: decided on samples"
-    assert plainly(told) == (
-        "iterations 29, the first 22 with the quick back projection: decided on samples"
-    )
-    assert plainly("iterations 29 (auto), unmatched 0 (auto), x 1") == "iterations 29 (auto), x 1"
+def test_a_channel_has_the_number_that_it_has_in_the_image():
+    told = verdicts(Plan({"doubt": ""}, {"doubt": ""}, names=("", "")), (0, 2))
+    assert told == [
+        "The kernel of channel 0 can be believed.",
+        "The kernel of channel 2 can be believed.",
+    ]
 
 
 def test_details_have_a_line_for_each_note():
@@ -104,8 +109,8 @@ class Child:
         self.said, self.cancelled = [], False
 
     def messages(self):
-        yield from self.said
-        self.said = []
+        while self.said:
+            yield self.said.pop(0)
 
     def cancel(self):
         self.cancelled = True
@@ -126,12 +131,41 @@ def _progress(done, **others):
                          "note": "", "index": None, **others}}  # fmt: skip
 
 
-def test_a_run_that_was_cancelled_before_its_first_tile_kept_nothing(run):
+def _layers():
+    """Give what a run that has begun shows."""
+    about = {"metadata": {"deblur": {"store": "/a"}}, **PLACE}
+    of_kernels = {**about, "metadata": {**about["metadata"], "kernel_pixel_size": None}}
+    restored = (np.full((2, 4, 4), np.nan), {"name": "restored", **about}, "image")
+    kernels = (np.ones((2, 3, 3)), {"name": "kernels", **of_kernels}, "image")
+    return {"layers": {"restored": restored, "kernels": kernels}, "details": "", "verdicts": []}
+
+
+@pytest.mark.parametrize("finds_kernels", [False, True])
+def test_a_run_that_was_cancelled_before_its_first_tile_leaves_nothing_empty(run, finds_kernels):
+    run.child.said.append(_layers())
+    run._views = {"restored": None} | ({"kernels": None} if finds_kernels else {})
+    while run.poll() and len(run.viewer.layers) < 2:
+        pass
     run.child.said.append(_progress(0))
     assert run.poll()
     run.cancel()
     assert not run.poll()
     assert run.told[-1] == "Cancelled before anything was restored."
+    # One kernel for all is known before the first tile.
+    assert [layer.name for layer in run.viewer.layers] == ([] if finds_kernels else ["kernels"])
+
+
+def test_a_layer_that_was_there_before_a_run_stays(run):
+    message = _layers()
+    data, kwargs, _ = message["layers"].pop("kernels")
+    data, kwargs, _ = message["layers"]["restored"]
+    there = run.viewer.add_image(data, **kwargs)
+    run.child.said.append(message)
+    run.poll()
+    run.poll()
+    run.cancel()
+    assert not run.poll()
+    assert list(run.viewer.layers) == [there]
 
 
 def test_a_run_that_was_cancelled_later_kept_something(run):

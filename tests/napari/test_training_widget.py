@@ -16,6 +16,7 @@ from napari_deblur._napari.reading import stack_of
 from napari_deblur._napari.samples import simulated
 from napari_deblur._napari.teaching import Lesson, Teaching
 from napari_deblur._napari.training_files import begun, folder_for, shift_between, written
+from napari_deblur.opening import open_stack
 
 PLACED = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
 SMALL = Teaching(
@@ -113,8 +114,9 @@ def test_large_and_strange_layers_are_cut_and_cleaned(tmp_path):
 def test_mistakes_are_told(sharp):
     with pytest.raises(ValueError, match='"sharp" has 64 × 64 pixels, and 126 × 126 are needed'):
         _lesson(_layer(sharp), teaching=Teaching())
-    with pytest.raises(ValueError, match="voxel by voxel"):
+    with pytest.raises(ValueError, match="voxel by voxel") as told:
         _lesson(_layer(sharp), blurred=[_layer(sharp[:60], "blurred")])
+    assert '"blurred" has y 60 × x 64 and "sharp" has y 64 × x 64' in str(told.value)
     with pytest.raises(ValueError, match="take a multiple of 8 and an odd number"):
         replace(SMALL, side=33)
     with pytest.raises(ValueError, match="at most 16, or larger images"):
@@ -194,6 +196,54 @@ def test_form_follows_the_layers(widget, trained, sharp, qtbot):
     assert widget.reads.text() == 'Learns from 1 pair of pieces of "sharp".'
     assert widget.na.text() == "0.9"
     assert widget.lesson().blurred[0].name == "blurred"
+
+
+def test_a_pair_of_unlike_sizes_is_refused_before_it_begins(widget, sharp, monkeypatch):
+    shown = []
+    monkeypatch.setattr("napari.utils.notifications.show_error", shown.append)
+    widget.viewer.add_layer(_layer(sharp[:50], "blurred"))
+    widget.source.setCurrentIndex(1)
+    widget.go.click()
+    assert not widget.busy()
+    assert shown == [
+        '"blurred" has y 50 × x 64 and "sharp" has y 64 × x 64: a pair must show the same place, '
+        "voxel by voxel"
+    ]
+    assert widget.reads.text() == shown[0]
+
+
+def test_what_is_no_good_to_learn_from_is_said(widget, sharp, qtbot):
+    blurred, truth = (simulated(128)[i] for i in (0, 1))
+    widget.viewer.add_layer(_layer(blurred, "b"))
+    widget.viewer.add_layer(_layer(truth, "t"))
+    widget.viewer.add_layer(_layer(truth, "r", metadata={"deblur": {"method": "blind"}}))
+    widget.sharp.choose(*list(widget.viewer.layers)[1:])
+    qtbot.waitUntil(lambda: "noisy" in widget.reads.text(), timeout=60_000)
+    assert widget.reads.text().split("\n")[1:] == [
+        '"b" looks blurred or noisy: no fine detail is clear in it, so the network learns none. '
+        "Tick a sharper layer.",
+        '"r" was deblurred: the network learns what is wrong in it, too.',
+    ]
+    widget.sharp.choose(widget.viewer.layers["t"])
+    assert widget.reads.text() == 'Learns from 1 piece of "t".'
+
+
+@pytest.mark.parametrize("sigma", [0, 2])
+def test_blur_is_seen_in_planes_volumes_colours_and_numbers_of_any_kind(sigma):
+    from scipy.ndimage import gaussian_filter
+
+    from napari_deblur._napari.sharpness import looks_blurred
+
+    random = np.random.default_rng(1)
+    light = gaussian_filter(simulated(128)[1], sigma)
+    counts = random.poisson(light + 20).astype(np.uint16)
+    several = np.stack([counts] * 3)
+    spread = (light / light.max() * 200).astype(np.uint8)
+    for array, axes in (
+        (light, "yx"), (counts, "yx"), (several, "zyx"), (several, "cyx"),
+        (np.stack([spread] * 3, -1), "yxs"),
+    ):  # fmt: skip
+        assert looks_blurred(open_stack(array, axes)) == (sigma > 0), axes
 
 
 def test_only_what_is_called_sharp_is_ticked_by_itself(widget, sharp):

@@ -211,6 +211,44 @@ def test_layers_beside_a_result_are_left_out_and_told(result, made, tmp_path, mo
         assert len(file.series) == 2
 
 
+def test_a_result_that_cannot_be_read_is_said_and_nothing_else(result, tmp_path, monkeypatch):
+    from napari.utils import notifications
+
+    said = []
+    monkeypatch.setattr(notifications, "show_info", said.append)
+    layers, old = result
+    beside = (np.ones((4, 4)), {"name": "beside", "metadata": {}}, "image")
+    # Where it can't be written nothing is told to be saved.
+    with pytest.raises(NotSaved, match="inside of the result itself"):
+        write_zarr(str(old.path / "c.zarr"), [*layers, beside])
+    (old.path / "zarr.json").write_text("{")
+    with pytest.raises(NotSaved, match="can't be read"):
+        write_zarr(str(tmp_path / "e.zarr"), [*layers, beside])
+    assert said == []
+
+
+def test_a_large_tiff_is_not_read_when_it_is_opened(tmp_path, monkeypatch):
+    from napari_deblur.pixels import Pixels
+
+    viewer = ViewerModel()
+    planes = np.random.default_rng(2).random((40, 64, 48)).astype("f4")
+    viewer.add_image(planes, name="many", axis_labels=tuple("zyx"))
+    path, read = tmp_path / "many.ome.tif", []
+    write_tiff(str(path), tuples(viewer))
+    take = Pixels.read
+
+    def counted(self, *args):
+        got = take(self, *args)
+        read.append(got.size)
+        return got
+
+    monkeypatch.setattr(Pixels, "read", counted)
+    [(data, kwargs, _)] = get_reader(str(path))(str(path))
+    image = Image(data, **kwargs)
+    assert sum(read) < 3 * planes[0].size  # the planes that are seen
+    np.testing.assert_array_equal(image.data[7], planes[7])
+
+
 @pytest.mark.usefixtures("plugin")
 def test_napari_does_not_hide_why_nothing_was_saved(tmp_path):
     # Of a ValueError napari says that there is no such writer.

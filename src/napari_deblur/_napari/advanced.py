@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -132,14 +133,19 @@ class Advanced(QWidget):  # type: ignore[misc]
             **self.camera.fields(),
         }
 
-    def show_decided(self, method: Any) -> None:
-        """Say which numbers were decided, beside those that are left to the program."""
-        if type(method) is not registry.methods[self._name]:
-            return  # what restores after a search, or another channel's
+    def show_decided(self, methods: Iterable[Any]) -> None:
+        """Say which numbers were decided, beside those that are left to the program.
+
+        Parameters
+        ----------
+        methods : those of the channels, the one that is looked at first
+        """
+        # Others restore after a search, or were chosen for their channel alone.
+        own = [one for one in methods if type(one) is registry.methods[self._name]]
         for name, row in self._autos[self._name].items():
-            value = getattr(method, name, None)
-            if isinstance(value, int | float):
-                row.decided(value)
+            values = [getattr(one, name) for one in own]
+            if values and all(isinstance(value, int | float) for value in values):
+                row.decided(*values)
 
     def forget(self) -> None:
         """Leave nothing that holds for one image only."""

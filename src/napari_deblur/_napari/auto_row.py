@@ -64,13 +64,17 @@ class AutoRow(QWidget):  # type: ignore[misc]
         self.number.valueChanged.connect(self._take)
         row.changed.connect(self._show)
 
-    def decided(self, value: float) -> None:
-        """Say what the program decided; who wants another number begins there."""
+    def decided(self, *values: float) -> None:
+        """Say what the program decided for each channel, the one that is looked at first.
+
+        Who wants another number begins there.
+        """
         if not self.auto.isChecked():
             return
         with QSignalBlocker(self.number):
-            self.number.setValue(value)
-        self.auto.setText(f"{AUTO}: {value:.4g}")
+            self.number.setValue(values[0])
+        least, most = (f"{value:.4g}" for value in (min(values), max(values)))
+        self.auto.setText(f"{AUTO}: {least}" + (f" … {most}" if most != least else ""))
 
     def forget(self) -> None:
         """Say nothing any more of what was decided."""

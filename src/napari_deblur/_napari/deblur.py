@@ -152,7 +152,7 @@ class Deblur(Previews):
         if run.costs is not None:
             self._weigh(run.costs)
             run.costs = None
-        if run.details:
+        if run.details and self.busy_with is self.layer.currentData():
             self.say_details(run.details)
             run.details = ""
         if run.done[1]:

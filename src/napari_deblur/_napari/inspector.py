@@ -218,10 +218,17 @@ class Inspector(Working):
         layer = self.layer_box.layer
         if layer is None or layer not in self.viewer.layers:
             return
+        # No notification at each step of a slider.
         try:
-            asked, given = asked_of(self.viewer, layer, self._world), self.view.given()
-        except ValueError as error:  # no notification at each step of a slider
+            asked = asked_of(self.viewer, layer, self._world)
+        except ValueError as error:
             self._empty(str(error))
+            self.status.setText("")
+            return
+        try:
+            given = self.view.given()
+        except ValueError as error:  # what is shown stays, with the line where it can be mended
+            self.status.setText(str(error))
             return
         self.start("Reading", inspecting(asked, given, self.shown), self._show, otherwise="")
 

@@ -38,6 +38,7 @@ class Previews(Choices):
         super().__init__(viewer)
         self.plan_known: tuple[Any, Plan] | None = None  # of the last preview
         self.speed: tuple[float, int] | None = None  # its seconds and voxels
+        self.busy_with: Any = self.layer.currentData()  # the image of what was begun last
         self.decided = Decided()
         self.overlay = Overlay(viewer)
         self.rectangle = Region(viewer, self._region_moved)
@@ -90,11 +91,16 @@ class Previews(Choices):
     def begin(self, what: str, stop: Callable[[], None]) -> None:
         """Let nothing live go on besides."""
         self.live_row.pause()
+        self.busy_with = self.layer.currentData()
         super().begin(what, stop)
 
     def idle(self, text: str) -> None:
-        """Let the live preview go on."""
+        """Let the live preview go on; leave nothing that was said of another image."""
         super().idle(text)
+        if self.busy_with is not self.layer.currentData():
+            self.busy_with = self.layer.currentData()
+            self.say_costs("")
+            self.say_details("")
         self.live_row.resume()
 
     def event(self, event: Any) -> bool:
@@ -127,11 +133,18 @@ class Previews(Choices):
     def _previewed(self, outcome: tuple[Order, Preview]) -> None:
         order, preview = outcome
         if order.source[0] is not self.layer.currentData():
-            self.idle("")
+            self.idle("This preview was of another image.")
             return
         self.live_row.shown = (preview.plan, preview.window)
         self._show(order, preview)
-        self.idle("\n".join(["This is what Run will give here.", *verdicts(preview.plan)]))
+        self.idle(
+            "\n".join(
+                [
+                    "This is what Run will give here.",
+                    *verdicts(preview.plan, order.stack.pixels.channels),
+                ]
+            )
+        )
 
     def _show(self, order: Order, preview: Preview) -> None:
         from napari_deblur._napari.previewed import preview_layers
@@ -142,7 +155,9 @@ class Previews(Choices):
         self.plan_known = ((order.read().key, *order.read_as), preview.plan)
         self.speed = (preview.seconds, preview.voxels)
         self.say_details(preview.summary)
-        self.advanced.show_decided(preview.plan.channels[preview.window.channels[0]].method)
+        seen = preview.window.channels[0]
+        methods = [channel.method for channel in preview.plan.channels]
+        self.advanced.show_decided([methods.pop(seen), *methods])
         self.overlay.show(preview_layers(layer, order.stack, preview, axes))
 
     def _draw_region(self, on: bool) -> None:  # noqa: FBT001 - as the button says it
@@ -161,9 +176,10 @@ class Previews(Choices):
         self.live_row.forget()
         if self.layer.currentData() is None:
             QTimer.singleShot(0, self._no_region)
-        if not self.busy():
+        self.say_details("")
+        if not self.busy():  # else it may be asked whether to start
+            self.busy_with = self.layer.currentData()
             self.say_costs("")
-            self.say_details("")
             self.status.setText("")
 
     def _no_region(self) -> None:

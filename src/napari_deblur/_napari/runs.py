@@ -88,6 +88,7 @@ class Run:
     _last: str = ""
     _verdicts: Sequence[str] = ()
     _begun: bool = False  # whether there is a tile
+    _added: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._source = dict(self.spatial)
@@ -170,7 +171,11 @@ class Run:
             **{role(one[1]["metadata"]): one for one in maps},
         }
         plan = result.plan
-        return {"layers": layers, "details": details(plan), "verdicts": verdicts(plan)}
+        return {
+            "layers": layers,
+            "details": details(plan),
+            "verdicts": verdicts(plan, self.channels),
+        }
 
     def _reload(self, message: dict[str, Any]) -> None:
         index = message["progress"]["index"]
@@ -237,6 +242,8 @@ class Run:
                 if self._begun
                 else "Cancelled before anything was restored."
             )
+        if not self._begun:
+            self._take_away()
         self.tell(self.error or self._last, 0, 1)
         return False
 
@@ -251,12 +258,22 @@ class Run:
             if layer.metadata.get("deblur", {}).get("store") == store
             and role(layer.metadata) == which
         ]
-        self._layers[which] = put(self.viewer, data, kwargs, known[0] if known else None)
+        shown = put(self.viewer, data, kwargs, known[0] if known else None)
+        self._layers[which] = shown
+        if shown not in known:
+            self._added.append(shown)
         if which == "restored" and self.channels is not None:
             turn_to(self.viewer, self._layers[which], self._source, self.channels)
         if which == "kernels" and not known:
             _look_at_all(self.viewer, self._layers["restored"])
         self.viewer.layers.selection.active = self._layers["restored"]
+
+    def _take_away(self) -> None:
+        """Remove the layers that this run added, in which there is nothing; a kernel stays."""
+        for which in ("restored", *(name for name in self._views if name != "restored")):
+            layer = self._layers.get(which)
+            if layer in self._added and layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
 
     def _refresh(self, *, now: bool) -> None:
         layer = self._layers["restored"]

@@ -94,10 +94,13 @@ def _layers(found: list[Found]) -> list[LayerData]:
 def _image(name: str, stack: Stack) -> LayerData:
     from napari_deblur._napari.showing import brightest
 
-    array, spatial = _array(stack), _placed(stack)
+    # Not read here: it may be large, and the window waits.
+    array, spatial = stack.data, _placed(stack)
     kwargs = {"name": name, "rgb": stack.rgb, **spatial}
-    if not stack.rgb:
-        plane = array[tuple(n // 2 for n in array.shape[:-2])]
+    if stack.rgb:
+        array = np.moveaxis(array, stack.axes.index("c"), -1)
+    else:
+        plane = np.asarray(array[tuple(n // 2 for n in array.shape[:-2])])
         low, high = float(np.nan_to_num(plane).min()), brightest(plane)
         kwargs["contrast_limits"] = (low, high) if high > low else (low, low + 1)
     return array, kwargs, "image"
@@ -138,17 +141,10 @@ def _kernel(name: str, stack: Stack, report: dict[str, Any], image: Stack | None
     return array, kwargs, "image"
 
 
-def _array(stack: Stack, axes: str | None = None) -> NDArray[Any]:
-    """Read all pixels, for the axes there are; colours come last."""
-    from napari_deblur.stack import AXES
-
-    frames, channels = stack.shape[:2]
-    whole = np.stack([[stack.read(t, c) for c in range(channels)] for t in range(frames)])
-    if stack.rgb:
-        whole = np.moveaxis(whole, 1, -1)[:, None]
-    kept = (stack.axes if axes is None else axes).replace("c" * stack.rgb, "")
-    array: NDArray[Any] = whole[tuple(slice(None) if a in kept else 0 for a in AXES)]
-    return array
+def _array(stack: Stack, axes: str) -> NDArray[Any]:
+    """Read all pixels of a small stack, for the axes that are named."""
+    picked = tuple(slice(None) if axis in axes else 0 for axis in stack.axes)
+    return np.asarray(stack.data[picked])
 
 
 def _placed(stack: Stack, axes: str | None = None) -> dict[str, Any]:

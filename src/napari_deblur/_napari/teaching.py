@@ -142,8 +142,8 @@ class Lesson:
         for one, other in zip(self.blurred, self.sharp, strict=bool(self.blurred)):
             if one.shape != other.shape:
                 raise ValueError(
-                    f'"{one.name}" has {_sizes(one)} voxels and "{other.name}" {_sizes(other)}: '
-                    "both must show the same place, voxel by voxel"
+                    f'"{one.name}" has {_sizes(one)} and "{other.name}" has {_sizes(other)}: a '
+                    "pair must show the same place, voxel by voxel"
                 )
 
     def pieces(self) -> list[tuple[int, int, int, Region]]:
@@ -190,4 +190,5 @@ def _spans(n: int) -> list[tuple[int, int]]:
 
 
 def _sizes(stack: Stack) -> str:
-    return " × ".join(map(str, stack.shape))
+    sizes = dict(zip("tczyx", stack.shape, strict=True))
+    return " × ".join(f"{axis} {sizes[axis]}" for axis in stack.axes)

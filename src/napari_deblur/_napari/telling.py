@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur._napari.texts import lasting
@@ -11,7 +11,7 @@ from napari_deblur._napari.texts import lasting
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
 
-__all__ = ["details", "plainly", "said", "sentence", "verdicts"]
+__all__ = ["details", "said", "sentence", "verdicts"]
 
 # Of a verdict; the reason is told only if it is short.
 SAID = {
@@ -20,11 +20,6 @@ SAID = {
     "not judged": "was not judged",
 }
 SHORT = 90  # letters
-# Names of numbers that say nothing to those who did not write them.
-PLAINER = (
-    (re.compile(r",? ?\bunmatched 0\b( \(auto\))?"), ""),
-    (re.compile(r"\bunmatched (\d+)"), r"the first \1 with the quick back projection"),
-)
 
 
 def said(progress: Mapping[str, Any]) -> str:
@@ -45,15 +40,15 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def plainly(text: str) -> str:
-    """Say numbers of methods in words."""
-    for name, words in PLAINER:
-        text = name.sub(words, text)
-    return text
+def verdicts(plan: Plan, picked: Sequence[int] | None = None) -> list[str]:
+    """Say of each channel, in one short sentence, whether its kernel can be believed.
 
-
-def verdicts(plan: Plan) -> list[str]:
-    """Say of each channel, in one short sentence, whether its kernel can be believed."""
+    Parameters
+    ----------
+    plan : Plan
+    picked : ints or None
+        The numbers of its channels in the image, where some were left out.
+    """
     from napari_deblur.kernel_verdicts import NOTHING, verdict_of
 
     whole = plan.kernel.report
@@ -61,7 +56,8 @@ def verdicts(plan: Plan) -> list[str]:
     told = []
     for c, report in enumerate(reports):
         name = plan.layout.channels[c].name if c < len(plan.layout.channels) else ""
-        of = f" of {name or f'channel {c}'}" if len(reports) > 1 else ""
+        number = c if picked is None else picked[c]
+        of = f" of {name or f'channel {number}'}" if len(reports) > 1 else ""
         if "frames" in report:
             told.append(_of_frames(report["frames"], of))
             continue
@@ -81,13 +77,23 @@ def _in(of: str) -> str:
 
 
 def _of_frames(frames: list[Mapping[str, Any]], of: str) -> str:
-    believed = sum(frame["verdict"] == "believe" for frame in frames)
-    return f"The kernels{of} can be believed in {believed} of {len(frames)} frames."
+    from napari_deblur.kernel_verdicts import NOTHING
+
+    blurred = [frame for frame in frames if frame["verdict"] != NOTHING]
+    left = len(frames) - len(blurred)
+    if not blurred:
+        return f"There is nothing to deblur{_in(of)}: it is left as it is."
+    believed = sum(frame["verdict"] == "believe" for frame in blurred)
+    many = "s" if len(blurred) > 1 else ""
+    said = f"The kernels{of} can be believed in {believed} of {len(blurred)} frame{many}"
+    if not left:
+        return f"{said}."
+    return f"{said}; in {left} more there is nothing to deblur, and they are left as they are."
 
 
 def details(plan: Plan) -> str:
     """Say all that was noted of a plan, a line for each, and then the plan itself."""
     from napari_deblur.describing import of_plan
 
-    noted = [f"• {sentence(plainly(note)).rstrip('.')}." for note in plan.notes]
-    return plainly("\n".join([*noted, "", *(f"{name}: {text}" for name, text in of_plan(plan))]))
+    noted = [f"• {sentence(note).rstrip('.')}." for note in plan.notes]
+    return "\n".join([*noted, "", *(f"{name}: {text}" for name, text in of_plan(plan))])

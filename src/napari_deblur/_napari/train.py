@@ -11,6 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
+from napari_deblur._napari.doubts import Doubts
 from napari_deblur._napari.form import fill, value_of
 from napari_deblur._napari.history import said
 from napari_deblur._napari.reading import offered, pixel_size_of, stack_of
@@ -42,6 +43,7 @@ class Train(TrainingForm):
         self._child: TrainingRun | None = None
         self._own_folder = False
         self._note = ""
+        self._doubts = Doubts(self._describe)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
         self.go.clicked.connect(partial(self.plainly, self.start_training))
@@ -228,6 +230,8 @@ class Train(TrainingForm):
         layers = [*blurred, *sharp]
         if layers:
             self._take_optics(layers[0])
+        for layer in sharp:
+            self._doubts.look(layer)
         self._describe()
 
     def _take_optics(self, layer: Any) -> None:
@@ -245,7 +249,9 @@ class Train(TrainingForm):
                 line.setText(f"{value:.4g}" if value else "")
 
     def _describe(self, *_: Any) -> None:
-        """Say what will be learned from, or what does not fit."""
+        """Say what will be learned from, or what does not fit; a closed widget says nothing."""
+        if not isalive(self):
+            return
         if not self._chosen()[0]:
             few = not self.sharp.offered()
             self.reads.setText(
@@ -253,7 +259,8 @@ class Train(TrainingForm):
             )
             return
         try:
-            text = f"Learns from {self.lesson().summary()}."
+            learns = f"Learns from {self.lesson().summary()}."
+            text = "\n".join([learns, *self._doubts.said(self._chosen()[0])])
         except (ValueError, TypeError) as error:
             text = words(error)
         self.reads.setText(text[:1].upper() + text[1:])

@@ -11,6 +11,7 @@ from typing import Any
 from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
+from napari_deblur._napari.calm import Calm
 from napari_deblur._napari.rows import sentence
 
 __all__ = ["Working", "words"]
@@ -55,6 +56,7 @@ class Working(QWidget):  # type: ignore[misc]
         self.cancel.setEnabled(False)
         self.cancel.clicked.connect(self.stop)
         self.destroyed.connect(self._stopper)
+        Calm(self)
 
     def sizeHint(self) -> Any:
         """Wide enough for all rows; what is drawn asks for more than it needs."""

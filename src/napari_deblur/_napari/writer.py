@@ -53,6 +53,7 @@ def write_zarr(path: str, layers: Sequence[LayerData]) -> list[str]:
     else:
         _copy(result, target)
         _keep_looks(target, layers)
+        _tell_what_is_missing(layers)
     return [str(target)]
 
 
@@ -83,13 +84,24 @@ def write_tiff(path: str, layers: Sequence[LayerData]) -> list[str]:
             export.write_tiff(result, target, together=True)
         except ValueError as error:  # too large
             raise NotSaved(str(error)) from error
+        _tell_what_is_missing(layers)
     return [str(target)]
 
 
-def _result_of(layers: Sequence[LayerData]) -> Result | None:
-    """Give the result that layers are of, if they are of one; tell which are not."""
+def _tell_what_is_missing(layers: Sequence[LayerData]) -> None:
+    """Tell which layers beside those of a result were not saved with it."""
     from napari.utils.notifications import show_info
 
+    others = [f"“{attributes['name']}”" for _, attributes, _ in layers if not _store(attributes)]
+    if others:
+        show_info(
+            f"The restored image and its kernels are saved, without {', '.join(others)}: save "
+            "other layers by themselves."
+        )
+
+
+def _result_of(layers: Sequence[LayerData]) -> Result | None:
+    """Give the result that layers are of, if they are of one."""
     from napari_deblur.results import open_result
 
     stores = {_store(attributes) for _, attributes, _ in layers}
@@ -107,16 +119,12 @@ def _result_of(layers: Sequence[LayerData]) -> Result | None:
         raise NotSaved(
             f"the result of these layers is no longer at {named[0]}: open it from where it is now"
         ) from None
+    except (ValueError, KeyError, OSError) as error:
+        raise NotSaved(f"the result of these layers can't be read: {error}") from error
     if not result.complete:
         raise NotSaved(
             f"the result in {named[0]} is not finished: let the run end, or go on with it, then "
             "save"
-        )
-    others = [f"“{attributes['name']}”" for _, attributes, _ in layers if not _store(attributes)]
-    if others:
-        show_info(
-            f"The restored image and its kernels are saved, without {', '.join(others)}: save "
-            "other layers by themselves."
         )
     return result
 

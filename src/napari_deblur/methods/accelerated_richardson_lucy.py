@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from napari_deblur.methods._ascent import (
     Ascent,
@@ -76,7 +76,7 @@ class AcceleratedRichardsonLucy:
     iterations: int | Literal["auto"] = "auto"
     acceleration: Literal["auto", "heavy-ball", "biggs-andrews"] = "auto"
     back_projector: Literal["auto", "matched", "wiener-butterworth"] = "auto"
-    unmatched: int | Literal["auto"] = "auto"
+    unmatched: Annotated[int | Literal["auto"], {"label": "quick steps"}] = "auto"
     damping: float = 0.3
     momentum: tuple[float, ...] | Literal["auto"] = "auto"
     background: float | Literal["auto"] = "auto"
