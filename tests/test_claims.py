@@ -14,18 +14,19 @@ from pathlib import Path
 import psutil
 import pytest
 
+from buckets import running, server  # noqa: F401
 from by_hand import SRC, five_axes, small
-from napari_deblur import claims, system
+from napari_deblur import claims, places, system
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.claims import ALL, FINISH, PLAN, Claimed, refuse, take
+from napari_deblur.places import place_of
 from napari_deblur.store import open_result
 from napari_deblur.verifying import verify
 
 HOLDER = """
 import sys, time
-from pathlib import Path
-from napari_deblur import claims
-claims.take(Path(sys.argv[1]), "k", sys.argv[2])
+from napari_deblur import claims, places
+claims.take(places.place_of(sys.argv[1]), "k", sys.argv[2])
 print(flush=True)
 time.sleep(600)
 """
@@ -34,6 +35,14 @@ time.sleep(600)
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "a.zarr/ledger"
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def anywhere(request, folder):
+    if request.param == "folder":
+        return folder
+    request.getfixturevalue("server")
+    return place_of("s3://cells/a.zarr/ledger")
 
 
 def elsewhere(folder, what=ALL, *, key="k", seconds=0.0, **changed):
@@ -57,9 +66,9 @@ def elsewhere(folder, what=ALL, *, key="k", seconds=0.0, **changed):
         (ALL, PLAN),  # a plan that nobody waits for any more
     ],
 )
-def test_what_goes_together_may_be_claimed_at_once(folder, one, other):
-    with take(folder, "k", one), take(folder, "k", other):
-        assert len(list(folder.glob("*.claim"))) == 2
+def test_what_goes_together_may_be_claimed_at_once(anywhere, one, other):
+    with take(anywhere, "k", one), take(anywhere, "k", other):
+        assert len(list(anywhere.glob("*.claim"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -76,13 +85,13 @@ def test_what_goes_together_may_be_claimed_at_once(folder, one, other):
         (ALL, ALL, "other", "written by a run of another plan"),
     ],
 )
-def test_what_would_meet_is_refused_in_one_sentence(folder, one, other, key, said):
-    with take(folder, "" if one == PLAN else "k", one):
+def test_what_would_meet_is_refused_in_one_sentence(anywhere, one, other, key, said):
+    with take(anywhere, "" if one == PLAN else "k", one):
         with pytest.raises(Claimed, match=said) as caught:
-            take(folder, key, other)
+            take(anywhere, key, other)
         assert "\n" not in str(caught.value)
-        assert len(list(folder.glob("*"))) == 1
-    take(folder, key, other).release()
+        assert len(list(anywhere.glob("*"))) == 1
+    take(anywhere, key, other).release()
 
 
 def test_nothing_is_left_of_a_claim_on_a_place_where_nothing_was(tmp_path, folder):
@@ -160,19 +169,19 @@ def test_what_cannot_be_read_counts_until_it_expires(folder):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
-def test_a_killed_process_holds_nothing_on_its_own_machine(folder):
+def test_a_killed_process_holds_nothing_on_its_own_machine(anywhere):
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, folder, "1/2"],
+        [sys.executable, "-c", HOLDER, str(anywhere), "1/2"],
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(SRC)},
     )
     holder.stdout.readline()
     with pytest.raises(Claimed, match=rf"part 1/2 of .* is going on \(process {holder.pid}\)"):
-        take(folder, "k", "1/2")
+        take(anywhere, "k", "1/2")
     os.kill(holder.pid, signal.SIGKILL)
     while psutil.Process(holder.pid).status() != "zombie":  # nobody has asked how it ended
         time.sleep(0.01)
-    take(folder, "k", "1/2").release()
+    take(anywhere, "k", "1/2").release()
     holder.wait()
     holder.stdout.close()
 
@@ -276,9 +285,9 @@ def test_a_run_that_lost_its_claim_writes_no_pyramid_and_no_complete(tmp_path, m
     assert list(run(plan, path, stack))[-1].phase == "complete"
 
 
-def test_a_claim_is_no_damage_and_goes_with_the_run(tmp_path):
+def test_a_claim_is_no_damage_and_goes_with_the_run(anywhere):
     plan, stack = small()
-    path = tmp_path / "a.zarr"
+    path = anywhere.parent
     progress = run(plan, path, stack)
     while next(progress).done < 3:
         pass
@@ -287,9 +296,9 @@ def test_a_claim_is_no_damage_and_goes_with_the_run(tmp_path):
     assert not list(path.rglob("*.claim"))
 
 
-def test_overwriting_is_refused_too_and_removes_nothing(tmp_path):
+def test_overwriting_is_refused_too_and_removes_nothing(anywhere):
     plan, stack = small()
-    path = tmp_path / "a.zarr"
+    path = anywhere.parent
     progress = run(plan, path, stack)
     while next(progress).done < 3:
         pass
@@ -301,3 +310,70 @@ def test_overwriting_is_refused_too_and_removes_nothing(tmp_path):
     assert last.phase == "complete"
     assert open_result(path).levels[0][:].tobytes() == before
     assert list(verify(path)) == []
+
+
+@pytest.fixture
+def bucket(server):  # noqa: F811
+    return place_of("s3://cells/a.zarr/ledger")
+
+
+def foreign(bucket, **changed):
+    """Put the claim of another process there."""
+    said = json.loads(claims._Owner.here("k", "1/2").line()) | changed
+    other = bucket / "other.claim"
+    other.write_bytes(f"{json.dumps(said)}\n{claims.HELD}".encode())
+    return other
+
+
+def test_an_object_of_another_machine_holds_until_the_servers_clock_says_so(bucket, monkeypatch):
+    other = foreign(bucket, what=ALL, machine="moon", host="moon", pid=12)
+    now = places.clock
+    monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's clock is not asked
+    with pytest.raises(Claimed, match="process 12 on moon, or dead for less than 60 s"):
+        take(bucket, "k", "1/2")
+    monkeypatch.setattr(places, "clock", lambda folder: now(folder) + claims.EXPIRES)
+    take(bucket, "k", "1/2").release()
+    assert not other.is_file()
+    assert list(bucket.rglob("*")) == []
+
+
+def test_an_object_is_written_again_while_its_process_lives(bucket, server, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(claims, "EVERY", 0.01)
+    with take(bucket, "k", ALL) as claim:
+        (file,) = bucket.glob("*.claim")
+        before, content = server.requests["PUT"], file.read_bytes()
+        while server.requests["PUT"] < before + 3:
+            time.sleep(0.01)
+        assert file.read_bytes() == content
+        file.unlink()  # as one does who takes it for dead
+        while not claim.lost:
+            time.sleep(0.01)
+    assert list(bucket.rglob("*")) == []
+
+
+def test_an_object_that_came_back_after_a_long_silence_is_lost(bucket, monkeypatch):
+    """It was deleted between being read and being written again: nobody can see that from it."""
+    monkeypatch.setattr(claims, "EVERY", 0.01)
+    with take(bucket, "k", "1/2") as claim:
+        parent = os.getppid()
+        foreign(bucket, pid=parent, started=psutil.Process(parent).create_time())
+        time.sleep(0.2)
+        assert not claim.lost  # it gave signs all the time, so who else came will give way
+        monkeypatch.setattr(claims, "EXPIRES", -1.0)
+        while not claim.lost:
+            time.sleep(0.01)
+
+
+def test_a_run_into_a_bucket_that_lost_its_claim_stops_and_can_go_on(bucket, monkeypatch):
+    monkeypatch.setattr(claims, "EVERY", 0.01)
+    plan, stack = small()
+    progress = run(plan, str(bucket.parent), stack)
+    next(progress)
+    (thread,) = (one for one in threading.enumerate() if one.name == "napari-deblur-claim")
+    while thread.is_alive():
+        for file in bucket.glob("*.claim"):
+            file.unlink()
+    with pytest.raises(RunStopped, match=r"writes s3://cells/a\.zarr now"):
+        list(progress)
+    assert list(run(plan, str(bucket.parent), stack))[-1].phase == "complete"
+    assert not list(bucket.glob("*.claim"))

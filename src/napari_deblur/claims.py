@@ -1,9 +1,10 @@
 """Claims: who is writing a result at this moment, so that no two write the same of it.
 
-A claim is a file in the ledger's folder. Its process touches it again and again, and removes it
-at the end. One that died holds nothing: on its own machine its number is looked up; on another
-one, or where its number tells too little, its claim expires. Times are those of the file system,
-since clocks of machines differ.
+A claim is a file, or an object, beside the ledger. Its process writes it again and again, and
+removes it at the end. One that died holds nothing: on its own machine its number is looked up; on
+another one, or where its number tells too little, its claim expires. Times are those of the file
+system or server, since clocks of machines differ. Each has a name of its own: nothing is asked of
+a server but that whoever has written an object finds it in the next list.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ import json
 import os
 import platform
 import random
-import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
-from napari_deblur import system
+from napari_deblur import places, system
 from napari_deblur.parts import Part
 from napari_deblur.places import Place, Remote
 from napari_deblur.stopping import RunStopped
@@ -51,10 +52,10 @@ class Claim:
     `lost` is True when another process took this one for dead.
     """
 
-    def __init__(self, file: Path, made: list[Path]) -> None:
+    def __init__(self, file: Place, me: _Owner, made: Sequence[Path]) -> None:
         self.lost = False
-        self._file, self._made = file, made
-        self._over = threading.Event()
+        self._file, self._me, self._made = file, me, made
+        self._over, self._writing = threading.Event(), threading.Lock()
         threading.Thread(target=self._refresh, name="napari-deblur-claim", daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -66,38 +67,41 @@ class Claim:
     def release(self) -> None:
         """Give it back; folders that were made for it and hold nothing go too."""
         self._over.set()
+        # An object that is being written again now would come back.
+        waited = self._writing.acquire(timeout=EVERY)
         _own.discard(self._file.name)
         with suppress(OSError):  # a disk that was made read-only meanwhile
             _remove(self._file)
         _remove_empty(self._made)
+        if waited:
+            self._writing.release()
 
     def check(self) -> None:
         """Raise RunStopped if this was lost: who writes on would write what another one writes."""
         if self.lost:
             raise RunStopped(
                 f"this run gave no sign for {EXPIRES:g} s, and another one took it for dead and "
-                f"writes {self._file.parents[1]} now: run the same again when that has ended"
+                f"writes {self._file.parent.parent} now: run the same again when that has ended"
             )
 
     def _refresh(self) -> None:
         while not self._over.wait(EVERY):
             try:
-                _touch(self._file)
+                with self._writing:
+                    if self._over.is_set():
+                        return
+                    before = self._file.stat().st_mtime
+                    places.touch(self._file)
+                    silent = self._file.stat().st_mtime - before
+                # Who took it for dead may have deleted an object just before it was written again.
+                if isinstance(self._file, Remote) and silent > EXPIRES:
+                    self.lost = bool(_rivals(self._file.parent, self._me, but=self._file))
             except FileNotFoundError:
                 self.lost = not self._over.is_set()
-                return
             except OSError:
-                continue  # a network file system that is away for a moment
-
-
-class _Unclaimed(Claim):
-    """Objects are not claimed yet."""
-
-    def __init__(self) -> None:
-        self.lost = False
-
-    def release(self) -> None:
-        """Do nothing."""
+                continue  # a network or server that is away for a moment
+            if self.lost:
+                return
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class _Owner:
         return cls(key, what, _machine(), platform.node(), os.getpid(), _started(os.getpid()) or 0)
 
     @classmethod
-    def of(cls, file: Path) -> Self:
+    def of(cls, file: Place) -> Self:
         """Read a claim; of one that is damaged nothing is known but that it is there."""
         first, _, rest = file.read_text("utf-8", errors="replace").partition("\n")
         try:
@@ -134,7 +138,7 @@ class _Owner:
         data = {k: v for k, v in asdict(self).items() if k not in ("held", "file")}
         return json.dumps(data).encode() + b"\n"
 
-    def lives(self, folder: Path, touched: float) -> bool:
+    def lives(self, folder: Place, touched: float) -> bool:
         if self.machine == _machine():
             if self.pid == os.getpid() and self.held and self.file not in _own:
                 return False
@@ -146,7 +150,7 @@ class _Owner:
                 return True
         # Elsewhere; or nobody may know when it started; or its number is another's by now, unless
         # the system's clock was set.
-        return _clock(folder) - touched < EXPIRES
+        return places.clock(folder) - touched < EXPIRES
 
     def collides_with(self, other: _Owner) -> bool:
         whats = {self.what, other.what}
@@ -176,12 +180,10 @@ def take(folder: Place, key: str, what: str) -> Claim:
     Claimed
         When another process holds something that does not go with it.
     """
-    if isinstance(folder, Remote):
-        return _Unclaimed()
     me = _Owner.here(key, what)
-    made = [path for path in (folder, folder.parent) if not path.exists()]
+    made = [one for one in (folder, folder.parent) if isinstance(one, Path) and not one.exists()]
     rivals: list[_Owner] = []
-    file: Path | None = None
+    file: Place | None = None
     try:
         for _ in range(TRIES):
             try:
@@ -192,9 +194,8 @@ def take(folder: Place, key: str, what: str) -> Claim:
             rivals = _rivals(folder, me, but=file)
             if not rivals:
                 _own.add(file.name)
-                with file.open("a") as handle:
-                    handle.write(HELD)
-                return Claim(file, made)
+                places.write_atomically(file, me.line() + HELD.encode())
+                return Claim(file, me, made)
             held = any(rival.held for rival in rivals)
             if held or file.name > min(rival.file for rival in rivals):
                 _remove(file)
@@ -215,22 +216,20 @@ def take(folder: Place, key: str, what: str) -> Claim:
 
 def refuse(folder: Place, what: str) -> None:
     """Raise Claimed if `take` would, whatever the plan: before planning, which may take long."""
-    if isinstance(folder, Remote):
-        return
     me = _Owner.here("", what)
     rivals = [rival for rival in _rivals(folder, me) if rival.held]
     if rivals:
         raise Claimed(_sentence(folder.parent, me, rivals))
 
 
-def _written(folder: Path, me: _Owner) -> Path:
+def _written(folder: Place, me: _Owner) -> Place:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{uuid.uuid4().hex}{SUFFIX}"
-    system.write_atomically(file, me.line())
+    places.write_atomically(file, me.line())
     return file
 
 
-def _rivals(folder: Path, me: _Owner, but: Path | None = None) -> list[_Owner]:
+def _rivals(folder: Place, me: _Owner, but: Place | None = None) -> list[_Owner]:
     """Give the living owners of what collides; claims of the dead are removed."""
     found = []
     for file in folder.glob(f"*{SUFFIX}"):
@@ -248,7 +247,7 @@ def _rivals(folder: Path, me: _Owner, but: Path | None = None) -> list[_Owner]:
     return found
 
 
-def _sentence(path: Path, me: _Owner, rivals: list[_Owner]) -> str:
+def _sentence(path: Place, me: _Owner, rivals: list[_Owner]) -> str:
     rival = next((one for one in rivals if one.held), rivals[0] if rivals else me)
     where = f"process {rival.pid}"
     if rival.machine != me.machine:
@@ -270,32 +269,14 @@ def _sentence(path: Path, me: _Owner, rivals: list[_Owner]) -> str:
     return f"{name} of {path} is going on ({where}): wait until it has ended"
 
 
-def _remove_empty(folders: list[Path]) -> None:
+def _remove_empty(folders: Sequence[Path]) -> None:
     for folder in folders:
         with suppress(OSError):
             folder.rmdir()
 
 
-def _remove(file: Path) -> None:
+def _remove(file: Place) -> None:
     system.insisting(partial(file.unlink, missing_ok=True))
-
-
-def _touch(file: Path) -> None:
-    """Give a claim the time of the file system, which writes it down as bytes arrive.
-
-    Setting the time would take that of this machine, on Windows and on some network drives.
-    """
-    with file.open("r+b", buffering=0) as handle:
-        first = handle.read(1)
-        handle.seek(0)
-        handle.write(first)
-
-
-def _clock(folder: Path) -> float:
-    """Give the time of the file system."""
-    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        file.write(b".")
-        return os.fstat(file.fileno()).st_mtime
 
 
 def _started(pid: int) -> float | None:

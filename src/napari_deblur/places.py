@@ -11,6 +11,8 @@ import io
 import math
 import os
 import shutil
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +25,7 @@ from napari_deblur import system
 __all__ = [
     "Place",
     "Remote",
+    "clock",
     "create",
     "files",
     "free_space",
@@ -345,15 +348,35 @@ def create(place: Place, content: bytes) -> None:
 def touch(place: Place) -> None:
     """Set the time of change to now, by the clock of the disk or server.
 
+    Some bytes are written again: setting the time would take that of this machine, on Windows and
+    on some network drives.
+
     Raises
     ------
     FileNotFoundError
         When it is gone.
     """
     if isinstance(place, Path):
-        os.utime(place)
+        with place.open("r+b", buffering=0) as file:
+            first = file.read(1)
+            file.seek(0)
+            file.write(first)
     else:
         place.write_bytes(place.read_bytes())
+
+
+def clock(folder: Place) -> float:
+    """Give the time of the disk or server."""
+    if isinstance(folder, Path):
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.write(b".")
+            return os.fstat(file.fileno()).st_mtime
+    probe = folder / f"{uuid.uuid4().hex}.partial"
+    probe.write_bytes(b".")
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink()
 
 
 def files(folder: Place) -> Iterator[Place]:
