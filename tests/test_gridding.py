@@ -138,12 +138,9 @@ def test_z_of_a_volume_is_cut_last_unless_it_is_deep():
 
 
 def test_what_is_read_ahead_and_written_behind_is_planned():
-    grids = [
-        laid((64, 300, 300), CUBE, 1e9, stored=stored).memory for stored in ("float32", "uint16")
-    ]
+    planned = laid((64, 300, 300), CUBE, 1e9).memory
     padded = prod(transform_shape(object_shape((64, 300, 300), CUBE)))
-    assert grids[0] == 24 * padded + (4 + 2 * 2 + 12) * 64 * 300**2
-    assert grids[1] > grids[0]
+    assert planned == 24 * padded + (4 + 2 * 2 + 12) * 64 * 300**2
     # A device holds what is in work, nothing else.
     one = laid((64, 300, 300), CUBE, 1e9, device="cuda").memory
     assert one == 24 * padded + 4 * 64 * 300**2

@@ -1,18 +1,21 @@
 import json
 import warnings
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
 
 from by_hand import five_axes, numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import creating
+from napari_deblur import creating, gridding, system
 from napari_deblur.batch import run
 from napari_deblur.ledger import Entry, Ledger, damaged_lines, entries
 from napari_deblur.methods.richardson_lucy import RichardsonLucy
 from napari_deblur.protocols import Kernel
 from napari_deblur.pyramid import below, levels_of, shrunk
+from napari_deblur.restoring import Restored
 from napari_deblur.store import Store, as_stored, open_result
 from napari_deblur.verifying import verify
 
@@ -113,6 +116,40 @@ def test_integers_keep_scale_and_offset_and_count_what_is_clipped():
     stored, clipped = as_stored(counts, plan)
     assert stored.ravel().tolist() == [0, 0, 0, 20, 255, 255, 255, 0, 255]
     assert clipped == 3  # -11, 117.8 and infinity; the others round into the range
+
+
+def test_integers_are_the_same_in_pieces(monkeypatch):
+    plan, _ = small()
+    plan = replace(plan, dtype="uint16", scale=0.01, offset=-10.0)
+    counts = np.random.default_rng(0).uniform(-20, 700, (3, 7, 11)).astype(np.float32)
+    counts[1, 2, 3] = np.nan
+    whole = as_stored(counts, plan)
+    monkeypatch.setattr("napari_deblur.store.PIECE", 10)
+    cut = as_stored(counts[:, ::-1, ::-1][:, ::-1, ::-1], plan)
+    assert np.array_equal(whole[0], cut[0])
+    assert whole[1] == cut[1] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells the peak")
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_what_is_written_takes_no_more_memory_than_planned(tmp_path, dtype):
+    shape = (32, 256, 512)
+    plan = replace(plan_of(stack_of(np.zeros(shape, np.uint16)), core=shape), dtype=dtype)
+    noise = np.random.default_rng(0).uniform(0, 250, shape).astype(np.float32)
+    restored = Restored(noise, None, np.zeros(0, np.float32))
+    with closing(creating.create(tmp_path / "a.zarr", plan)) as store:
+        store.write_tile((0, 0, 0, 0, 0), restored)  # what is loaded once is not counted
+        system.give_memory_back()
+        before = memory_of_this_process("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        store.write_tile((0, 0, 0, 0, 0), restored)
+        peak = memory_of_this_process("VmHWM")
+    assert (peak - before) / noise.size + noise.itemsize <= gridding.WRITTEN
+
+
+def memory_of_this_process(name):
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[name].split()[0]) * 1024
 
 
 def test_integers_come_back_as_counts(tmp_path):

@@ -247,7 +247,6 @@ def planning(
         seam=seam,
         accept_seam=accept_seam,
         free=not any(wish.needs_kernel for wish in wishes.values()),
-        stored=stored,
         device=device,
     )
     plans = []

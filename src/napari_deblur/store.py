@@ -57,6 +57,7 @@ __all__ = ["Done", "Result", "Store", "as_stored", "open_result"]
 STALE = 3600.0
 # Folders that are known to be on the disk: there may be one for each tile.
 MOST_SYNCED = 1024
+PIECE = 2**20  # voxels that pass through float64 at a time
 
 
 class Store:
@@ -321,10 +322,15 @@ def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], in
     dtype = np.dtype(plan.dtype)
     if dtype.kind == "f":
         return np.ascontiguousarray(counts, dtype), 0
-    top = np.iinfo(dtype).max
-    values = np.rint((counts.astype(np.float64) - plan.offset) / plan.scale)
-    clipped = int(((values < 0) | (values > top)).sum())  # comparing with NaN gives False
-    return np.where(np.isnan(values), 0, np.clip(values, 0, top)).astype(dtype), clipped
+    top, clipped = np.iinfo(dtype).max, 0
+    stored = np.empty(counts.shape, dtype)
+    given, taken = counts.reshape(-1), stored.reshape(-1)
+    for start in range(0, given.size, PIECE):
+        piece = given[start : start + PIECE].astype(np.float64)
+        np.rint((piece - plan.offset) / plan.scale, out=piece)
+        clipped += int(((piece < 0) | (piece > top)).sum())  # comparing with NaN gives False
+        taken[start : start + PIECE] = np.where(np.isnan(piece), 0, np.clip(piece, 0, top))
+    return stored, clipped
 
 
 def _file_name(name: str, block: tuple[int, ...]) -> str:
@@ -334,4 +340,4 @@ def _file_name(name: str, block: tuple[int, ...]) -> str:
 def digest(values: NDArray[Any]) -> str:
     """Give SHA-256 of an array's values: C order, little-endian."""
     little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    return hashlib.sha256(np.ascontiguousarray(little).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(little).data.cast("B")).hexdigest()
