@@ -143,9 +143,8 @@ def test_a_run_that_goes_on_finds_each_of_its_layers_again(result):
         run = Run.__new__(Run)  # without the process that restores
         run.viewer, run.spatial, run.name, run.looks = viewer, spatial, "a", {}
         run._axes, run._layers = "yx", {}
-        run._waiting = list(run._open(str(result.path))["layers"].items())
-        while run._waiting:
-            run._show()
+        for _ in run._steps(run._open(str(result.path))["layers"]):
+            pass
         names = [layer.name.partition(" [")[0] for layer in viewer.layers]
         assert names == ["a restored", "a kernels", "a sigma"]
         assert [layer.data.shape for layer in viewer.layers] == [(41, 51), kernels.shape, (2, 3)]

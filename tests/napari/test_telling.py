@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QScrollArea
 
 import napari_deblur as nd
 from napari_deblur._napari import runs
+from napari_deblur._napari.adding import turn_to
 from napari_deblur._napari.deblur import Deblur
 from napari_deblur._napari.low import LINES
 from napari_deblur._napari.resuming import unfinished
@@ -211,5 +212,5 @@ def test_the_slider_goes_to_a_channel_that_was_restored(qapp, picked, now, then)
     viewer.dims.set_point(1, now * 2.0)
     placed = runs.picked_channels(PLACE, picked)
     layer = viewer.add_image(np.zeros((len(picked), 8, 8)), **placed)
-    runs.turn_to(viewer, layer, PLACE, picked)
+    turn_to(viewer, layer, PLACE, picked)
     assert viewer.dims.point[1] == then * 2.0

@@ -209,7 +209,7 @@ def test_cancelled_run_keeps_its_tiles_and_goes_on(window, qtbot, kernel, errors
     assert widget.status.text().startswith("Cancelled (Tile ")
     widget.run.click()
     qtbot.waitUntil(lambda: "goes on after" in widget.status.text(), timeout=60_000)
-    qtbot.waitUntil(lambda: widget._run is not None and not widget._run._waiting)
+    qtbot.waitUntil(lambda: widget._run is not None and widget._run._showing is None)
     widget.cancel.click()
     qtbot.waitUntil(lambda: _idle(widget), timeout=10_000)
     assert not errors

@@ -164,7 +164,7 @@ class BeadsPsf(Working):
         self._setting = True
         try:
             if self.points is None or fresh:
-                from napari_deblur._napari.runs import free_name
+                from napari_deblur._napari.adding import free_name
 
                 name = free_name(self.viewer, f"beads of {layer.name}")
                 data, kwargs, _ = bead_points.points_data(layer, axes, beads, name)

@@ -58,7 +58,7 @@ def kernel_data(kernel: Kernel, name: str, beside: Any = None) -> LayerData:
 
 def add_kernel(viewer: Any, kernel: Kernel, name: str, beside: Any = None) -> Any:
     """Add one kernel to the viewer under a name that no layer has; what was active stays so."""
-    from napari_deblur._napari.runs import free_name
+    from napari_deblur._napari.adding import free_name
 
     active = viewer.layers.selection.active
     data, kwargs, _ = kernel_data(kernel, free_name(viewer, name), beside)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.adding import adding, look_at_all, turn_to
 from napari_deblur._napari.addressing import is_kept
 from napari_deblur._napari.placing import picked_channels, with_axes
 from napari_deblur._napari.running import Child
@@ -31,13 +32,12 @@ from napari_deblur._napari.window import cut_of
 if TYPE_CHECKING:
     from napari_deblur._napari.seen import Seen
 
-__all__ = ["Run", "free_name", "put", "turn_to"]
+__all__ = ["Run"]
 
 # Seconds between two refreshes, and the least share of time that is left to everything else.
 PAUSE = 0.4
 SHARE = 10
-# Who sees so much of an image along both axes looks at it as a whole.
-SEEN = 0.6
+END = object()
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Run:
     _layers: dict[str, Any] = field(default_factory=dict)
     _views: dict[str, Seen] = field(default_factory=dict)
     _cut: dict[str, int] = field(default_factory=dict)
-    _waiting: list[tuple[str, LayerData]] = field(default_factory=list)
+    _showing: Iterator[None] | None = None  # the steps that are left
     _stale: bool = False
     _next: float = 0.0
     _peak: float = 0.0
@@ -113,12 +113,13 @@ class Run:
     def poll(self) -> bool:
         """Show what was heard since the last time; False when it has ended."""
         going = True
-        if self._waiting:
-            self._show()
+        if self._showing is not None:
+            if next(self._showing, END) is END:
+                self._showing = None
             return True
         for message in self.child.messages():
             going = self._take(message) and going
-            if self._waiting:
+            if self._showing is not None:
                 break
         if "restored" in self._layers:
             self._refresh(now=not going)
@@ -208,7 +209,7 @@ class Run:
         if "ready" in message:
             self.costs = message["ready"]
         if "layers" in message:
-            self._waiting = list(message["layers"].items())
+            self._showing = self._steps(message["layers"])
             self.details, self._verdicts = message["details"], message["verdicts"]
         if "progress" in message:
             progress = message["progress"]
@@ -247,26 +248,31 @@ class Run:
         self.tell(self.error or self._last, 0, 1)
         return False
 
-    def _show(self) -> None:
-        """Add one layer: napari takes 0.1 to 0.3 s for each, so the window breathes between."""
-        which, (data, kwargs, _) = self._waiting.pop(0)
-        store = kwargs["metadata"]["deblur"]["store"]
-        # A run that goes on writes into a store that may be shown already.
-        known = [
-            layer
-            for layer in self.viewer.layers
-            if layer.metadata.get("deblur", {}).get("store") == store
-            and role(layer.metadata) == which
-        ]
-        shown = put(self.viewer, data, kwargs, known[0] if known else None)
-        self._layers[which] = shown
-        if shown not in known:
-            self._added.append(shown)
-        if which == "restored" and self.channels is not None:
-            turn_to(self.viewer, self._layers[which], self._source, self.channels)
-        if which == "kernels" and not known:
-            _look_at_all(self.viewer, self._layers["restored"])
-        self.viewer.layers.selection.active = self._layers["restored"]
+    def _steps(self, layers: Mapping[str, LayerData]) -> Iterator[None]:
+        """Add layers, or renew those that there are; between the steps the window breathes."""
+        for which, (data, kwargs, _) in layers.items():
+            store = kwargs["metadata"]["deblur"]["store"]
+            # A run that goes on writes into a store that may be shown already.
+            known = [
+                layer
+                for layer in self.viewer.layers
+                if layer.metadata.get("deblur", {}).get("store") == store
+                and role(layer.metadata) == which
+            ]
+            shown = yield from adding(self.viewer, data, kwargs, known[0] if known else None)
+            self._layers[which] = shown
+            if shown not in known:
+                self._added.append(shown)
+            yield
+            restored = self._layers["restored"]
+            if restored not in self.viewer.layers:  # taken away by now
+                continue
+            if which == "restored" and self.channels is not None:
+                turn_to(self.viewer, restored, self._source, self.channels)
+            if which == "kernels" and not known:
+                look_at_all(self.viewer, restored)
+            self.viewer.layers.selection.active = restored
+            yield
 
     def _take_away(self) -> None:
         """Remove the layers that this run added, in which there is nothing; a kernel stays."""
@@ -292,67 +298,3 @@ class Run:
                 shown.refresh()
         took = monotonic() - start
         self._next = monotonic() + max(PAUSE, SHARE * took)
-
-
-def turn_to(viewer: Any, layer: Any, source: Mapping[str, Any], channels: Sequence[int]) -> None:
-    """Show a channel that was restored: the nearest, if the slider stands on none of them.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-    layer : Image layer
-        What was restored.
-    source : mapping
-        Where the image lies, which has all channels.
-    channels : ints
-        Those that were restored.
-    """
-    labels = tuple(source["axis_labels"])
-    if "c" not in labels:
-        return
-    at = labels.index("c")
-    axis = viewer.dims.ndim - len(labels) + at
-    now = round((viewer.dims.point[axis] - source["translate"][at]) / source["scale"][at])
-    # Of some that are not evenly apart the result lies side by side.
-    own = (viewer.dims.point[axis] - layer.translate[at]) / layer.scale[at]
-    if abs(own - round(own)) < 0.01 and round(own) in range(len(channels)):
-        return
-    nearest = min(range(len(channels)), key=lambda i: abs(channels[i] - now))
-    viewer.dims.set_point(axis, layer.translate[at] + nearest * layer.scale[at])
-
-
-def _look_at_all(viewer: Any, image: Any) -> None:
-    """Let the kernel beside the image be seen, if the image as a whole was looked at."""
-    displayed = list(viewer.dims.displayed[-2:])
-    if viewer.dims.ndisplay != 2 or image.multiscale:
-        return
-    low, high = np.asarray(image.corner_pixels)
-    axes = [axis - viewer.dims.ndim + image.ndim for axis in displayed]
-    if all(high[a] - low[a] + 1 > SEEN * image.data.shape[a] for a in axes if a >= 0):
-        viewer.reset_view()
-
-
-def put(viewer: Any, data: Any, kwargs: Mapping[str, Any], known: Any = None) -> Any:
-    """Give a layer new data if it is of the same kind, else add one under a free name."""
-    shape = kwargs["scale"]
-    if known is not None and known in viewer.layers:
-        same = (known.ndim, known.rgb, known.multiscale) == (
-            len(shape), kwargs.get("rgb", False), kwargs.get("multiscale", False)
-        )  # fmt: skip
-        if same:
-            known.data = data
-            for name in ("scale", "translate", "units", "contrast_limits", "metadata"):
-                if name in kwargs:
-                    setattr(known, name, kwargs[name])
-            return known
-    return viewer.add_image(data, **{**kwargs, "name": free_name(viewer, kwargs["name"])})
-
-
-def free_name(viewer: Any, name: str) -> str:
-    """Give a name that no layer has: an earlier run's layers stay."""
-    taken = {layer.name for layer in viewer.layers}
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name} {number}"
-    return free

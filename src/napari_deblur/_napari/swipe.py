@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 
+from napari_deblur._napari.adding import free_name
 from napari_deblur._napari.placing import part_of
 
 if TYPE_CHECKING:
@@ -52,15 +53,12 @@ class Overlay:
         self._made = dict(zip(ROLES, made, strict=True))
         of = _identity(made[0][1])
         fresh, self._of = of != self._of, of
-        late = 0
+        missing = [role for role in ROLES if self.layer(role) is None]
         for role in ROLES:
-            layer = self.layer(role)
-            if layer is None:
-                # One at a time, so that the window answers in between.
-                QTimer.singleShot(APART * late, partial(self._add, role))
-                late += 1
-            else:
-                self._renew(layer, role, fresh=fresh)
+            if role not in missing:
+                self._renew(self.layer(role), role, fresh=fresh)
+        if missing:
+            QTimer.singleShot(0, partial(self._add, *missing))
         if covered:
             self._raise()
 
@@ -98,18 +96,30 @@ class Overlay:
         """Add nothing any more of what was made: the window is being closed."""
         self._made = {}
 
-    def _add(self, role: str) -> None:
+    def _add(self, role: str, *others: str) -> None:
+        """Add a layer, and others a moment after: the window answers in between."""
         if role not in self._made:
             return
         if self.layer(role) is not None:
             self._renew(self.layer(role), role, fresh=True)
-            return
+        else:
+            self._put(role)
+        if others:
+            QTimer.singleShot(2 * APART, partial(self._add, *others))
+
+    def _put(self, role: str) -> None:
         data, kwargs = self._cut(role)
         active = self.viewer.layers.selection.active
-        layer = self.viewer.add_image(data, **{**kwargs, "name": self._name(kwargs["name"])})
-        if active is not None:
-            self.viewer.layers.selection.active = active
+        layer = self.viewer.add_image(
+            data, **{**kwargs, "name": free_name(self.viewer, kwargs["name"])}
+        )
         self._limits[role] = tuple(layer.contrast_limits)
+        QTimer.singleShot(APART, partial(self._settle, active))
+
+    def _settle(self, active: Any) -> None:
+        """Leave the active layer as it was; a step of its own, as adding takes the window long."""
+        if active in self.viewer.layers:
+            self.viewer.layers.selection.active = active
         self._set_visible()
         self._raise()
 
@@ -119,14 +129,6 @@ class Overlay:
             layer = self.layer(role)
             if layer is not None and self.viewer.layers[-1] is not layer:
                 self.viewer.layers.move(self.viewer.layers.index(layer), len(self.viewer.layers))
-
-    def _name(self, name: str) -> str:
-        taken = {layer.name for layer in self.viewer.layers}
-        number, free = 1, name
-        while free in taken:
-            number += 1
-            free = f"{name} {number}"
-        return free
 
     def _renew(self, layer: Any, role: str, *, fresh: bool) -> None:
         data, kwargs = self._cut(role)
