@@ -142,7 +142,7 @@ def test_a_run_that_goes_on_finds_each_of_its_layers_again(result):
     for _ in range(2):
         run = Run.__new__(Run)  # without the process that restores
         run.viewer, run.spatial, run.name, run.looks = viewer, spatial, "a", {}
-        run._axes, run._layers = "yx", {}
+        run._axes, run._layers, run._added = "yx", {}, []
         for _ in run._steps(run._open(str(result.path))["layers"]):
             pass
         names = [layer.name.partition(" [")[0] for layer in viewer.layers]

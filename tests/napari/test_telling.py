@@ -141,12 +141,18 @@ def _layers():
     return {"layers": {"restored": restored, "kernels": kernels}, "details": "", "verdicts": []}
 
 
+def _show(run):
+    run.poll()
+    while run._showing is not None:
+        run.poll()
+
+
 @pytest.mark.parametrize("finds_kernels", [False, True])
 def test_a_run_that_was_cancelled_before_its_first_tile_leaves_nothing_empty(run, finds_kernels):
     run.child.said.append(_layers())
     run._views = {"restored": None} | ({"kernels": None} if finds_kernels else {})
-    while run.poll() and len(run.viewer.layers) < 2:
-        pass
+    _show(run)
+    assert len(run.viewer.layers) == 2
     run.child.said.append(_progress(0))
     assert run.poll()
     run.cancel()
@@ -162,8 +168,7 @@ def test_a_layer_that_was_there_before_a_run_stays(run):
     data, kwargs, _ = message["layers"]["restored"]
     there = run.viewer.add_image(data, **kwargs)
     run.child.said.append(message)
-    run.poll()
-    run.poll()
+    _show(run)
     run.cancel()
     assert not run.poll()
     assert list(run.viewer.layers) == [there]
