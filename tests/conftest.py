@@ -30,6 +30,26 @@ settings.register_profile(
 )
 settings.load_profile("same")
 
+
+@pytest.fixture
+def job(tmp_path):
+    """Give a job with a kernel in a file, for whatever input."""
+    from napari_deblur.job import Job
+    from napari_deblur.kernels import save_kernel
+    from napari_deblur.protocols import Kernel
+    from napari_deblur.psfs.gaussian import Gaussian
+
+    made = Gaussian(sigma=(0.0, 1.0, 1.0))((1, 5, 5), (1.0, 1.0, 1.0))
+    save_kernel(Kernel(made.at()), tmp_path / "kernel.tif")
+    return Job(
+        "not looked at",
+        method="richardson-lucy",
+        parameters={"iterations": 2, "background": 0.0},
+        kernel=str(tmp_path / "kernel.tif"),
+        device="cpu",
+    )
+
+
 WINDOW_FIXTURES = {"make_napari_viewer", "make_napari_viewer_proxy", "qtbot", "qapp"}
 
 

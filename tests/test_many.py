@@ -20,29 +20,13 @@ from napari_deblur import batch, cli, many
 from napari_deblur.commands import run_many
 from napari_deblur.commands.run_many import is_for_many, restored_all
 from napari_deblur.job import Job
-from napari_deblur.kernels import save_kernel
 from napari_deblur.many_inputs import means_many, targets_of
-from napari_deblur.protocols import Kernel
-from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.results import open_result
 from napari_deblur.stopping import RunStopped
 
 
 def image(seed):
     return np.random.default_rng(seed).poisson(60, (5, 20, 22)).astype("u2")
-
-
-@pytest.fixture
-def job(tmp_path):
-    made = Gaussian(sigma=(0.0, 1.0, 1.0))((1, 5, 5), (1.0, 1.0, 1.0))
-    save_kernel(Kernel(made.at()), tmp_path / "kernel.tif")
-    return Job(
-        "not looked at",
-        method="richardson-lucy",
-        parameters={"iterations": 2, "background": 0.0},
-        kernel=str(tmp_path / "kernel.tif"),
-        device="cpu",
-    )
 
 
 @pytest.fixture

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from typer.testing import CliRunner
 
-from napari_deblur import many
-from napari_deblur.job import Job
-from napari_deblur.kernels import save_kernel
+from napari_deblur import cli, many
 from napari_deblur.many_inputs import targets_of
 from napari_deblur.opening import open_stack
 from napari_deblur.plates import Image, images_in
-from napari_deblur.protocols import Kernel
-from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.results import open_result
 
 WELLS = ("A/1", "B/2")
@@ -67,19 +64,6 @@ def write_series(path, count=3):
     return path
 
 
-@pytest.fixture
-def job(tmp_path):
-    made = Gaussian(sigma=(0.0, 1.0, 1.0))((1, 5, 5), (1.0, 1.0, 1.0))
-    save_kernel(Kernel(made.at()), tmp_path / "kernel.tif")
-    return Job(
-        "not looked at",
-        method="richardson-lucy",
-        parameters={"iterations": 2, "background": 0.0},
-        kernel=str(tmp_path / "kernel.tif"),
-        device="cpu",
-    )
-
-
 def places(job, *inputs):
     found = targets_of(job, [str(one) for one in inputs], "out")
     return [target.output.relative_to("out").as_posix() for target in found]
@@ -117,6 +101,25 @@ def test_every_series_of_an_ome_tiff_is_an_image_with_its_name(tmp_path, job):
     assert [(i.series, i.title) for i in found] == [(n, f"Position {n}") for n in range(3)]
     assert places(job, path) == [f"positions/{n}.deblur.zarr" for n in range(3)]
     assert images_in(str(write_series(tmp_path / "one.ome.tif", count=1))) == (Image(),)
+
+
+def test_a_command_says_which_of_several_images_it_takes(tmp_path, job):
+    path = write_series(tmp_path / "positions.ome.tif")
+    words = ["--kernel", job.kernel, "--method", "wiener", "--plan"]
+    out = str(tmp_path / "a.deblur.zarr")
+    said = CliRunner().invoke(cli.app, ["run", str(path), out, *words])
+    assert said.exit_code == 0, said.output
+    note = (
+        f'"{path}" holds 3 images, and this is the first, "Position 0": name another one by '
+        "--series 1 to 2, or a folder as output for all of them"
+    )
+    assert note in said.stderr.splitlines()
+    assert note in CliRunner().invoke(cli.app, ["info", str(path)]).stderr.splitlines()
+    for more in (["--series", "0"], ["--series", "2"]):
+        said = CliRunner().invoke(cli.app, ["run", str(path), out, *words, *more])
+        assert "holds 3 images" not in said.output
+    one = write_series(tmp_path / "one.ome.tif", count=1)
+    assert "images" not in CliRunner().invoke(cli.app, ["info", str(one)]).stderr
 
 
 def test_thumbnails_of_other_tiffs_are_no_images(tmp_path):

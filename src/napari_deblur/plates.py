@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_deblur.registry import readers
 
-__all__ = ["Image", "files_of", "images_in", "reader_of"]
+__all__ = ["Image", "files_of", "images_in", "others_in", "reader_of"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,21 @@ def images_in(address: str) -> tuple[Image, ...]:
     if len(titles) < 2:
         return (Image(),)
     return tuple(Image(series=n, title=title) for n, title in enumerate(titles))
+
+
+def others_in(address: str) -> str:
+    """Say in one sentence that a file holds other images than its first one; else nothing."""
+    try:
+        images = images_in(address)
+    except Exception:  # noqa: BLE001 - opening it says what is wrong
+        return ""
+    if len(images) < 2 or images[0].series is None:  # of a plate none is taken for the first
+        return ""
+    title = f', "{images[0].title}"' if images[0].title else ""
+    return (
+        f'"{address}" holds {len(images)} images, and this is the first{title}: name another one '
+        f"by --series 1 to {len(images) - 1}, or a folder as output for all of them"
+    )
 
 
 def files_of(address: str) -> set[Path]:

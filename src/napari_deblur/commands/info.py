@@ -22,11 +22,13 @@ def info(
     debug: o.Debug = False,
 ) -> None:
     """Say what is in a file or store, or how a result was made."""
-    from napari_deblur import describing
+    from napari_deblur import describing, plates
     from napari_deblur.results import open_result
 
     given = {"axes": axes, "pixel_size": pixel_size, "level": level, "series": series}
     printing.table(describing.of_stack(o.job_of({**given, "field": field, "input": input}).open()))
+    if series is None and field is None and (said := plates.others_in(input)):
+        printing.note(said)
     try:
         result = open_result(input)
     except (ValueError, OSError):

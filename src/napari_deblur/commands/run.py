@@ -107,9 +107,11 @@ def run(
 
 def restored(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Progress | None:
     """Plan a job and do it; give the last progress, or None for a plan alone."""
-    from napari_deblur import batch, joining, outputs
+    from napari_deblur import batch, joining, outputs, plates
 
     begun, fresh, part = monotonic(), how.get("overwrite", False), how.get("part")
+    if job.series is None and job.field is None and (said := plates.others_in(job.input)):
+        printing.note(said)
     if plan_only:
         _say(printing.decided(job.planning(resume=not fresh)), part)
         printing.table({"output": str(job.output_path)})
