@@ -97,6 +97,24 @@ def server(running, monkeypatch):
     running.forget()
     running.make("cells")
     running.requests.clear()
-    objects.connected.cache_clear()
+    objects.disconnect()
     yield running
-    objects.connected.cache_clear()
+    objects.disconnect()
+
+
+def content(address):
+    """Give the bytes of all files of a result, but the ledger's, by name."""
+    from napari_deblur import places
+
+    root = places.place_of(address)
+    files = {places.relative(file, root): file for file in places.files(root)}
+    return {name: file.read_bytes() for name, file in files.items() if ".jsonl" not in name}
+
+
+def upload(folder, address):
+    """Copy the files of a folder into a bucket."""
+    from napari_deblur.places import place_of
+
+    for file in folder.rglob("*"):
+        if file.is_file():
+            (place_of(address) / file.relative_to(folder).as_posix()).write_bytes(file.read_bytes())

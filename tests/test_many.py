@@ -139,7 +139,7 @@ def test_two_images_for_one_place_are_refused_before_anything_runs(folder, job, 
         (["in/*"], "out.tif", "many images need a folder .*out.tif", ValueError),
         (["in/a.tif", "in/c.zarr"], "in/c.zarr", "many images need a folder", ValueError),
         (["in/c.zarr"], "in/c.zarr/out", "are one: choose another output", ValueError),
-        (["in/a.tif"], "s3://bucket/out", "is a URL", ValueError),
+        (["in/a.tif"], "https://host/out", "is on the web", ValueError),
         (["in/a.tif"], "kernel.tif/out", "cannot be made", OSError),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zipfile
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import kernel_reports
+from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.protocols import Kernel
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ KINDS = ("time", "channel", "space", "space", "space")
 
 
 def load_kernel(
-    path: str | Path, *, pixel_size: Size | None = None, several: bool = False
+    path: str | Path | Remote, *, pixel_size: Size | None = None, several: bool = False
 ) -> Kernel:
     """Read a kernel of axes y,x or z,y,x from a TIFF, NPZ or NPY file or from a zarr store.
 
@@ -55,7 +57,7 @@ def load_kernel(
     ------
     FileNotFoundError, ValueError
     """
-    path = Path(path)
+    path = place_of(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no kernel at {path}")
     if path.suffix in (".npy", ".npz"):
@@ -84,7 +86,9 @@ def load_kernel(
     return replace(kernel, report={**said, "file": path.name, **kernel.report})
 
 
-def load_mosaic(path: str | Path, *, pixel_size: Size | None = None) -> tuple[Kernel, Triple]:
+def load_mosaic(
+    path: str | Path | Remote, *, pixel_size: Size | None = None
+) -> tuple[Kernel, Triple]:
     """Read kernels that lie side by side in a zarr store, one for each node of a field or tile.
 
     Returns
@@ -100,7 +104,7 @@ def load_mosaic(path: str | Path, *, pixel_size: Size | None = None) -> tuple[Ke
     """
     from napari_deblur.opening import open_stack
 
-    path = Path(path)
+    path = place_of(path)
     inner = path / "kernels" if (path / "kernels").is_dir() else path
     stack, ours = open_stack(inner), _ours(inner)
     one, pairs = ours.get("shape"), []
@@ -122,9 +126,9 @@ def load_mosaic(path: str | Path, *, pixel_size: Size | None = None) -> tuple[Ke
     return replace(kernel, report={**said, "file": path.name, **kernel.report}), (gz, gy, gx)
 
 
-def is_mosaic(path: str | Path) -> bool:
+def is_mosaic(path: str | Path | Remote) -> bool:
     """Tell whether a zarr store holds kernels side by side, one for each node or tile."""
-    path = Path(path)
+    path = place_of(path)
     inner = path / "kernels" if (path / "kernels").is_dir() else path
     one = _ours(inner).get("shape")
     if not isinstance(one, list):
@@ -134,14 +138,14 @@ def is_mosaic(path: str | Path) -> bool:
     return tuple(one) != open_stack(inner).shape[2:]
 
 
-def _refuse_several(path: Path, count: int) -> None:
+def _refuse_several(path: Place, count: int) -> None:
     if count > 1:
         raise ValueError(
             f"{path} holds {count} kernels: give a file with one, of axes y,x or z,y,x"
         )
 
 
-def _ours(path: Path) -> dict[str, Any]:
+def _ours(path: Place) -> dict[str, Any]:
     """Give what this package wrote into a zarr group, or nothing."""
     try:
         ours = json.loads((path / "zarr.json").read_bytes())["attributes"]["napari_deblur"]
@@ -150,7 +154,7 @@ def _ours(path: Path) -> dict[str, Any]:
     return ours if isinstance(ours, dict) else {}
 
 
-def _refuse_mosaic(path: Path, ours: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+def _refuse_mosaic(path: Place, ours: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     """Raise ValueError for the kernels of a result in which each tile found its own."""
     one = ours.get("shape")
     if isinstance(one, list) and tuple(one) != shape:
@@ -168,7 +172,7 @@ def _whole(sizes: Any, *, planes: int) -> Size | None:
 
 
 def _from_tiff(
-    path: Path, *, several: bool = False
+    path: Place, *, several: bool = False
 ) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     """Read the first image as y,x or z,y,x, or as t,c,z,y,x where there are several.
 
@@ -179,7 +183,7 @@ def _from_tiff(
     from napari_deblur.readers._tiff_facts import read_facts
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(_content(path)) as file:
             series = file.series[0]
             if file.is_ome:
                 _refuse_tiles(path, file.ome_metadata, series.shape)
@@ -224,7 +228,7 @@ def _in_order(array: NDArray[Any], axes: str) -> tuple[NDArray[Any], list[int]]:
     return array, [*array.shape]
 
 
-def _refuse_tiles(path: Path, xml: str, shape: tuple[int, ...]) -> None:
+def _refuse_tiles(path: Place, xml: str, shape: tuple[int, ...]) -> None:
     """Raise ValueError for kernels that lie side by side in a TIFF of ours, one for each node."""
     from napari_deblur.readers._ome_xml import own_kernel_shape
 
@@ -247,7 +251,12 @@ def _refuse_tiles(path: Path, xml: str, shape: tuple[int, ...]) -> None:
     )
 
 
-def _unreadable(path: Path) -> ValueError:
+def _content(path: Place) -> Any:
+    """Give what libraries open: kernels are small, so that an object is read as a whole."""
+    return io.BytesIO(path.read_bytes()) if isinstance(path, Remote) else path
+
+
+def _unreadable(path: Place) -> ValueError:
     kind = path.suffix.removeprefix(".").upper()
     return ValueError(
         f"{path} holds no kernel that can be read, for it is no {kind}, is damaged or holds no "
@@ -255,9 +264,9 @@ def _unreadable(path: Path) -> ValueError:
     )
 
 
-def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
+def _from_numpy(path: Place) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = np.load(_content(path), allow_pickle=False)
         with nullcontext({"kernel": loaded}) if isinstance(loaded, np.ndarray) else loaded as file:
             names = [n for n in file if n not in ("pixel_size", "report")]
             name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
@@ -277,13 +286,13 @@ def _from_numpy(path: Path) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     return _of_numbers(held[name], path), size, said
 
 
-def _of_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
+def _of_numbers(array: NDArray[Any], path: Place) -> NDArray[Any]:
     if array.dtype.kind not in "buif":
         raise ValueError(f"{path} holds {array.dtype} and a kernel is of real numbers: save those")
     return array
 
 
-def _size_of(value: NDArray[Any], path: Path) -> Size:
+def _size_of(value: NDArray[Any], path: Place) -> Size:
     """Give the voxel size that a file states, if it is one."""
     if value.shape != (3,) or value.dtype.kind not in "uif" or not (value > 0).all():
         raise ValueError(

@@ -11,10 +11,11 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import batch, joining, outputs, printing, system
+from napari_deblur import batch, joining, outputs, places, printing, system
 from napari_deblur.kernel_verdicts import verdict_of
 from napari_deblur.many_inputs import Target, targets_of
 from napari_deblur.parts import Part
+from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.protocols import Cancelled
 from napari_deblur.stopping import RunStopped
 
@@ -105,7 +106,7 @@ class Step:
 def run(
     job: Job,
     inputs: Sequence[str],
-    folder: str | Path,
+    folder: str | Path | Remote,
     *,
     plan_only: bool = False,
     fail_fast: bool = False,
@@ -145,22 +146,23 @@ def run(
             outputs.refuse_input(target.output, target.input)
             outputs.refuse(target.output, **place)
     how["fail_fast"] = fail_fast
-    path = None if plan_only else Path(folder) / SUMMARY
+    path = None if plan_only else place_of(folder) / SUMMARY
     return _run(job, targets, how, path)
 
 
-def write_summary(path: str | Path, outcomes: Sequence[Outcome]) -> None:
+def write_summary(path: str | Path | Remote, outcomes: Sequence[Outcome]) -> None:
     """Write a table of what became of each image, as CSV."""
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, [field.name for field in fields(Outcome)], lineterminator="\n")
     table.writeheader()
     table.writerows({**asdict(one), "seconds": round(one.seconds, 3)} for one in outcomes)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    system.write_atomically(Path(path), text.getvalue().encode())
+    path = place_of(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    places.write_atomically(path, text.getvalue().encode())
 
 
 def _run(
-    job: Job, targets: Sequence[Target], how: Mapping[str, Any], summary: Path | None
+    job: Job, targets: Sequence[Target], how: Mapping[str, Any], summary: Place | None
 ) -> Iterator[Step]:
     """Do one image after the other; without a `summary` only their plans are made."""
     outcomes: list[Outcome] = []

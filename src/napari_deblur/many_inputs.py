@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_deblur import outputs
+from napari_deblur.places import Place, Remote, is_address, place_of
 from napari_deblur.plates import Image, files_of, images_in, reader_of
 from napari_deblur.registry import readers
 
@@ -30,7 +31,7 @@ class Target:
 
     input: str
     image: Image
-    output: Path
+    output: Place
 
     def job(self, job: Job) -> Job:
         """Give the same job for this image."""
@@ -52,7 +53,7 @@ def means_many(inputs: Sequence[str], output: str | None) -> bool:
     return len(inputs) > 1 or any(map(_is_several, inputs)) or _is_folder_name(output)
 
 
-def targets_of(job: Job, inputs: Sequence[str], folder: str | Path) -> tuple[Target, ...]:
+def targets_of(job: Job, inputs: Sequence[str], folder: str | Path | Remote) -> tuple[Target, ...]:
     """Decide what is restored and where each result goes, before anything runs.
 
     A file with one image goes to ``FOLDER/NAME.deblur.zarr``; each image of a plate, or of a file
@@ -75,13 +76,13 @@ def targets_of(job: Job, inputs: Sequence[str], folder: str | Path) -> tuple[Tar
     ValueError
         When two images would go to one place, or `folder` is the name of a file.
     """
-    if Path(folder).suffix.lower() in NOT_FOLDERS and not _is_plain_folder(folder):
+    if place_of(folder).suffix.lower() in NOT_FOLDERS and not _is_plain_folder(folder):
         raise ValueError(
             f'many images need a folder for their results, and "{folder}" is the name of a file: '
             "name the folder last"
         )
     addresses = _without_parts(_expanded(inputs, _kernels_of(job)))
-    found = [t for address in addresses for t in _targets_in(job, address, Path(folder))]
+    found = [t for address in addresses for t in _targets_in(job, address, place_of(folder))]
     places = {_same(target.output) for target in found}
     found = [target for target in found if _same(target.input) not in places]
     _refuse_clashes(found)
@@ -98,14 +99,16 @@ def _is_several(text: str) -> bool:
     return _is_plain_folder(path)
 
 
-def _is_plain_folder(path: str | Path) -> bool:
-    path = Path(path).expanduser()
+def _is_plain_folder(path: str | Path | Remote) -> bool:
+    path = place_of(path).expanduser()
+    if isinstance(path, Remote):
+        return False
     return path.is_dir() and path.suffix.lower() != ".zarr" and reader_of(str(path)) is None
 
 
 def _is_folder_name(output: str | None) -> bool:
     if output is None or "://" in output:
-        return False
+        return is_address(output) and str(output).endswith("/")
     return output.endswith(("/", os.sep)) or not Path(output).suffix or _is_plain_folder(output)
 
 
@@ -155,7 +158,7 @@ def _without_parts(addresses: Iterable[str]) -> list[str]:
     return kept
 
 
-def _targets_in(job: Job, address: str, folder: Path) -> Iterator[Target]:
+def _targets_in(job: Job, address: str, folder: Place) -> Iterator[Target]:
     try:
         images = images_in(address)
     except Exception:  # noqa: BLE001 - it is said when its turn has come, and the others go on
@@ -167,7 +170,7 @@ def _targets_in(job: Job, address: str, folder: Path) -> Iterator[Target]:
     name = outputs.suggested_output(address).name
     for image in images:
         if image.place:
-            inside = Path(name.removesuffix(".deblur.zarr"), f"{image.place}.deblur.zarr")
+            inside = f"{name.removesuffix('.deblur.zarr')}/{image.place}.deblur.zarr"
         yield Target(address, image, folder / (inside if image.place else name))
 
 
@@ -188,7 +191,7 @@ def _kernels_of(job: Job) -> set[str]:
     return {_same(file) for file in files if file is not None}
 
 
-def _same(path: str | Path) -> str:
+def _same(path: str | Place) -> str:
     """Give a path in one spelling, to be compared; a URL as it is."""
     text = str(path)
     if "://" in text:

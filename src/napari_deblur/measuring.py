@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from napari_deblur.places import Place
     from napari_deblur.stack import Stack
 
 __all__ = [
@@ -57,7 +58,7 @@ class Nodes:
         return Kernel(one.array.mean(axis=(0, 1)), one.pixel_size, one.report)
 
 
-def nodes_of(path: Path, pixel_size: Size | None = None, channel: int = 0) -> Nodes | None:
+def nodes_of(path: Place, pixel_size: Size | None = None, channel: int = 0) -> Nodes | None:
     """Read the kernels of a field, of one channel; None where a file holds no field."""
     if is_field(path):
         if channel and path.is_file():
@@ -76,7 +77,7 @@ def nodes_of(path: Path, pixel_size: Size | None = None, channel: int = 0) -> No
     return Nodes(Kernel(one, kernels.pixel_size, kernels.report), grid)
 
 
-def opened(path: Path, pixel_size: Size | None, time: int, channel: int) -> Kernel:
+def opened(path: Place, pixel_size: Size | None, time: int, channel: int) -> Kernel:
     """Read one kernel of a file, which may hold those of several frames and channels.
 
     Of a field it is the mean of its kernels. If there are several, the report says as ``one_of``
@@ -104,7 +105,7 @@ def _of_frame(report: Mapping[str, Any], time: int) -> Mapping[str, Any]:
     return {name: v for name, v in report.items() if name not in every} | dict(frames[time])
 
 
-def _check(what: str, index: int, count: int, path: Path) -> None:
+def _check(what: str, index: int, count: int, path: Place) -> None:
     if index >= count:
         of = f"kernels of {count} {what}s, from 0" if count > 1 else f"the kernel of one {what}"
         raise ValueError(f"{path} has {of}: there is no {what} {index}")

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zarr.storage import ObjectStore
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
     from zarr.core.buffer import Buffer, BufferPrototype
 
-__all__ = ["Objects", "connected", "explained"]
+__all__ = ["Objects", "connected", "disconnect", "explained"]
 
 MISSING = (
     'addresses such as s3://… need packages that are not installed: pip install "napari-deblur[s3]"'
@@ -33,6 +34,7 @@ TRIES = 12
 SLOWEST = timedelta(seconds=150)
 RENEWED = timedelta(minutes=5)
 
+METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 DENIED |= {"InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "AllAccessDisabled"}
 FULL = {"QuotaExceeded", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"}
@@ -40,8 +42,8 @@ ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedi
 
 
 @lru_cache
-def connected(scheme: str, bucket: str) -> Any:
-    """Give the connection to a bucket, or to a host of the web, that this process uses.
+def connected(scheme: str, bucket: str, prefix: str = "") -> Any:
+    """Give this process's connection to a bucket or a host of the web, or to a part of it.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def connected(scheme: str, bucket: str) -> Any:
     client: Any = {"timeout": SLOWEST, "allow_http": True}
     retry: Any = {"retry_timeout": PATIENCE, "max_retries": TRIES}
     if scheme != "s3":
-        url = f"{scheme}://{bucket}"
+        url = f"{scheme}://{bucket}/{prefix}"
         return HTTPStore.from_url(url, client_options=client, retry_config=retry)
     endpoint, region, credentials = _settings()
     how: dict[str, Any] = {"skip_signature": True}
@@ -63,9 +65,10 @@ def connected(scheme: str, bucket: str) -> Any:
         how = {"credential_provider": credentials}
     client["allow_http"] = endpoint.startswith("http://")
     how |= {"endpoint": endpoint, "region": region, "virtual_hosted_style_request": False}
-    return S3Store(bucket, client_options=client, retry_config=retry, **how)
+    return S3Store(bucket, prefix=prefix or None, client_options=client, retry_config=retry, **how)
 
 
+@lru_cache(maxsize=1)
 def _settings() -> tuple[str, str, Any]:
     """Give endpoint, region and credentials, if there are any, as all tools for AWS find them."""
     try:
@@ -87,6 +90,12 @@ def _settings() -> tuple[str, str, Any]:
         )
     region = session.get_config_variable("region") or "us-east-1"
     return meta.endpoint_url, region, None if found is None else _Credentials(found)
+
+
+def disconnect() -> None:
+    """Forget all connections, and the settings that they were made with."""
+    connected.cache_clear()
+    _settings.cache_clear()
 
 
 class _Credentials:
@@ -152,11 +161,12 @@ def _plain(error: Exception, address: str) -> OSError:
 
 
 class Objects(ObjectStore[Any]):  # type: ignore[misc]
-    """A bucket as zarr wants it; a chunk is one request, whole or not at all.
+    """What is below a name in a bucket, for zarr; a chunk is one request, whole or not at all.
 
     Parameters
     ----------
-    scheme, bucket : str
+    scheme, bucket, prefix : str
+        zarr writes groups above what it makes, but not above the place of its store.
     read_only : bool
     receipts : dict or None
         Where sizes and SHA-256 are kept of what is written, by key.
@@ -166,33 +176,44 @@ class Objects(ObjectStore[Any]):  # type: ignore[misc]
         self,
         scheme: str,
         bucket: str,
+        prefix: str,
         *,
         read_only: bool = False,
         receipts: dict[str, tuple[int, str]] | None = None,
     ) -> None:
-        super().__init__(connected(scheme, bucket), read_only=read_only)
-        self.scheme, self.bucket, self.receipts = scheme, bucket, receipts
+        super().__init__(connected(scheme, bucket, prefix), read_only=read_only)
+        self.place, self.receipts = (scheme, bucket, prefix), receipts
+        self.denied: list[PermissionError] = []
 
     def with_read_only(self, read_only: bool = False) -> Objects:  # noqa: FBT001, FBT002 - zarr's
         """Give the same bucket for reading only, or not."""
-        return Objects(self.scheme, self.bucket, read_only=read_only, receipts=self.receipts)
+        same = Objects(*self.place, read_only=read_only, receipts=self.receipts)
+        same.denied = self.denied
+        return same
 
     def __str__(self) -> str:
         return self._address("")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"scheme": self.scheme, "bucket": self.bucket, "read_only": self.read_only}
+        return {"place": self.place, "read_only": self.read_only}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        self.__init__(*state["place"], read_only=state["read_only"])  # type: ignore[misc]
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Get an object, or a part of it; None only if it is not there."""
-        with explained(self._address(key)):
-            found: Buffer | None = await super().get(key, prototype, byte_range)
-            return found
+        try:
+            with explained(self._address(key)):
+                found: Buffer | None = await super().get(key, prototype, byte_range)
+                return found
+        except PermissionError as error:
+            if PurePosixPath(key).name not in METADATA:
+                raise
+            # Who may not list a bucket is told so of what is not there, and zarr tries many names.
+            self.denied.append(error)
+            return None
 
     async def exists(self, key: str) -> bool:
         """Whether there is such an object."""
@@ -209,7 +230,7 @@ class Objects(ObjectStore[Any]):  # type: ignore[misc]
             # In pieces, a process that is killed would leave pieces that nobody sees, but pays for.
             await obstore.put_async(self.store, key, raw, use_multipart=False)
         if self.receipts is not None:
-            self.receipts[key] = len(raw), hashlib.sha256(raw).hexdigest()
+            self.receipts[self._address(key)] = len(raw), hashlib.sha256(raw).hexdigest()
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Put an object if there is none."""
@@ -228,4 +249,5 @@ class Objects(ObjectStore[Any]):  # type: ignore[misc]
                 yield one
 
     def _address(self, key: str) -> str:
-        return f"{self.scheme}://{self.bucket}/{key}"
+        scheme, bucket, prefix = self.place
+        return f"{scheme}://{bucket}/" + "/".join(part for part in (prefix, key) if part)

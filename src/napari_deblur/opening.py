@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from napari_deblur.places import Remote, refuse_credentials
+from napari_deblur.places import Remote, is_address, refuse_credentials
 from napari_deblur.registry import readers
 from napari_deblur.stack import Region, Source, Stack
 
@@ -204,8 +204,12 @@ def _reader_for(address: str) -> Reader:
     patterns = sorted({pattern for name in readers for pattern in readers[name].patterns})
     kinds = f"what can be opened is {', '.join(patterns)}"
     path = Path(address)
+    if is_address(address) and not Remote.read(address).exists():
+        raise FileNotFoundError(f'there is nothing at "{address}"')
     if "://" in address:
-        raise ValueError(f'there is no zarr store at "{address}": over a network only zarr is read')
+        raise ValueError(
+            f'there is no zarr store and no TIFF at "{address}": over a network only those are read'
+        )
     if path.is_dir():
         raise ValueError(f'the folder "{address}" is no zarr store: {kinds}')
     if path.stat().st_size == 0:

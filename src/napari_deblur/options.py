@@ -89,7 +89,7 @@ Saturation = Annotated[
     _option("--saturation", "Counts from which on the camera is full.", BEADS, "COUNTS"),
 ]
 Figure = Annotated[Path | None, _option("--figure", "Draw it, too.", BLUR, "PNG")]
-Against = Annotated[Path | None, _option("--against", "Another kernel.", BLUR, "FILE")]
+Against = Annotated[str | None, _option("--against", "Another kernel.", BLUR, "FILE")]
 Shape = Annotated[
     Text, _option("--shape", "Of the kernel to be found, or of the psf.", BLUR, "Z,Y,X")
 ]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from napari_deblur import words
 from napari_deblur.kernel_sets import of_each
+from napari_deblur.places import place_of
 from napari_deblur.protocols import Facts, Kernel
 from napari_deblur.registry import methods, psfs
 
@@ -246,7 +246,7 @@ def given_in(file: str, size: Any = None, region: Region | None = None) -> Given
     if size is not None and len(size) == 2:
         size = (1.0, *size)  # a kernel of y, x has one plane, however thick
     if is_field(file):
-        many = len(open_result(file).plan.fields) if Path(file).is_dir() else 1
+        many = len(open_result(file).plan.fields) if place_of(file).is_dir() else 1
         if many > 1:
             raise ValueError(
                 f"{file} has a field for each of {many} channels: save those that are meant with "
@@ -254,7 +254,7 @@ def given_in(file: str, size: Any = None, region: Region | None = None) -> Given
             )
         field = load_field(file)
         if region is not None:
-            source = open_result(file).plan.source if Path(file).is_dir() else None
+            source = open_result(file).plan.source if place_of(file).is_dir() else None
             own = (source.region if source else None) or ((0, 0),) * 3
             field = field.moved([a - b for (a, _), (b, _) in zip(own, region, strict=True)])
         return field if size is None else dataclasses.replace(field, pixel_size=size)

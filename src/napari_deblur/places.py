@@ -7,9 +7,11 @@ function here.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -30,11 +32,13 @@ __all__ = [
     "files",
     "free_space",
     "is_address",
+    "on_this_machine",
     "place_of",
     "refuse_credentials",
     "relative",
     "remove_tree",
     "settle",
+    "sha256_of",
     "size_in",
     "storage",
     "touch",
@@ -43,6 +47,7 @@ __all__ = [
 
 SCHEMES = ("s3", "http", "https")
 PAGE = 1000  # names in one answer of a server
+PIECE = 1 << 16  # bytes that are asked for at least
 
 
 class Stat(Protocol):
@@ -205,11 +210,11 @@ class Remote:
         """Read the object as text."""
         return self.read_bytes().decode(encoding, errors)
 
-    def open(self, mode: str = "rb") -> io.BytesIO:
-        """Read the object, as an open file."""
+    def open(self, mode: str = "rb") -> io.BufferedReader:
+        """Open the object as a file; what is read of it is asked for then."""
         if mode != "rb":
             raise ValueError(f"an object is opened to be read, not as {mode}")
-        return io.BytesIO(self.read_bytes())
+        return io.BufferedReader(_Ranges(self), PIECE)
 
     def write_bytes(self, content: bytes, *, new: bool = False) -> int:
         """Write the object as a whole; FileExistsError if it has to be `new` and is not."""
@@ -253,6 +258,38 @@ class Remote:
         return explained(str(self))
 
 
+class _Ranges(io.RawIOBase):
+    """An object of which ranges are read."""
+
+    def __init__(self, place: Remote) -> None:
+        self._place, self._at, self._size = place, 0, place.stat().st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        import obstore
+
+        length = min(len(buffer), self._size - self._at)
+        if length <= 0:
+            return 0
+        with self._place._explained():
+            found = obstore.get_range(
+                self._place._bucket, self._place.key, start=self._at, length=length
+            )
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
 Place = Path | Remote
 
 
@@ -272,7 +309,20 @@ def place_of(address: str | os.PathLike[str] | Remote) -> Place:
     if isinstance(address, Remote):
         return address
     text = os.fspath(address)
+    if re.match("[a-z][a-z0-9]+:/(?!/)", text):
+        raise ValueError(f'"{text}" was an address once and is a path now: give it as text')
     return Remote.read(text) if "://" in text else Path(text)
+
+
+def on_this_machine(address: str | os.PathLike[str]) -> Path:
+    """Give the path of a file that is written; ValueError for a URL."""
+    place = place_of(address)
+    if isinstance(place, Remote):
+        raise ValueError(
+            f"{place} is in object storage, where only results are written: give a file of this "
+            "machine, and copy it there"
+        )
+    return place
 
 
 def refuse_credentials(address: str) -> None:
@@ -296,15 +346,13 @@ def refuse_credentials(address: str) -> None:
 
 
 def storage(place: Place, receipts: dict[str, tuple[int, str]] | None = None) -> Any:
-    """Give what zarr takes for a place; sizes and hashes of objects go into `receipts`, by key."""
+    """Give what zarr takes for a place; sizes and hashes go into `receipts`, by address."""
     if isinstance(place, Path):
         return place
-    from zarr.storage import StorePath
-
     from napari_deblur.objects import Objects
 
-    objects = Objects(place.scheme, place.bucket, read_only=place.scheme != "s3", receipts=receipts)
-    return StorePath(objects, place.key)
+    read_only = place.scheme != "s3"
+    return Objects(place.scheme, place.bucket, place.key, read_only=read_only, receipts=receipts)
 
 
 def relative(place: Place, folder: Place) -> str:
@@ -320,6 +368,20 @@ def settle(place: Place) -> None:
     if isinstance(place, Path):
         system.sync_file(place)
         system.sync_folder(place.parent)
+
+
+def sha256_of(place: Place) -> str:
+    """Read a file, piece by piece."""
+    if isinstance(place, Path):
+        with place.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    import obstore
+
+    found = hashlib.sha256()
+    with place._explained():
+        for piece in obstore.get(place._bucket, place.key):
+            found.update(piece)
+    return found.hexdigest()
 
 
 def write_atomically(place: Place, content: bytes) -> None:

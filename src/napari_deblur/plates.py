@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_deblur.readers._files import opened
 from napari_deblur.registry import readers
 
 __all__ = ["Image", "files_of", "images_in", "others_in", "reader_of"]
@@ -88,7 +89,7 @@ def files_of(address: str) -> set[Path]:
     import tifffile
 
     try:
-        with tifffile.TiffFile(address) as tif:
+        with tifffile.TiffFile(opened(address)) as tif:
             xml = (tif.ome_metadata if tif.is_ome else None) or ""
     except Exception:  # noqa: BLE001 - a damaged file speaks for itself when it is opened
         xml = ""
@@ -100,7 +101,7 @@ def _titles_in_tiff(address: str) -> tuple[str, ...]:
     """Name the series of formats that mean each as an image: others add labels and thumbnails."""
     import tifffile
 
-    with tifffile.TiffFile(address) as tif:
+    with tifffile.TiffFile(opened(address)) as tif:
         if not (tif.is_ome or tif.is_shaped):
             return ()
         return tuple(str(series.name) for series in tif.series)

@@ -16,6 +16,7 @@ from napari_deblur.results import Result, open_result
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from napari_deblur.places import Remote
     from napari_deblur.stack import Stack
 
 __all__ = ["write_report"]
@@ -39,7 +40,7 @@ class Seen:
     plane: int
 
 
-def write_report(store: str | Path, png: str | Path, stack: Stack | None = None) -> None:
+def write_report(store: str | Path | Remote, png: str | Path, stack: Stack | None = None) -> None:
     """Draw a finished result as a PNG; of frame 0 and channel 0, or of a picture's colours.
 
     Parameters

@@ -267,7 +267,7 @@ class Store:
         chunk = values.reshape([s.stop - s.start for s in where])
         system.insisting(lambda: array.__setitem__(where, chunk))
         if isinstance(file, Remote):  # it was taken as a whole, or not at all
-            return self._name(file), self._receipts.pop(file.key)
+            return self._name(file), self._receipts.pop(str(file))
         raw = file.read_bytes()
         system.sync_file(file)
         self._sync_folders(file.parent)

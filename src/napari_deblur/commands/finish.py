@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ __all__ = ["finish"]
 
 @told
 def finish(
-    store: Annotated[Path, typer.Argument(help="A result that was done in parts.")],
+    store: Annotated[str, typer.Argument(help="A result that was done in parts.")],
     debug: o.Debug = False,
 ) -> None:
     """Complete a result of which all parts are done: pyramid, sizes, the word that it is complete.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from napari_deblur import options as o
 from napari_deblur import printing
 from napari_deblur.options import told
+from napari_deblur.places import on_this_machine, place_of
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
@@ -36,7 +36,7 @@ Finder = Annotated[
 def estimate(
     context: typer.Context,
     input: o.Input,
-    kernel: Annotated[Path, typer.Argument(help="Where the kernel goes: .tif, .npz or .zarr.")],
+    kernel: Annotated[str, typer.Argument(help="Where the kernel goes: .tif, .npz or .zarr.")],
     from_: o.From = None,
     diameter: o.Diameter = None,
     saturation: o.Saturation = None,
@@ -78,11 +78,12 @@ def estimate(
     if beads is not None and (scope or first):
         hint = "--scope" if scope else "--kernel"
         raise typer.BadParameter("beads are averaged, not searched: leave it out", param_hint=hint)
+    target = on_this_machine(kernel)
     job = o.job_of({**context.params, "kernel": first})
     if beads is None:
         method_of = _finder(job)
     stack = job.open()
-    targets = outputs.kernel_targets(kernel, stack, overwrite=overwrite)
+    targets = outputs.kernel_targets(target, stack, overwrite=overwrite)
     if beads is not None:
         found, reports = measuring.from_beads(stack, job.shape, **beads)
         for c, report in enumerate(reports):
@@ -161,7 +162,7 @@ def _fields(job: Job, stack: Stack, finder: tuple[str, Any]) -> dict[int, Kernel
 def kernel_(
     context: typer.Context,
     file: Annotated[
-        Path, typer.Argument(help="A kernel: .tif, .npz, .npy or .zarr; or a field: .npz, .zarr.")
+        str, typer.Argument(help="A kernel: .tif, .npz, .npy or .zarr; or a field: .npz, .zarr.")
     ],
     figure: o.Figure = None,
     against: o.Against = None,
@@ -207,20 +208,22 @@ def kernel_(
         check_picture(figure)
     if psf is not None:
         model = o.psf_asked(context.params)
-        outputs.refuse_kernel(file, overwrite=overwrite)
+        target = on_this_machine(file)
+        outputs.refuse_kernel(target, overwrite=overwrite)
         printing.note(f"making the kernel of {psf} …")
         made, notes = measuring.of_model(*model)
         for note in notes:
             printing.note(f"note: {note}")
-        measuring.write(made, [file])
+        measuring.write(made, [target])
         printing.say(f"wrote {file}")
     elif psf_set or shape:
         raise typer.BadParameter("name the psf too: --psf gaussian", param_hint="--psf")
-    nodes = measuring.nodes_of(file, size, channel)
+    place = place_of(file)
+    nodes = measuring.nodes_of(place, size, channel)
     if nodes is not None:
         printing.table(describing.of_nodes(nodes.kernels, nodes.grid, nodes.maps))
         printing.say()
-    one = measuring.opened(file, size, time, channel) if nodes is None else nodes.typical()
+    one = measuring.opened(place, size, time, channel) if nodes is None else nodes.typical()
     optics = optics_for(one, optics)
     if (optics.na is None) != (optics.wavelength is None):
         printing.note("note: the optical limit is known from --na and --wavelength: give both")
@@ -229,9 +232,9 @@ def kernel_(
     rows = [*describing.of_measures(measured(one, optics), one.pixel_size)]
     printing.table([*rows, *describing.of_report(one)])
     if against is not None:
-        other = measuring.opened(against, size, time, channel)
+        other = measuring.opened(place_of(against), size, time, channel)
         printing.say()
         printing.table({"against": str(against)} | measuring.compared(one, other))
     if figure is not None:
-        write_figure(one, figure, optics, title=file.name)
+        write_figure(one, figure, optics, title=place.name)
         printing.say(f"wrote {figure}")

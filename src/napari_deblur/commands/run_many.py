@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from napari_deblur import printing
+from napari_deblur.places import place_of
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -53,7 +54,7 @@ def restored_all(
     begun = monotonic()
     with system.stopping_on_signals():
         outcomes = _followed(many.run(job, inputs, folder, plan_only=plan_only, **how))
-    for line in _table(outcomes, PLANNED if plan_only else COLUMNS, Path(folder)):
+    for line in _table(outcomes, PLANNED if plan_only else COLUMNS, folder):
         printing.say(line)
     for one in outcomes:
         if not one.is_well:
@@ -61,7 +62,7 @@ def restored_all(
     failed = sum(not one.is_well for one in outcomes)
     count = f"{len(outcomes)} image{'s' if len(outcomes) != 1 else ''}"
     said = f"{count} in {printing.lasting(monotonic() - begun)}, {failed} failed"
-    printing.say(said if plan_only else f"{said}: {Path(folder) / many.SUMMARY}")
+    printing.say(said if plan_only else f"{said}: {place_of(folder) / many.SUMMARY}")
     if failed:
         raise typer.Exit(3)
 
@@ -117,7 +118,7 @@ def _with_bars(steps: Iterator[Step], console: Any) -> Iterator[Step]:
             yield step
 
 
-def _table(outcomes: Sequence[Outcome], columns: Sequence[str], folder: Path) -> Iterator[str]:
+def _table(outcomes: Sequence[Outcome], columns: Sequence[str], folder: str) -> Iterator[str]:
     """Give the lines of a table with aligned columns."""
     rows = [columns, *(_row(one, columns, folder) for one in outcomes)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(columns))]
@@ -127,10 +128,9 @@ def _table(outcomes: Sequence[Outcome], columns: Sequence[str], folder: Path) ->
         ).rstrip()
 
 
-def _row(one: Outcome, columns: Sequence[str], folder: Path) -> list[str]:
+def _row(one: Outcome, columns: Sequence[str], folder: str) -> list[str]:
     from napari_deblur import describing
 
-    output = Path(one.output)
     said = {
         "image": _named(one),
         "state": one.state,
@@ -139,7 +139,7 @@ def _row(one: Outcome, columns: Sequence[str], folder: Path) -> list[str]:
         "failed": str(one.failed),
         "time": printing.lasting(one.seconds),
         "disk": describing.size(one.disk),
-        "output": str(output.relative_to(folder) if output.is_relative_to(folder) else output),
+        "output": one.output.removeprefix(str(place_of(folder))).lstrip("/\\"),
     }
     return [said[name] for name in columns]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ __all__ = ["verify"]
 
 @told
 def verify(
-    store: Annotated[Path, typer.Argument(help="A result, finished or not.")],
+    store: Annotated[str, typer.Argument(help="A result, finished or not.")],
     discard: Annotated[
         bool, typer.Option("--discard", help="Delete damaged chunks, for a run to restore.")
     ] = False,

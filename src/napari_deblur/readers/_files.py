@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-__all__ = ["file_fingerprint", "first_bytes"]
+from napari_deblur.places import is_address, place_of
+
+__all__ = ["file_fingerprint", "first_bytes", "opened"]
+
+
+def opened(address: str) -> Any:
+    """Give what libraries open: a path, or an open file that reads an object in ranges."""
+    return place_of(address).open("rb") if is_address(address) else address
 
 
 def first_bytes(address: str, count: int = 32) -> bytes:
-    """Give the beginning of a file; nothing for a folder or a URL."""
-    path = Path(address)
-    if "://" in address or not path.is_file():
+    """Give the beginning of a file; nothing for a folder."""
+    path = place_of(address) if is_address(address) else Path(address)
+    if path.name.endswith(".zarr") or ("://" in address and not is_address(address)):
+        return b""
+    if not path.is_file():
         return b""
     with path.open("rb") as file:
         return file.read(count)
@@ -18,5 +28,5 @@ def first_bytes(address: str, count: int = 32) -> bytes:
 
 def file_fingerprint(address: str) -> str:
     """Give size and time of the last change."""
-    stat = Path(address).stat()
+    stat = place_of(address).stat()
     return f"{stat.st_size}-{stat.st_mtime_ns}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
-from pathlib import Path
 from typing import Any, BinaryIO
+
+from napari_deblur.places import place_of
 
 __all__ = ["check_pages", "check_series"]
 
@@ -23,9 +24,10 @@ def check_pages(path: str) -> None:
     ValueError
         When a directory or a value of it lies outside the file, or the chain runs in a circle.
     """
-    size = Path(path).stat().st_size
+    place = place_of(path)
+    size = place.stat().st_size
     again = "so copy it again from where it came from"
-    with Path(path).open("rb") as file:
+    with place.open("rb") as file:
         head = file.read(16)
         order = "<" if head[:2] == b"II" else ">"
         big = head[2:4] in (b"+\0", b"\0+")

@@ -45,6 +45,9 @@ def open_node(address: str) -> Any:
         # Consolidated metadata can be older than the arrays that they describe.
         return zarr.open(store, mode="r", use_consolidated=False)
     except FileNotFoundError as error:
+        denied = getattr(store, "denied", ())
+        if denied:
+            raise denied[0] from None
         raise FileNotFoundError(f'there is no zarr group or array at "{address}"') from error
     except ImportError as error:
         scheme = address.partition("://")[0]

@@ -14,8 +14,9 @@ import numpy as np
 import tifffile
 import zarr
 
+from napari_deblur.places import is_address
 from napari_deblur.readers._building import build_stack, chosen_axes, only, stored_in
-from napari_deblur.readers._files import file_fingerprint, first_bytes
+from napari_deblur.readers._files import file_fingerprint, first_bytes, opened
 from napari_deblur.readers._tiff_facts import read_facts
 from napari_deblur.readers._tiff_whole import check_pages, check_series
 
@@ -60,8 +61,12 @@ class Tiff:
         """
         only(source, series=True, level=True)
         check_pages(source.address)
-        with _damage_named(source.address), tifffile.TiffFile(source.address) as tif:
+        with _damage_named(source.address), _file_at(source.address) as tif:
             return _open(tif, source)
+
+
+def _file_at(address: str) -> tifffile.TiffFile:
+    return tifffile.TiffFile(opened(address), name=address if is_address(address) else None)
 
 
 @contextmanager
@@ -135,6 +140,8 @@ def _base(source: Source, series: Any, axes: str, *, squeeze: bool) -> Any:
     """Give something to index: the file itself if its pixels lie plainly in it, else zarr."""
     parent = series.keyframe.parent
     shape = tuple(int(n) for n in series.get_shape(squeeze))
+    if is_address(source.address):
+        return _Packed(source.address, source.series or 0, source.level, squeeze)
     if series.dataoffset is not None and all(page.parent is parent for page in series.pages):
         dtype = np.dtype(series.dtype).newbyteorder(parent.byteorder)
         chunks = tuple(n if a in "yxs" else 1 for a, n in zip(axes, shape, strict=True))
@@ -166,7 +173,7 @@ class _Packed:
 
     def __init__(self, path: str, series: int, level: int, squeeze: bool) -> None:  # noqa: FBT001
         self._address = (path, series, level, squeeze)
-        tif = tifffile.TiffFile(path)
+        tif = _file_at(path)
         # The file is read as long as this lives, and Python warns if nobody closes it.
         weakref.finalize(self, tif.close)
         store = tif.series[series].levels[level].aszarr(level=0, squeeze=squeeze)
@@ -184,6 +191,8 @@ class _Packed:
         try:
             return np.asarray(self._array[where])
         except (*DAMAGE, ValueError, OSError) as error:
+            if isinstance(error, OSError) and is_address(self._address[0]):
+                raise  # of the network, not of the content
             raise ValueError(
                 f'pixels of "{self._address[0]}" cannot be decoded, the file is damaged '
                 f"({' '.join(str(error).split())[:120]}): copy it again from where it came from"
