@@ -210,7 +210,7 @@ def test_a_store_in_fsspecs_memory_opens_by_its_url(volume):
 
 
 def test_a_url_without_a_store_is_refused():
-    with pytest.raises(ValueError, match="over a network only zarr is read"):
+    with pytest.raises(ValueError, match="over a network only those are read"):
         open_stack("memory://nothing/here.tif")
 
 
