@@ -117,7 +117,7 @@ def test_a_running_scheduler_is_used_by_its_address(tmp_path):
     stack = on_disk(tmp_path, numbers((10, 14, 25)))
     plan = plan_of(stack)
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None, memory_limit=0
+        n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0", memory_limit=0
     ) as cluster:
         address = cluster.scheduler_address
         for _ in range(2):  # the workers live on while the store is made again
@@ -128,9 +128,9 @@ def test_a_running_scheduler_is_used_by_its_address(tmp_path):
 
 
 def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
-    from napari_deblur import cluster
+    from napari_deblur import sending
 
-    monkeypatch.setattr(cluster, "PATIENCE", 0.5)
+    monkeypatch.setattr(sending, "PATIENCE", 0.5)
     plan = plan_of(on_disk(tmp_path, numbers((10, 14, 25))))
     with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         list(run(plan, tmp_path / "a.zarr", scheduler="tcp://127.0.0.1:9"))

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import re
+import threading
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,19 +100,21 @@ class Ledger:
         self.folder = folder
         self._file: Place | None = None
         self._lines: list[bytes] = []  # of that file, in an object store
+        self._lock = threading.Lock()  # a worker may have several threads
 
     def append(self, entry: Entry) -> None:
         """Add a line; what it speaks of must be on the disk already."""
-        file, self._file = self._file or self._new_file(), None
-        raw = entry.to_line().encode()
-        if isinstance(file, Remote):
-            self._append_to_object(file, raw)
-            return
-        with file.open("ab", buffering=0) as handle:
-            while raw:  # a full disk may take a part and raise at the next
-                raw = raw[handle.write(raw) :]
-        # Only now: after a torn line nothing is added to a file any more.
-        self._file = file
+        with self._lock:
+            file, self._file = self._file or self._new_file(), None
+            raw = entry.to_line().encode()
+            if isinstance(file, Remote):
+                self._append_to_object(file, raw)
+                return
+            with file.open("ab", buffering=0) as handle:
+                while raw:  # a full disk may take a part and raise at the next
+                    raw = raw[handle.write(raw) :]
+            # Only now: after a torn line nothing is added to a file any more.
+            self._file = file
 
     def _append_to_object(self, file: Remote, raw: bytes) -> None:
         lines, self._lines = [*self._lines, raw], []

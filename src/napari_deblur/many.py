@@ -187,8 +187,8 @@ def _helped(how: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     from napari_deblur.cluster import local_workers
 
     system.refuse_unguarded_script()
-    with local_workers(how["workers"]) as client:
-        yield {**how, "workers": 0, "scheduler": client.scheduler.address}
+    with local_workers(how["workers"]) as address:
+        yield {**how, "workers": 0, "scheduler": address}
 
 
 def _one(

@@ -5,8 +5,6 @@ The loop, the cluster, previews and the lazy dask view all call it.
 
 from __future__ import annotations
 
-import threading
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from napari_deblur.devices import alone_on
 from napari_deblur.methods.identity import Identity
 from napari_deblur.tiles import Box, Index, halves
 
@@ -38,8 +37,6 @@ __all__ = [
 
 # Each split halves the memory; after five the rest of the machine is the problem.
 MOST_SPLITS = 5
-
-_devices: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 class Readable(Protocol):
@@ -157,7 +154,7 @@ def _restore_core(plan: Plan, stack: Readable, index: Index, core: Box) -> Resto
     gain = channel.gains[t] if channel.gains else 1.0
     if gain != 1.0:
         counts = (counts - background) / gain + background
-    with _devices[plan.device], torch.no_grad():
+    with alone_on(plan.device), torch.no_grad():
         method = Identity() if _still(plan, t, c) else channel.method
         estimate = method(counts.to(plan.device), blur_of(plan, t, c, tile.read))
         image = estimate.image[tile.inside].to("cpu", torch.float32)

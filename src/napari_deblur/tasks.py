@@ -8,17 +8,13 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from functools import lru_cache
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_deblur import system
-from napari_deblur.places import place_of
 from napari_deblur.protocols import Cancelled
 from napari_deblur.restoring import restore_tile, source_of
-from napari_deblur.scratch import scratch_of, stack_of
-from napari_deblur.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +22,7 @@ if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
     from napari_deblur.restoring import Readable, Restored
     from napari_deblur.stack import Stack
+    from napari_deblur.store import Store
     from napari_deblur.tiles import Box, Index
 
 __all__ = [
@@ -35,7 +32,6 @@ __all__ = [
     "Todo",
     "in_this_process",
     "perform",
-    "work",
 ]
 
 
@@ -237,17 +233,3 @@ def _outcome(written: Future[Entry]) -> Entry | Exception:
     if isinstance(error, Cancelled) or not isinstance(error, Exception):
         raise error
     return error  # it is listed, and the run goes on
-
-
-def work(path: str, key: str, task: Task) -> Entry:
-    """Do a task in a worker process, which opens store and source once."""
-    store, stack = _opened(path, key)
-    return perform(store, stack, task)
-
-
-@lru_cache(maxsize=2)
-def _opened(path: str, key: str) -> tuple[Store, Stack | None]:
-    store = Store.at(place_of(path), key)
-    if store.plan.source is not None:
-        return store, None
-    return store, stack_of(scratch_of(store.path), store.plan.layout)

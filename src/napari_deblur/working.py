@@ -1,0 +1,135 @@
+"""What a worker process of a cluster does: some tasks of one store, one after the other.
+
+The scheduler imports this too, since what it passes on names `work`; so it loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import BoundedSemaphore, Lock
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
+
+from distributed import Worker, get_worker
+from distributed.utils import sync
+
+from napari_deblur import devices, system
+from napari_deblur.places import place_of
+from napari_deblur.restoring import source_of
+from napari_deblur.scratch import scratch_of, stack_of
+from napari_deblur.stopping import RunStopped, stops_the_run
+from napari_deblur.store import Store
+from napari_deblur.tasks import Task, perform
+
+if TYPE_CHECKING:
+    from napari_deblur.ledger import Entry
+    from napari_deblur.stack import Stack
+
+__all__ = ["Answer", "Order", "work"]
+
+# One is computed while another reads or writes; the memory that a plan states allows no more.
+AT_ONCE = 2
+RECOUNT = 60.0  # seconds between two looks at who else is on this machine
+PATIENCE = 5.0  # seconds to wait for that
+
+_room = BoundedSemaphore(AT_ONCE)
+_opening = Lock()  # what is cached would be loaded by each thread that comes meanwhile
+
+
+@dataclass(frozen=True)
+class Order:
+    """For which store tasks are: its path, and the key of its plan."""
+
+    path: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of the first tasks of a batch, which are all if none stops the run.
+
+    `seconds` is how long they took.
+    """
+
+    outcomes: tuple[Entry | Exception, ...]
+    seconds: float
+
+
+def work(tasks: tuple[Task, ...], order: Order) -> Answer:
+    """Do tasks in a worker process, which opens store and source once.
+
+    Raises
+    ------
+    RunStopped
+        When this worker cannot do any task, since it does not see the store.
+    """
+    with _room:
+        begun = perf_counter()
+        try:
+            with _opening:
+                store, stack = _opened(order.path, order.key)
+        except (OSError, ValueError) as error:
+            raise RunStopped(
+                f"the worker on {platform.node()} cannot begin ({error}): all machines must see "
+                f"the input and {order.path} under these paths and have the same packages, then "
+                "run the same again"
+            ) from error
+        _take_share()
+        outcomes: list[Entry | Exception] = []
+        for task in tasks:
+            try:
+                outcomes.append(perform(store, stack, task))
+            except Exception as error:  # noqa: BLE001 - it is told, and counts as a failed try
+                outcomes.append(_portable(error))
+                if stops_the_run(error):
+                    break
+        return Answer(tuple(outcomes), perf_counter() - begun)
+
+
+@lru_cache(maxsize=2)
+def _opened(path: str, key: str) -> tuple[Store, Stack]:
+    devices.among_processes()
+    store = Store.at(place_of(path), key)
+    if store.plan.source is None:
+        return store, stack_of(scratch_of(store.path), store.plan.layout)
+    return store, source_of(store.plan, None)
+
+
+def _take_share() -> None:
+    """Let torch take the threads that this worker was started with, in the thread of a task.
+
+    It keeps a number for each thread; only one thread of a process computes at once.
+    """
+    import torch
+
+    torch.set_num_threads(_share(get_worker(), int(monotonic() / RECOUNT)))
+
+
+@lru_cache(maxsize=1)
+def _share(worker: Worker, now: int) -> int:
+    """Give the threads of a worker: fewer where those of a machine are more than its cores."""
+    own, cores = worker.state.nthreads, os.cpu_count() or 1
+    here = own
+    with suppress(OSError, TimeoutError):  # a scheduler that is away for a moment
+        all_of_them = sync(worker.loop, worker.scheduler.ncores, callback_timeout=PATIENCE)
+        host = worker.address.rpartition(":")[0]
+        here = sum(n for where, n in all_of_them.items() if where.rpartition(":")[0] == host)
+    share: int = min(own, system.cores(), own * cores // max(here, 1))
+    return max(1, share)
+
+
+def _portable(error: Exception) -> Exception:
+    """Give what can travel: causes are lost on the way, and some errors cannot be copied."""
+    cause = error.__cause__
+    while isinstance(cause, Exception) and stops_the_run(cause):
+        error, cause = cause, cause.__cause__
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - whatever another package's error does
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error if type(copy) is type(error) else RuntimeError(str(error))

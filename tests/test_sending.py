@@ -1,0 +1,238 @@
+"""What travels to workers and back, and what happens when the way is cut."""
+
+import gc
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+import warnings
+from functools import partial
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import zarr
+from distributed import KilledWorker, LocalCluster
+
+from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
+from napari_deblur import creating, sending, working
+from napari_deblur.batch import RunStopped, run
+from napari_deblur.bench.wire import Wire
+from napari_deblur.opening import open_stack
+from napari_deblur.sending import Line, connected, sent
+from napari_deblur.tasks import Task, Todo
+from napari_deblur.working import Order
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One worker with four threads, in this process, so that it can be watched."""
+    with LocalCluster(
+        n_workers=1, threads_per_worker=4, processes=False, protocol="tcp://",
+        dashboard_address="127.0.0.1:0", memory_limit=0,
+    ) as started:  # fmt: skip
+        yield started
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of connections that were torn dask closes not all
+        gc.collect()
+
+
+def on_disk(folder, array):
+    zarr.save_array(folder / "raw.zarr", array)
+    return open_stack(folder / "raw.zarr", "zyx", (0.3, 0.1, 0.1))
+
+
+def port_of(cluster):
+    return int(cluster.scheduler_address.rpartition(":")[2])
+
+
+def todo_of(grid):
+    return Todo(Task(index) for index in grid)
+
+
+def test_what_travels_is_small_and_what_is_heavy_is_loaded_once(tmp_path, cluster, monkeypatch):
+    kernel = np.random.default_rng(0).random((3, 301, 301))
+    plan = plan_of(on_disk(tmp_path, numbers((10, 60, 60))), kernel=kernel)
+    heavy = len(pickle.dumps(plan))
+    opened, sizes = [], []
+    at = working.Store.at
+    monkeypatch.setattr(working.Store, "at", lambda *a: opened.append(1) or at(*a))
+    store = creating.create(tmp_path / "a.zarr", plan)
+    with Wire(port_of(cluster)) as wire, Line(partial(connected, wire.address)) as line:
+        before = wire.up + wire.down
+        for _, entry in sent(line, str(store.path), plan.key, todo_of(plan.grid)):
+            sizes.append(len(pickle.dumps(entry)))
+        passed = (wire.up + wire.down - before) / len(sizes)
+    assert len(sizes) == len(plan) > 100
+    assert opened == [1]
+    assert max(sizes) < 1000
+    assert passed < 4000 < heavy / 100  # 1.5 KB in large windows
+
+
+def test_one_tile_at_a_time_in_the_threads_that_a_worker_was_given(
+    tmp_path,
+    cluster,
+    third_party,  # noqa: F811
+    monkeypatch,
+):
+    book = tmp_path / "book"
+    plan = plan_of(on_disk(tmp_path, numbers((8, 30, 30))), method=third_party.Watched(str(book)))
+    *_, last = run(plan, tmp_path / "a.zarr", scheduler=cluster.scheduler_address)
+    assert last.phase == "complete"
+    lines = sorted(json.loads(line) for line in book.read_text().splitlines())
+    assert all(end <= begin for (_, end, *_), (begin, *_) in pairwise(lines))
+    assert len({thread for *_, thread, _ in lines}) > 1
+    assert {threads for *_, threads in lines} == {min(4, working.system.cores())}
+
+
+@pytest.mark.parametrize(
+    ("own", "here", "cores", "share"),
+    [
+        (4, [4], 16, 4),
+        (16, [16], 8, 8),
+        (4, [4, 4, 4, 4], 16, 4),
+        (8, [8] * 8, 8, 1),
+        (1, [1], 8, 1),
+    ],
+)
+def test_workers_of_a_machine_share_its_cores(own, here, cores, share, monkeypatch):
+    everybody = {f"tcp://10.0.0.1:{i}": n for i, n in enumerate(here)} | {"tcp://10.0.0.2:1": 64}
+    monkeypatch.setattr(working, "sync", lambda *_, **__: everybody)
+    monkeypatch.setattr(working.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(working.system, "cores", lambda: cores)
+    worker = SimpleNamespace(
+        state=SimpleNamespace(nthreads=own), loop=None, address="tcp://10.0.0.1:0",
+        scheduler=SimpleNamespace(ncores=None),
+    )  # fmt: skip
+    assert working._share.__wrapped__(worker, 0) == share
+    assert share * len(here) <= cores
+
+
+def test_processes_take_turns_on_a_gpu(tmp_path):
+    """Without a GPU the file that stands for one is locked all the same."""
+    code = (
+        "import sys, time\n"
+        "from napari_deblur import devices\n"
+        "devices._name = lambda device: sys.argv[1]\n"
+        "devices.among_processes()\n"
+        "for _ in range(3):\n"
+        "    with devices.alone_on('cuda'):\n"
+        "        begun = time.monotonic(); time.sleep(0.1); print(begun, time.monotonic())\n"
+    )
+    name = f"test-{os.getpid()}"
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, name], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=60)[0].splitlines() for process in running]
+    spans = sorted(tuple(map(float, line.split())) for lines in said for line in lines)
+    assert len(spans) == 6
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def test_short_tiles_go_in_batches_and_a_batch_that_killed_is_taken_apart():
+    flight = sending._Flight(SimpleNamespace(), Order("/x", "key"))
+    todo = Todo(Task((0, 0, 0, 0, i)) for i in range(100))
+    assert [len(b) for b in flight._batches(todo, 2)] == [1, 1]  # nothing is known of them yet
+    flight._seconds = 0.1
+    (batch,) = flight._batches(todo, 1)
+    assert len(batch) == 10
+    killed = KilledWorker("work", SimpleNamespace(address="tcp://10.0.0.1:1"), 4)
+    assert flight._of_failed(batch, killed) == []
+    again = list(flight._batches(todo, 10))
+    assert again == [(task,) for task in batch]
+    ((_, answer),) = flight._of_failed(again[0], killed)
+    assert "4 worker processes died over it" in str(answer.outcomes[0])
+
+
+def test_a_worker_of_another_version_is_told_apart(tmp_path, cluster, monkeypatch):
+    plan = plan_of(on_disk(tmp_path, numbers((10, 14, 25))))
+    here = SimpleNamespace(__version__="0.0.1")
+    monkeypatch.setattr(sending, "napari_deblur", here)
+    with pytest.raises(RunStopped, match=r"has napari-deblur .* and this is 0\.0\.1: install the"):
+        list(run(plan, tmp_path / "a.zarr", scheduler=cluster.scheduler_address))
+
+
+def test_a_worker_that_does_not_see_the_output_stops_the_run(tmp_path, cluster):
+    with Line(partial(connected, cluster.scheduler_address)) as line:
+        answers = sent(line, str(tmp_path / "not.zarr"), "key", Todo(iter([Task((0,) * 5)])))
+        with pytest.raises(RunStopped, match="all machines must see the input"):
+            next(answers)
+
+
+@pytest.mark.parametrize("lacking", ["scheduler", "worker"])
+def test_an_environment_without_this_package_is_one_sentence(tmp_path, lacking):
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "napari_deblur.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'napari_deblur'\", name='napari_deblur')\n"
+    )
+    ways = dict.fromkeys(("scheduler", "worker"), os.environ["PYTHONPATH"])
+    ways[lacking] = str(hidden)
+    file = tmp_path / "scheduler.json"
+    common = ["--no-dashboard", "--scheduler-file", str(file)]
+    options = {
+        "scheduler": ["--port", "0", "--host", "127.0.0.1"],
+        "worker": ["--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path)],
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{name}", *common, *options[name]],
+            env={**os.environ, "PYTHONPATH": ways[name]},
+            stderr=subprocess.DEVNULL,
+        )
+        for name in options
+    ]
+    try:
+        for _ in range(300):
+            if file.exists() and "address" in file.read_text():
+                break
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        plan = plan_of(on_disk(tmp_path, numbers((4, 8, 8))))
+        with pytest.raises(RunStopped, match=f"the {lacking} .*has no napari-deblur"):
+            list(run(plan, tmp_path / "a.zarr", scheduler=address))
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def test_a_connection_that_breaks_is_made_again(tmp_path, cluster, third_party, caplog):  # noqa: F811
+    plan = plan_of(on_disk(tmp_path, numbers((12, 20, 40))), method=third_party.Slow(0.02))
+    with Wire(port_of(cluster)) as wire:
+        broken = False
+        for step in run(plan, tmp_path / "a.zarr", scheduler=wire.address):
+            if step.phase == "tiles" and step.done >= 5 and not broken:
+                wire.reset()
+                broken = True
+    assert broken
+    assert step.phase == "complete"
+    assert "trying again" in caplog.text
+    list(run(plan, tmp_path / "one.zarr"))
+    assert tree_hash(tmp_path / "a.zarr") == tree_hash(tmp_path / "one.zarr")
+
+
+def test_a_way_that_is_cut_without_a_word_ends_in_one_and_the_run_goes_on(
+    tmp_path,
+    cluster,
+    third_party,  # noqa: F811
+    monkeypatch,
+):
+    for name, seconds in {"RECOUNT": 0.3, "SILENCE": 1.0, "RETURN": 1.0}.items():
+        monkeypatch.setattr(sending, name, seconds)
+    plan = plan_of(on_disk(tmp_path, numbers((12, 20, 40))), method=third_party.Slow(0.02))
+    with Wire(port_of(cluster)) as wire:
+
+        def cut_in_the_middle():
+            for step in run(plan, tmp_path / "a.zarr", scheduler=wire.address):
+                wire.held = step.phase == "tiles" and step.done >= 5
+
+        with pytest.raises(ConnectionError, match="was lost: run the same again"):
+            cut_in_the_middle()
+    first, *_, last = run(plan, tmp_path / "a.zarr")
+    assert first.done >= 5
+    assert last.phase == "complete"
