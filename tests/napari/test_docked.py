@@ -4,6 +4,8 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea
 
+from napari_deblur._napari.samples import simulated
+
 NARROW = 320
 NAMES = ("Deblur", "Kernel inspector", "PSF from optics", "PSF from beads", "Train GDUNet")
 
@@ -31,3 +33,27 @@ def test_all_of_a_widget_is_seen_in_a_narrow_dock(window, qtbot):
             assert area.widget().minimumSizeHint().width() <= room, name
             assert area.widget().width() <= area.viewport().width(), name
         window.remove_dock_widget(dock)
+
+
+def test_long_names_do_not_widen_a_form(make_napari_viewer_proxy, qtbot):
+    name = f"2026_03_{'very_' * 20}long.lif - scene 12"
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.window.resize(1280, 800)
+    viewer.add_image(simulated(128)[1], name=name, scale=(0.1, 0.1), units="um")
+    for widget_name in ("Train GDUNet", "Deblur"):
+        dock, widget = viewer.window.add_plugin_dock_widget("napari-deblur", widget_name)
+        if widget_name == "Train GDUNet":
+            widget.sharp.choose(viewer.layers[0])
+            assert widget.reads.text() == f'Learns from 1 piece of "{name}".'
+        else:
+            widget.status.setText(f"Done: /data/{name}.deblur.zarr")
+            assert (
+                widget.status.toolTip() == widget.status.text() == f"Done: /data/{name}.deblur.zarr"
+            )
+        qtbot.wait(100)
+        dock.window().resizeDocks([dock], [NARROW], Qt.Orientation.Horizontal)
+        qtbot.wait(100)
+        for area in widget.findChildren(QScrollArea):
+            if area.isVisible():
+                assert area.widget().width() <= area.viewport().width(), widget_name
+        viewer.window.remove_dock_widget(dock)

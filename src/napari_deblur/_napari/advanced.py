@@ -27,8 +27,8 @@ __all__ = ["Advanced"]
 
 SCOPES = {
     "channel": "one for each channel",
-    "channel-time": "one for each channel and frame",
-    "field": "kernels that vary over the field",
+    "channel-time": "one for each frame",
+    "field": "that vary over the field",
     "tile": "one for each tile",
 }
 TYPES = {

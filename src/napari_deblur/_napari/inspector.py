@@ -249,6 +249,8 @@ class Inspector(Working):
         self._offer_map()
 
     def _offer_map(self) -> None:
+        for button in self.files.values():
+            button.setEnabled(self.shown is not None)
         why = self._no_map()
         self.map.setEnabled(not why)
         self.map.setToolTip(why or MAP_TIP)

@@ -19,7 +19,7 @@ from napari_deblur._napari.rows import PathRow, combo, rows_of, sentence
 __all__ = ["OpticsForm"]
 
 FIRST = "gibson-lanni"  # most microscopes are widefield
-NOT_CHOSEN = "—"
+NOT_CHOSEN = "…"
 # What everybody knows or should, in this order; of a lens the rest is under Advanced.
 PLAIN = ("na", "wavelength", "excitation", "pinhole", "thickness", "n_immersion", "n_sample",
          "depth", "zernike")  # fmt: skip

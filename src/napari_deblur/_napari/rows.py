@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 LABELS = 92  # pixels
+# Longer words, as lines are broken, do not fit; so many letters at each end are seen.
+LONG, ENDS = re.compile(r"[^\s/\\-]{36,}"), 16
 
 
 class PathRow(QWidget):  # type: ignore[misc]
@@ -109,9 +112,35 @@ def combo(tip: str, choices: dict[str, str] | None = None) -> Any:
     return box
 
 
+class _Sentence(QLabel):  # type: ignore[misc]
+    """A text that breaks between words; of a longer word, such as a name, both ends are seen.
+
+    Else it would widen the form, or be cut off. The tooltip has all of it then, and `text`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = ""
+
+    def setText(self, text: str) -> None:
+        """Show a text."""
+        self._said = text
+        seen = text if text.startswith("<") else LONG.sub(_shorter, text)
+        super().setText(seen)
+        self.setToolTip("" if seen == text else text)
+
+    def text(self) -> str:
+        """Give all of it."""
+        return self._said
+
+
+def _shorter(word: re.Match[str]) -> str:
+    return f"{word[0][:ENDS]}…{word[0][-ENDS:]}"
+
+
 def sentence() -> Any:
     """Make a text of several lines that can be copied."""
-    label = QLabel()
+    label = _Sentence()
     label.setWordWrap(True)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     return label

@@ -121,7 +121,7 @@ def tilted() -> list[LayerData]:
         blurred,
         sharp,
         "yx",
-        "Choose “kernels that vary over the field” under Advanced ▸ kernels and press Run: they "
+        "Choose “that vary over the field” under Advanced ▸ kernels and press Run: they "
         "widen from left to right, as the blur does.",
         {"truth": "Gaussian of 0.08 µm at the left to 0.32 µm at the right"},
     )

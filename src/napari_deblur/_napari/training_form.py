@@ -68,6 +68,8 @@ class LayerList(QListWidget):  # type: ignore[misc]
         self._offered: list[Any] = []
         self.setToolTip(tip)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # names differ at both ends
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.itemChanged.connect(self._pick)
 
     def sizeHint(self) -> Any:
@@ -105,6 +107,7 @@ class LayerList(QListWidget):  # type: ignore[misc]
         for layer in self.offered():
             item = QListWidgetItem(layer.name, self)
             item.setData(Qt.ItemDataRole.UserRole, layer)
+            item.setToolTip(layer.name)
             state = Qt.CheckState.Checked if layer in ticked else Qt.CheckState.Unchecked
             item.setCheckState(state)
         self.blockSignals(False)
@@ -153,6 +156,7 @@ class TrainingForm(Working):
         self.iterations.setRange(1, 10_000_000)
         self.iterations.setSingleStep(500)
         self.iterations.setValue(2000)
+        self.iterations.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.device = combo("Where to compute: auto takes a CUDA card if there is one", DEVICES)
         self.device.setCurrentText(device)
         self.form = form_of(Teaching)
