@@ -1,5 +1,7 @@
 """Tiled equals whole: the promise of the halo, measured on scenes that are hard for it."""
 
+from dataclasses import replace
+
 import dask
 import numpy as np
 import pytest
@@ -96,10 +98,25 @@ def test_tiled_equals_whole(name, seam, shape, tile):
     assert seam_of(restored(plan, stack), restored(whole, stack), plan) <= seam
 
 
+@pytest.mark.parametrize(
+    ("tile", "shape"), [((1, 3, 6), (1, 21, 3)), ((1, 3, 2), (1, 7, 3)), ((1, 3, 3), (1, 5, 5))]
+)
+def test_what_a_plan_states_holds_for_tiles_of_a_few_pixels_with_holes(tile, shape):
+    """Tiles do without more than an eighth of such an axis, and cuts of two axes add up."""
+    kernel = Gaussian((0.0, 1.0, 0.8))(shape, (1.0, 1.0, 1.0))
+    for seed in range(6):
+        random = np.random.default_rng(seed)
+        image = random.poisson(40, (6, 6)).astype(np.int16)
+        image[random.random(image.shape) < 0.2] = np.iinfo(image.dtype).max
+        stack = nd.open_stack(image, "yx")
+        plan = nd.plan(stack, "tikhonov", kernel=kernel, tile=tile, accept_seam=True)
+        whole = replace(plan, grid=Grid(plan.grid.shape, (1, 6, 6)))
+        left = np.nanmax(np.abs(restored(plan, stack) - restored(whole, stack))) / image.max()
+        assert left <= 1.2 * plan.expected_seam
+
+
 @pytest.mark.parametrize("name", ["gaussian", "disc"])
 def test_a_halo_of_zero_fails(name):
-    from dataclasses import replace
-
     kernel = KERNELS[name] / KERNELS[name].sum()
     stack = stack_of(half_bright((200, 220), kernel))
     plan = nd.plan(stack, RL, kernel=Kernel(kernel), tile=(1, 70, 80))

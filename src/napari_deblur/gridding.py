@@ -205,9 +205,10 @@ def lay(
         for a in range(3)
     ])  # fmt: skip
     halos = {AXES[a]: measured[a] for a in measured if core[a] < sizes[a]}
+    # Cuts along several axes meet in corners, where what they leave adds up.
     left = [h.seam(widths[AXES.index(name)]) for name, h in halos.items()]
     grid = Grid(stack.shape, core, guess, multiples)
-    return Laid(grid, halos, max(left, default=None), need, tuple(notes))
+    return Laid(grid, halos, sum(left) if left else None, need, tuple(notes))
 
 
 def _up(n: int, multiple: int) -> int:

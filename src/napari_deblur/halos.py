@@ -2,7 +2,8 @@
 
 A piece is restored whole, and again without an eighth at both ends of one axis. The largest
 difference at a distance ≥ d from a cut is the seam that a halo of d leaves: one cut gives it for
-every d at once.
+every d at once. On a short axis an eighth is less than tiles do without: there a third is left out,
+at one end after the other.
 """
 
 from __future__ import annotations
@@ -147,22 +148,38 @@ def _curve(
     )
     blur = blurs((z, y, x))
     tile = as_counts(stack.read(t, c, (z, y, x)), facts).to(blur.basis.device)
+    length, many = shape[axis], method.multiple_of
+    reach = blur.shape[axis - 3] // 2 if axis or blur.ndim == 3 else 0
     # What bins pixels, as a network does, bins the same ones in both.
-    away = -(-max(1, shape[axis] // 8) // method.multiple_of) * method.multiple_of
-    if shape[axis] <= 2 * away:
+    away = _up(max(1, length // 8), many)
+    short = length >= stack.shape[2:][axis] and away < reach
+    if short:
+        away = max(away, _up(min(reach, length // 3), many))
+    if length <= 2 * away:
         return np.full(1, np.inf)
-    inner = [z, y, x]
-    inner[axis] = (inner[axis][0] + away, inner[axis][1] - away)
-    cut = [slice(None)] * 3
-    cut[axis] = slice(away, shape[axis] - away)
-    where = tuple(cut)
-    whole = method(tile, blur).image[where]
-    apart = method(tile[where].contiguous(), blurs((inner[0], inner[1], inner[2]))).image
-    difference = _profile((whole - apart).abs(), axis) / peak
-    half = (difference.size + 1) // 2
-    # Distance d is left of the end; the curve at d is the worst from d to the middle.
-    both = np.fmax(difference[:half], difference[::-1][:half])
+    whole = method(tile, blur).image
+
+    def differing(first: int, last: int) -> NDArray[np.float64]:
+        """Restore a part of the axis alone; give how far it is from the whole, along the axis."""
+        inner, cut = [z, y, x], [slice(None)] * 3
+        inner[axis] = (inner[axis][0] + first, inner[axis][0] + last)
+        cut[axis] = slice(first, last)
+        where = tuple(cut)
+        apart = method(tile[where].contiguous(), blurs((inner[0], inner[1], inner[2]))).image
+        return _profile((whole[where] - apart).abs(), axis) / peak
+
+    if short:
+        both = np.fmax(differing(away, length), differing(0, length - away)[::-1])
+    else:
+        found = differing(away, length - away)
+        half = (found.size + 1) // 2
+        both = np.fmax(found[:half], found[::-1][:half])
+    # Distance d is left of the end; the curve at d is the worst from d on.
     return np.fmax.accumulate(both[::-1])[::-1]
+
+
+def _up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def _profile(difference: Tensor, axis: int) -> NDArray[np.float64]:

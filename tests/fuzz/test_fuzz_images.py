@@ -23,8 +23,9 @@ METHODS = {
     "richardson-lucy": nd.methods["richardson-lucy"](iterations=3),
 }
 SEAM = 2e-3  # of the peak; planned are 1e-3
-# In a tile of a few pixels, what fills a hole can differ from what fills it in the whole image.
-HOLES = 0.1
+# What the plan states was measured by other cuts than those of its tiles: of 450 images of 6 to 24
+# pixels with holes, the worst differed by 2.4 times as much.
+STATED = 3
 
 
 @dataclass
@@ -143,18 +144,9 @@ def test_an_image_is_restored_rightly_or_refused_in_a_sentence(case, tmp_path_fa
     if not both.any():
         return
     peak = max(np.abs(wanted[both]).max(), np.abs(counts_of(case.image)[both]).max(initial=0), 1e-6)
-    seam = max(SEAM, 2 * (plan.expected_seam or 0))
-    if not known_everywhere(case.image, plan):
-        seam = max(seam, HOLES)
+    seam = max(SEAM, STATED * (plan.expected_seam or 0))
     if seam < 1:
         np.testing.assert_allclose(found[both], wanted[both], atol=seam * peak, rtol=1e-4)
-
-
-def known_everywhere(image, plan):
-    (channel,) = plan.channels
-    most = np.inf if channel.facts.saturation is None else channel.facts.saturation
-    with np.errstate(all="ignore"):
-        return bool((np.isfinite(image.astype(np.float32)) & (image < most)).all())
 
 
 def counts_of(image):
