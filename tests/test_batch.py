@@ -2,6 +2,7 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -135,6 +136,29 @@ def test_a_really_full_disk_leaves_no_bad_chunk(tmp_path):
         assert np.array_equal(open_result(disk / "a.zarr").levels[0][:], stack.data.compute())
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits on Windows")
+def test_a_limit_of_the_size_of_files_stops_the_run_which_can_go_on(tmp_path):
+    import resource
+
+    image = np.zeros((8, 64, 128), np.float32)
+    image[:, 32:, 64:] = np.random.default_rng(0).random((8, 32, 64))  # 64 kB, incompressible
+    stack = stack_of(image)
+    plan = plan_of(stack, core=(8, 32, 64))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(RunStopped, match=r"raise the limit .*ulimit -f.*, then run") as caught:
+            list(run(plan, tmp_path / "a.zarr", stack))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.rglob("*.partial")) == []
+    first, *_, last = run(plan, tmp_path / "a.zarr", stack)
+    assert (first.done, last.phase) == (3, "complete")
+    assert np.array_equal(open_result(tmp_path / "a.zarr").levels[0][:], image)
 
 
 @pytest.mark.parametrize("accident", ["moved", "emptied"])

@@ -21,7 +21,7 @@ FATAL = {
 }
 WAYS = {
     errno.ENOSPC: "free some space",
-    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose smaller tiles",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
     errno.EHOSTUNREACH: "wait until the network and the server work again",
     errno.EROFS: "make it writable",
     getattr(errno, "EDQUOT", errno.ENOSPC): "free some of your quota",

@@ -1,5 +1,6 @@
 """Places that fail: a full disk, one that becomes read-only, an input that goes, no permission."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -72,6 +73,45 @@ def test_a_disk_of_20_mb_that_is_full(tmp_path):
             list(run(plan, place / "a.zarr", stack))
         assert list(place.rglob("*.partial")) == []
         remount(place, "size=60m")
+        done = goes_on(plan, place / "a.zarr", stack, tmp_path / "whole.zarr")
+    print(f"{done} of {len(plan)} tiles kept; said: {caught.value}")
+
+
+@contextmanager
+def quota(tmp_path, size):
+    """A file system of 256 MB on which a quota allows less; give it, and what lifts the quota."""
+    if shutil.which("mkfs.btrfs") is None:
+        pytest.skip("a real quota needs btrfs-progs")
+    place, image = tmp_path / "quota", tmp_path / "quota.img"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(2**28)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(place)]).returncode:
+        pytest.skip("mounting is not allowed here")
+
+    def limit(size):
+        subprocess.run(["btrfs", "qgroup", "limit", size, str(place)], check=True)
+
+    try:
+        subprocess.run(["btrfs", "quota", "enable", str(place)], check=True)
+        limit(size)
+        yield place, limit
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@root_only
+def test_a_quota_of_20_mb_that_is_used_up(tmp_path):
+    random = np.random.default_rng(0)
+    stack = stack_of(random.random((16, 640, 640)).astype(np.float32))  # 26 MB, incompressible
+    plan = plan_of(stack, core=(16, 80, 80))
+    with quota(tmp_path, "20M") as (place, limit):
+        with pytest.raises(RunStopped, match="free some of your quota, then run") as caught:
+            list(run(plan, place / "a.zarr", stack))
+        assert caught.value.errno == errno.EDQUOT
+        assert list(place.rglob("*.partial")) == []
+        limit("none")
         done = goes_on(plan, place / "a.zarr", stack, tmp_path / "whole.zarr")
     print(f"{done} of {len(plan)} tiles kept; said: {caught.value}")
 
