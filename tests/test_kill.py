@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ for line in sys.stdin:
         status = 1
         try:
             from test_kill import example
-            plan, stack = example(third_party)
+            plan, stack = example(third_party, joined="joined" in line)
             *_, last = batch.run(plan, line.strip(), stack)
             status = 0 if last.phase == "complete" else 2
         finally:
@@ -43,9 +44,10 @@ for line in sys.stdin:
 """
 
 
-def example(methods):
+def example(methods, *, joined=False):
     stack = stack_of(numbers((6, 300, 280)), pixel_size=(0.3, 0.1, 0.1))
-    return plan_of(stack, core=(3, 110, 100), method=methods.Slow(seconds=0.004)), stack
+    plan = plan_of(stack, core=(3, 110, 100), method=methods.Slow(seconds=0.004))
+    return replace(plan, shard=(1, 1, 2, 2, 2)) if joined else plan, stack
 
 
 @pytest.fixture
@@ -67,8 +69,11 @@ def ended(server):
     return int(server.stdout.readline())
 
 
-def test_a_run_killed_20_times_leaves_the_same_bytes(tmp_path, third_party, server):  # noqa: F811
-    plan, stack = example(third_party)
+@pytest.mark.parametrize(("kind", "times"), [("apart", 20), ("joined", 8)])
+def test_a_run_killed_often_leaves_the_same_bytes(tmp_path, third_party, server, kind, times):  # noqa: F811
+    plan, stack = example(third_party, joined=kind == "joined")
+    tmp_path /= kind
+    tmp_path.mkdir()
     whole = tmp_path / "whole.zarr"
     start(server, whole)
     begun = time.monotonic()
@@ -76,7 +81,7 @@ def test_a_run_killed_20_times_leaves_the_same_bytes(tmp_path, third_party, serv
     duration = time.monotonic() - begun
     expected = tree_hash(whole)
     chance, kills, rounds = random.Random(20), 0, 0
-    while kills < 20:
+    while kills < times:
         path = tmp_path / f"{rounds}.zarr"
         rounds += 1
         for _ in range(100):

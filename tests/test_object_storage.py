@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,8 +71,10 @@ def begin(forks, line):
     return int(forks.stdout.readline())
 
 
-def test_a_result_is_the_same_in_a_bucket_and_in_a_folder(server, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("box", [(1, 1, 1, 1, 1), (1, 1, 2, 2, 2)])
+def test_a_result_is_the_same_in_a_bucket_and_in_a_folder(server, tmp_path, box):  # noqa: F811
     plan, stack = small()
+    plan = replace(plan, shard=box)
     *_, last = run(plan, OUT, stack)
     assert last.phase == "complete"
     list(run(plan, tmp_path / "a.zarr", stack))

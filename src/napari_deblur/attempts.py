@@ -35,18 +35,23 @@ def attempted(
         for task, outcome in outcomes:
             if isinstance(outcome, Entry):
                 done.add(outcome)
+                if task.joins:
+                    yield tally.progress()
+                    continue
                 tally.done += 1
                 tally.clipped += outcome.clipped
                 tally.emptied += outcome.emptied
                 yield tally.progress(task.index)
                 continue
-            if task.level == 0 and store.plan.source is not None:
+            if task.level == 0 and not task.joins and store.plan.source is not None:
                 refuse_gone(store.plan.source.address)
-            if fail_fast or stops_the_run(outcome):
+            # Without the file nothing that is in it can be read: that is no tile to be left out.
+            last = task.joins and task.retries + 1 == TRIES
+            if fail_fast or last or stops_the_run(outcome):
                 raise outcome
             # The first line, and not too long: it goes into the store's attributes.
             said = f"{type(outcome).__name__}: {outcome}".partition("\n")[0][:200]
-            note = f"tile {task.index} failed ({said})"
+            note = f"{'file' if task.joins else 'tile'} {task.index} failed ({said})"
             if task.retries + 1 < TRIES:
                 todo.again(replace(task, retries=task.retries + 1))
                 note += " and will be tried again"

@@ -7,7 +7,9 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import claims, creating, export, finishing, outputs, places, system
+import numpy as np
+
+from napari_deblur import claims, creating, export, finishing, outputs, packing, places, system
 from napari_deblur.attempts import attempted
 from napari_deblur.claims import Claim, Claimed
 from napari_deblur.opening import as_planned, reopen
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.plans import Plan
     from napari_deblur.stack import Stack
-    from napari_deblur.store import Store
+    from napari_deblur.store import Done, Store
     from napari_deblur.tiles import Index
 
 __all__ = ["Claimed", "Progress", "RunStopped", "replay", "run"]
@@ -153,11 +155,11 @@ def _run(
         ) as store,
     ):
         done = store.done()
-        first, end = how.part.span(len(plan)) if how.part is not None else (0, len(plan))
-        there = done.tiles.count(first, end)
-        tally.start("tiles", end - first, there)
-        tally.clipped = int(done.clipped[first:end].sum())
-        tally.emptied = int(done.emptied[first:end].sum())
+        numbers = _numbers(plan, done, how)
+        there = done.tiles.count(numbers)
+        tally.start("tiles", len(done.clipped[numbers]), there)
+        tally.clipped = int(done.clipped[numbers].sum())
+        tally.emptied = int(done.emptied[numbers].sum())
         if finishing.all_there(store, done):
             yield finishing.was_complete(store, done, tally)
             return
@@ -168,11 +170,12 @@ def _run(
         _check_disk(plan, output, share=(tally.total - there) / len(plan))
         yield tally.progress(note=_greeting(store, tally))
         with _engine(store, stack, how) as engine:
-            tiles = (index for index in _tiles(plan, how) if index not in done.tiles)
-            tasks = (Task(index, splits=done.splits.get(index, 0)) for index in tiles)
-            for progress in attempted(store, engine, tasks, done, tally, fail_fast=how.fail_fast):
-                claim.check()
-                yield progress
+            for tasks in _tasks(store, done, how):
+                for progress in attempted(
+                    store, engine, tasks, done, tally, fail_fast=how.fail_fast
+                ):
+                    claim.check()
+                    yield progress
             if how.part is None:
                 yield from finishing.finished(
                     store, engine, done, tally, claim, fail_fast=how.fail_fast
@@ -181,8 +184,28 @@ def _run(
                 yield from _finished_by_last(store, engine, tally, claim, how)
 
 
-def _tiles(plan: Plan, how: _How) -> Iterator[Index]:
-    return iter(plan.grid) if how.part is None else how.part.tiles(plan.grid)
+def _numbers(plan: Plan, done: Done, how: _How) -> Any:
+    """Give the positions of what is to be done in the grid's order."""
+    if how.part is None:
+        return slice(None)
+    if not plan.shards.several:
+        return slice(*how.part.span(len(plan)))
+    numbers = (done.tiles.number(index) for index in how.part.tiles(plan.shards))
+    return np.fromiter(numbers, np.int64)
+
+
+def _tasks(store: Store, done: Done, how: _How) -> Iterator[Iterator[Task]]:
+    """Give the tiles that are not there, then the files that tiles share and that have gaps."""
+
+    def files() -> Iterator[Index]:
+        return iter(store.plan.shards) if how.part is None else how.part.files(store.plan.shards)
+
+    def task(index: Index) -> Task | None:
+        there = index in done.tiles
+        return None if there else Task(index, splits=done.splits.get(index, 0))
+
+    yield packing.packed(store, 0, done, task, files())
+    yield packing.left(store, 0, done, files())
 
 
 def _finished_by_last(

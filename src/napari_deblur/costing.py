@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,9 @@ def of_time(plan: Plan, each: float, machines: int) -> Iterator[tuple[str, str]]
     count = len(plan)
     yield "time", f"about {lasting(each * count)} on one such machine ({each:.3g} s a tile)"
     if machines > 1:
-        spans = [Part(k, machines).span(count) for k in range(1, machines + 1)]
-        sizes = sorted({end - first for first, end in spans})
+        files, most = len(plan.shards), prod(plan.shard)
+        spans = [Part(k, machines).span(files) for k in range(1, machines + 1)]
+        sizes = sorted({min(count, most * (end - first)) for first, end in spans})
         tiles = "–".join(map(str, sizes))
         yield (
             f"on {machines}",

@@ -19,16 +19,14 @@ from napari_deblur.results import (
     IMAGE,
     KERNELS,
     LEDGER,
-    MASK,
     OURS,
-    RESIDUALS,
     SCHEMA,
     open_result,
 )
-from napari_deblur.stack import AXES
 from napari_deblur.store import Store, digest
 
 if TYPE_CHECKING:
+    from napari_deblur.arrays import Spec
     from napari_deblur.places import Place
     from napari_deblur.plans import Plan
 
@@ -106,9 +104,9 @@ def _empty(path: Place) -> None:
     for inner in path.iterdir():
         if inner.name != LEDGER:
             places.remove_tree(inner) if inner.is_dir() else inner.unlink()
-    for file in (path / LEDGER).glob("*"):
-        if file.suffix != claims.SUFFIX:
-            file.unlink()
+    for inner in (path / LEDGER).iterdir() if (path / LEDGER).is_dir() else ():
+        if inner.suffix != claims.SUFFIX:
+            places.remove_tree(inner) if inner.is_dir() else inner.unlink()
 
 
 def _resumable(path: Place, plan: Plan, *, resume: bool) -> Plan:
@@ -140,7 +138,7 @@ def _complete_layout(store: Store) -> None:
         (store.path / name).mkdir(exist_ok=True)
         if not (store.path / name / "zarr.json").is_file():
             store.write_group(name, _group_attributes(plan, name))
-    for name, spec in _arrays(store).items():
+    for name, spec in store.arrays.items():
         file = store.path / name / "zarr.json"
         if not file.is_file():
             _create_array(store.path, name, spec)
@@ -153,52 +151,13 @@ def _complete_layout(store: Store) -> None:
                 store.write_kernel(t, c)
 
 
-def _arrays(store: Store) -> dict[str, dict[str, Any]]:
-    plan = store.plan
-    axes = plan.layout.axes
-    dtype = np.dtype(plan.dtype)
-    image: dict[str, Any] = {
-        "dtype": dtype,
-        "fill_value": np.nan if dtype.kind == "f" else 0,
-        "dimension_names": list(axes),
-    }
-    arrays: dict[str, dict[str, Any]] = {}
-    for level in store.levels:
-        sizes = zip(AXES, level.grid.shape, (1, 1, *level.grid.core), strict=True)
-        shape, chunks = zip(*((n, c) for a, n, c in sizes if a in axes), strict=True)
-        arrays[str(level.number)] = image | {"shape": shape, "chunks": chunks}
-    if dtype.kind != "f":  # True where nothing was written: a tile that failed has no data
-        arrays[MASK] = arrays[IMAGE] | {"dtype": np.dtype(bool), "fill_value": True}
-    one = plan.kernel.shape
-    if plan.finds_kernels:
-        blocks = plan.grid.counts
-        mosaic = (*blocks[:2], *(n * k for n, k in zip(blocks[2:], one, strict=True)))
-    else:
-        nodes = plan.nodes or ((0.0,),) * 3
-        mosaic = (*plan.kernel_counts, *(len(line) * k for line, k in zip(nodes, one, strict=True)))
-    real: dict[str, Any] = {"dtype": np.dtype("float32"), "fill_value": np.nan}
-    names = {"dimension_names": list(AXES)}
-    arrays[KERNELS] = real | names | {"shape": mosaic, "chunks": (1, 1, *one)}
-    length = max(getattr(channel.method, "iterations", 0) for channel in plan.channels)
-    if length:
-        shape = (*plan.grid.counts, length)
-        names = {"dimension_names": ["t", "c", "nz", "ny", "nx", "iteration"]}
-        arrays[RESIDUALS] = real | names | {"shape": shape, "chunks": (1, 1, 1, 1, 1, length)}
-    # Empty: a place for files that zarr does not take for broken arrays.
-    arrays[LEDGER] = {"dtype": np.dtype("uint8"), "fill_value": 0, "shape": (0,), "chunks": (1,)}
-    return arrays
-
-
-def _create_array(path: Place, name: str, spec: Mapping[str, Any]) -> None:
+def _create_array(path: Place, name: str, spec: Spec) -> None:
     import zarr
-    from zarr.codecs import ZstdCodec
     from zarr.errors import ContainsArrayError
 
-    # Without the checksum, 44 of 60 flipped bits gave wrong voxels in silence.
-    codec = ZstdCodec(level=1, checksum=True)
     # Another process may have been faster; it writes the same.
     with suppress(ContainsArrayError):
-        zarr.create_array(places.storage(path / name), compressors=[codec], **spec)
+        zarr.create_array(places.storage(path / name), **spec.settings())
 
 
 def _group_attributes(plan: Plan, name: str) -> dict[str, Any]:

@@ -136,7 +136,18 @@ def of_plan(plan: Plan) -> Rows:
         f"{plan.dtype}, up to {size(plan.disk)} on the disk"
         + ("" if plan.keep_background else ", without the background"),
     )
+    if plan.files:
+        yield "files", _of_files(plan)
     yield "key", plan.key[:12]
+
+
+def _of_files(plan: Plan) -> str:
+    """Say how many files there will be, and what is in one of the image."""
+    many, voxels = prod(plan.shard), prod(plan.grid.core)
+    one = size(many * voxels * np.dtype(plan.dtype).itemsize)
+    tiles = "a tile each" if many == 1 else f"up to {many} tiles ({by(plan.shard)}) each"
+    chunk = "" if plan.chunk is None else f", in chunks of {by(plan.chunk)} voxels"
+    return f"{plan.files:,}, those of the image with {tiles}, up to {one}{chunk}, {plan.codec}"
 
 
 def _kernels_of(plan: Plan) -> str:

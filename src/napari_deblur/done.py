@@ -48,14 +48,17 @@ class Digests:
         self._bytes[number] = np.frombuffer(bytes.fromhex(digest), np.uint8)
         self._there[number] = True
 
+    def __delitem__(self, index: Index) -> None:
+        self._there[self.number(index)] = False
+
     def get(self, index: Index) -> str | None:
         """Give the digest of a chunk; None if it is not there."""
         number = self.number(index)
         return self._bytes[number].tobytes().hex() if self._there[number] else None
 
-    def count(self, first: int, end: int) -> int:
-        """Count the chunks that are there between two positions in the grid's order."""
-        return int(np.count_nonzero(self._there[first:end]))
+    def count(self, numbers: slice | np.ndarray[Any, Any]) -> int:
+        """Count the chunks that are there among those at some positions in the grid's order."""
+        return int(np.count_nonzero(self._there[numbers]))
 
     def number(self, index: Index) -> int:
         """Give the position of a chunk in the grid's order; IndexError when there is none."""
@@ -79,6 +82,8 @@ class Done:
         Of what a chunk was made of.
     clipped, emptied : arrays (n,)
         Voxels of each tile, in the grid's order.
+    shards : mapping of (level, index of a file) to a hash
+        Of the chunks that were joined in a file.
     failed : mapping of (level, index) to an error
         Chunks made since then are among them.
     parts : set of int
@@ -90,6 +95,7 @@ class Done:
     clipped: np.ndarray[Any, np.dtype[np.int64]]
     emptied: np.ndarray[Any, np.dtype[np.int64]]
     splits: dict[Index, int] = field(default_factory=dict)
+    shards: dict[tuple[int, Index], str] = field(default_factory=dict)
     recorded: set[tuple[str, int, str]] = field(default_factory=set)
     failed: dict[tuple[int, Index], str] = field(default_factory=dict)
     parts: set[int] = field(default_factory=set)
@@ -120,9 +126,31 @@ class Done:
         elif entry.kind == "level":
             self.values[entry.level][index] = entry.values
             self.inputs[entry.level][index] = entry.inputs
+        elif entry.kind == "shard":
+            self.shards[entry.level, index] = entry.inputs
         elif entry.kind == "failed":
             self.failed[entry.level, index] = entry.error
         elif entry.kind == "part":
             self.parts.add(index[1])
         else:
             self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
+
+    def take(self, other: Done, level: int, index: Index) -> None:
+        """Count a chunk as another one does, unless it is there."""
+        digest = other.values[level].get(index)
+        if index in self.values[level] or digest is None:
+            return
+        self.values[level][index] = digest
+        if made_of := other.inputs[level].get(index):
+            self.inputs[level][index] = made_of
+        if level == 0:
+            number = self.tiles.number(index)
+            self.clipped[number], self.emptied[number] = (
+                other.clipped[number],
+                other.emptied[number],
+            )
+
+    def forget(self, level: int, index: Index) -> None:
+        """Count a chunk as not there."""
+        del self.values[level][index]
+        del self.inputs[level][index]

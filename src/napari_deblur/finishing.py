@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import claims, creating
+from napari_deblur import claims, creating, packing
 from napari_deblur.attempts import attempted
 from napari_deblur.parts import Part
 from napari_deblur.places import Remote, place_of
@@ -20,7 +21,6 @@ from napari_deblur.tasks import Engine, Task, in_this_process
 
 if TYPE_CHECKING:
     from napari_deblur.claims import Claim
-    from napari_deblur.pyramid import Level
     from napari_deblur.store import Done, Store
     from napari_deblur.tiles import Index
 
@@ -88,11 +88,14 @@ def finished(
         for (level, index), error in done.failed.items()
         if level == 0 and index not in done.tiles
     ]
+    for progress in attempted(store, engine, packing.left(store, 0, done), done, tally):
+        claim.check()
+        yield progress
+    for level in store.levels[1:]:
+        packing.opened_again(store, level.number, done, partial(_chunk, store, done, level.number))
     total = sum(len(level.grid) for level in store.levels[1:])
     tally.start("pyramid", total, total - sum(1 for _ in _chunks(store, done)))
-    for level in store.levels[1:]:
-        # One level after the other: each is made of the one below.
-        tasks = _chunks(store, done, [level])
+    for tasks in _of_levels(store, done):
         for progress in attempted(store, engine, tasks, done, tally, fail_fast=fail_fast):
             claim.check()
             yield progress
@@ -109,6 +112,7 @@ def all_there(store: Store, done: Done) -> bool:
         open_result(store.path).complete
         and len(done.tiles) == len(store.plan)
         and not any(_chunks(store, done))
+        and not any(any(packing.left(store, number, done)) for number in store.shards)
     )
 
 
@@ -132,7 +136,7 @@ def _said_of_missing(store: Store, done: Done) -> str:
         return f"{len(lacking)} of {total} tiles are missing: {named}; run the same again"
     gone, parts = set(lacking), []
     for number in range(1, several + 1):
-        tiles = [i for i in Part(number, several).tiles(store.plan.grid) if i in gone]
+        tiles = [i for i in Part(number, several).tiles(store.plan.shards) if i in gone]
         if tiles:
             parts.append(f"{number}/{several} ({len(tiles)}, the first is {tiles[0]})")
     return (
@@ -145,13 +149,27 @@ def _listed(names: list[str], count: int) -> str:
     return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
 
 
-def _chunks(store: Store, done: Done, levels: Sequence[Level] | None = None) -> Iterator[Task]:
+def _chunks(store: Store, done: Done) -> Iterator[Task]:
     """Give the chunks of pyramid levels that are not there, or made of something older."""
-    for level in store.levels[1:] if levels is None else levels:
+    for level in store.levels[1:]:
         for index in level.grid:
-            inputs = store.inputs(level.number, index, done)
-            if done.inputs[level.number].get(index) != inputs:
-                yield Task(index, level.number, inputs=inputs)
+            task = _chunk(store, done, level.number, index)
+            if task is not None:
+                yield task
+
+
+def _of_levels(store: Store, done: Done) -> Iterator[Iterator[Task]]:
+    """Give the tasks of one level after the other: each is made of the one below."""
+    for level in store.levels[1:]:
+        task = partial(_chunk, store, done, level.number)
+        yield packing.packed(store, level.number, done, task)
+        yield packing.left(store, level.number, done)
+
+
+def _chunk(store: Store, done: Done, number: int, index: Index) -> Task | None:
+    inputs = store.inputs(number, index, done)
+    there = done.inputs[number].get(index) == inputs
+    return None if there else Task(index, number, inputs=inputs)
 
 
 def _farewell(failed: Sequence[dict[str, Any]]) -> str:

@@ -94,6 +94,8 @@ class Job:
     memory: int | str | None = None
     device: str = "auto"
     dtype: str | None = None
+    codec: str = "zstd"
+    shards: int | None = None
     gamma: str = "linear"
     keep_background: bool = True
     gain: float | None = None

@@ -40,7 +40,8 @@ class Entry:
         ``tile`` (a core of the image, with its kernel and residuals), ``level`` (a chunk of a
         pyramid level), ``kernel`` (a kernel of the plan), ``metadata`` (zarr.json files about
         to be written), ``split`` (a tile is about to be tried again in smaller pieces), ``failed``
-        (a chunk was given up, for now) or ``part`` (number and count of a part that has begun).
+        (a chunk was given up, for now), ``shard`` (chunks of a level were joined to one file) or
+        ``part`` (number and count of a part that has begun).
     key : str
         That of the plan; entries with another key never count.
     index : tuple of int
@@ -49,12 +50,12 @@ class Entry:
     values : str
         SHA-256 of the decoded voxels, C order, little-endian.
     inputs : str
-        For levels: what stands for the values of the chunks below.
+        For levels: what stands for the values of the chunks below; for shards, of those in it.
     splits, clipped, emptied, retries, device, seconds, finished, error
         How it went; `finished` in UTC.
     """
 
-    kind: Literal["tile", "level", "kernel", "metadata", "split", "failed", "part"]
+    kind: Literal["tile", "level", "kernel", "metadata", "split", "failed", "shard", "part"]
     key: str
     index: tuple[int, ...] = ()
     level: int = 0
@@ -129,7 +130,9 @@ class Ledger:
 
     def _new_file(self) -> Place:
         host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
-        return self.folder / f"{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
+        # Sorted by time: of a chunk that was made twice the later entry counts.
+        begun = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        return self.folder / f"{begun}-{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl"
 
 
 def now() -> str:

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcceptSeam", "Against", "Axes", "Background", "Border", "CameraGain", "CameraNoise",
-    "CameraOffset", "CentreKernel", "Channels", "Debug", "Device", "Diameter", "Dtype", "FailFast",
-    "Field", "Figure", "FirstKernel", "FluorophoreName", "FoundScope", "FoundShape", "From", "Gain",
-    "Gamma", "Haze", "Input", "KernelFile", "KernelPixelSize", "Level", "Memory", "MethodName",
-    "NImmersion", "NSample", "Na", "NoBackground", "ObjectiveName", "Offset", "Overwrite",
-    "Parameters", "PartOf", "Photons", "PixelSize", "PlanOnly", "Psf", "PsfParameters", "PsfShape",
-    "ReadNoise", "Regions", "Replay", "Resume", "Saturation", "Scheduler", "Scope", "Seam", "Seed",
-    "Series", "Shape", "TileShape", "Times", "Vary", "Wavelength", "Workers", "asked",
-    "beads_asked", "job_of", "kernel_size", "optics_asked", "part_of", "psf_asked", "told",
+    "CameraOffset", "CentreKernel", "Channels", "Codec", "Debug", "Device", "Diameter", "Dtype",
+    "FailFast", "Field", "Figure", "FirstKernel", "FluorophoreName", "FoundScope", "FoundShape",
+    "From", "Gain", "Gamma", "Haze", "Input", "KernelFile", "KernelPixelSize", "Level", "Memory",
+    "MethodName", "NImmersion", "NSample", "Na", "NoBackground", "ObjectiveName", "Offset",
+    "Overwrite", "Parameters", "PartOf", "Photons", "PixelSize", "PlanOnly", "Psf", "PsfParameters",
+    "PsfShape", "ReadNoise", "Regions", "Replay", "Resume", "Saturation", "Scheduler", "Scope",
+    "Seam", "Seed", "Series", "Shape", "TileShape", "TilesInFile", "Times", "Vary", "Wavelength",
+    "Workers", "asked", "beads_asked", "job_of", "kernel_size", "optics_asked", "part_of",
+    "psf_asked", "told",
 ]  # fmt: skip
 
 BLUR, IMAGE, TILES, RUN = "Method and kernel", "What of the input", "Tiles and output", "Running"
@@ -153,6 +154,13 @@ Seam = Annotated[
 AcceptSeam = Annotated[Yes, _option("--accept-seam", "Go on with a larger seam.", TILES)]
 Memory = Annotated[Text, _option("--memory", "For one task.", TILES, "4GB")]
 Dtype = Annotated[Text, _option("--dtype", "float32, uint16 or uint8.", TILES, "TYPE")]
+Codec = Annotated[
+    Text, _option("--codec", "How the output is packed: zstd, blosc or none.", TILES, "NAME")
+]
+TilesInFile = Annotated[
+    int | None,
+    _option("--shards", "Most tiles in one file; default: 1 up to 100,000 files.", TILES, "N", 1),
+]
 NoBackground = Annotated[
     Yes, _option("--no-background", "Leave the background out of the output.", TILES)
 ]

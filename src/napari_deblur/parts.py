@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from napari_deblur.tiles import Grid, Index
+    from napari_deblur.tiles import Index, Shards
 
 __all__ = ["Part"]
 
@@ -20,7 +20,7 @@ class Part:
 
     A part is a run of tiles in the grid's order, x fastest, so that neighbours stay together: dealt
     out one by one, every machine would read nearly every chunk of the source, and most voxels of
-    the halos twice.
+    the halos twice. Tiles that lie in one file go together.
 
     Raises
     ------
@@ -56,6 +56,10 @@ class Part:
         """
         return count * (self.number - 1) // self.of, count * self.number // self.of
 
-    def tiles(self, grid: Grid) -> Iterator[Index]:
-        """Give the indices of the part's tiles."""
-        return islice(grid, *self.span(len(grid)))
+    def tiles(self, shards: Shards) -> Iterator[Index]:
+        """Give the indices of the part's tiles, file by file."""
+        return (index for shard in self.files(shards) for index in shards.chunks(shard))
+
+    def files(self, shards: Shards) -> Iterator[Index]:
+        """Give the files that the part writes."""
+        return islice(shards, *self.span(len(shards)))

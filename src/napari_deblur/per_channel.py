@@ -113,8 +113,8 @@ def asked_of(job: Job, stack: Stack) -> dict[str, Any]:
             f'tile {job.tile} has 2 values but the stack has axes "{stack.axes}": give z, y, x'
         )
     same = (
-        "scope", "seam", "accept_seam", "device", "dtype", "gamma", "keep_background",
-        "centre_kernel",
+        "scope", "seam", "accept_seam", "device", "dtype", "codec", "shards", "gamma",
+        "keep_background", "centre_kernel",
     )  # fmt: skip
     kernels = kernels_of(job, stack)
     return {name: getattr(job, name) for name in same} | {

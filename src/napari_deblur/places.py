@@ -216,14 +216,24 @@ class Remote:
             raise ValueError(f"an object is opened to be read, not as {mode}")
         return io.BufferedReader(_Ranges(self), PIECE)
 
-    def write_bytes(self, content: bytes, *, new: bool = False) -> int:
-        """Write the object as a whole; FileExistsError if it has to be `new` and is not."""
+    def write_bytes(self, content: system.Content, *, new: bool = False) -> None:
+        """Write the object as a whole; FileExistsError if it has to be `new` and is not.
+
+        What comes piece by piece may itself be read from a bucket, and be too large for memory and
+        for one request: it waits in a temporary file, and is sent in parts.
+        """
         import obstore
 
-        with self._explained():
-            mode: Any = "create" if new else "overwrite"
-            obstore.put(self._bucket, self.key, content, mode=mode, use_multipart=False)
-        return len(content)
+        mode: Any = "create" if new else "overwrite"
+        if isinstance(content, bytes | memoryview):
+            with self._explained():
+                obstore.put(self._bucket, self.key, content, mode=mode, use_multipart=False)
+            return
+        with tempfile.TemporaryFile() as file:
+            file.writelines(content)
+            file.seek(0)
+            with self._explained():
+                obstore.put(self._bucket, self.key, file, mode=mode)
 
     def unlink(self, *, missing_ok: bool = False) -> None:
         """Delete the object; where there is none, servers do not say so."""
@@ -384,7 +394,7 @@ def sha256_of(place: Place) -> str:
     return found.hexdigest()
 
 
-def write_atomically(place: Place, content: bytes) -> None:
+def write_atomically(place: Place, content: system.Content) -> None:
     """Replace a file as a whole: whoever reads it sees the old content or the new."""
     if isinstance(place, Path):
         system.write_atomically(place, content)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_deblur import gridding, registry, sampling
+from napari_deblur import arrays, gridding, registry, sampling
 from napari_deblur.checking import check_asked, check_field, three
 from napari_deblur.describing import decided_fields, of_field, said_of
 from napari_deblur.estimating import estimated, estimated_field, shape_of, start_of
@@ -87,6 +87,8 @@ def planning(
     memory: int | None = None,
     device: str = "auto",
     dtype: str | None = None,
+    codec: str = "zstd",
+    shards: int | None = None,
     gamma: str = "linear",
     keep_background: bool = True,
     facts: Facts | Mapping[Any, Facts] | None = None,
@@ -122,6 +124,11 @@ def planning(
     device : "auto", "cpu", "cuda", "mps"
     dtype : "float32", "uint16" or "uint8"
         Of the output; None: float32, and the input's type for pictures in colour.
+    codec : "zstd", "blosc" or "none"
+        How the output is packed; "blosc" packs a little smaller.
+    shards : int
+        Most tiles that lie in one file of the output; None: one, unless that would be more than
+        100,000 files.
     gamma : "linear" or "srgb"
         "srgb" for photographs: their numbers are turned into light before, and back after.
     keep_background : bool
@@ -142,6 +149,7 @@ def planning(
     device = gridding.chosen_device(device)
     allowed = gridding.allowed_memory(memory, device)
     gridding.output_type(stack, dtype, None)  # refused now rather than after the search
+    arrays.check(shards, codec)
     notes = _about(stack)
     given_fields, plain = fields_given(stack, kernel)
     if given_fields and centre_kernel:
@@ -261,7 +269,7 @@ def planning(
                 numbers[source],
             )
         )
-    return Plan(
+    whole_plan = Plan(
         Layout.of(stack),
         stack.source,
         scope,
@@ -282,6 +290,7 @@ def planning(
         (*notes, *laid.notes),
         _in_order(fields, channels),
     )
+    return arrays.laid_out(whole_plan, shards=shards, codec=codec)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from napari_deblur.describing import lines, of_plan
 from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.registry import parameters_of, with_parameters
 from napari_deblur.stack import Channel, Optics, Source, Stack
-from napari_deblur.tiles import Grid, Index, Tile
+from napari_deblur.tiles import Grid, Index, Shards, Tile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,10 @@ class Plan:
     tile starts from. `scale` and `offset` turn stored integers into counts. `expected_seam` is
     the largest difference to an untiled result over the channel's peak, from the halo curves;
     None when nothing is cut. `memory` is what one task needs, `disk` the output, in bytes;
-    `transforms` counts real FFTs of one tile's size.
+    `files` counts what the output consists of.
+
+    `chunk` (z, y, x) is what of a core is compressed together, None all of it; `shard` (t, c, z, y,
+    x) how many tiles lie in one file; `codec` how chunks are packed, one of `arrays.CODECS`.
 
     `fields` holds, for each channel that has one, the kernels that vary; `kernel` then is a typical
     one of that channel. Nothing when no channel's blur varies, and one for all colours.
@@ -111,6 +114,10 @@ class Plan:
     disk: int = 0
     notes: tuple[str, ...] = ()
     fields: tuple[KernelField | None, ...] = ()
+    chunk: tuple[int, int, int] | None = None
+    shard: Index = (1, 1, 1, 1, 1)
+    codec: str = "zstd"
+    files: int = 0
 
     def tile(self, index: Index) -> Tile:
         """Give the tile of an index (t, c, z, y, x) of the grid."""
@@ -179,6 +186,11 @@ class Plan:
         ])  # fmt: skip
 
     @property
+    def shards(self) -> Shards:
+        """The files of the image, and the tiles in each."""
+        return Shards(self.grid.counts, self.shard)
+
+    @property
     def finds_kernels(self) -> bool:
         """Whether each tile finds a kernel of its own."""
         return self.scope == "tile"
@@ -187,7 +199,7 @@ class Plan:
     def key(self) -> str:
         """SHA-256 of all that decides the result, in hexadecimal."""
         data = self.to_dict()
-        for name in ("memory", "disk", "notes", "expected_seam"):
+        for name in ("memory", "disk", "files", "notes", "expected_seam"):
             del data[name]
         for channel in data["channels"]:
             del channel["halo_curves"], channel["decided"]
@@ -219,6 +231,9 @@ class Plan:
         data["fields"] = [None if one is None else kernel_json.plain(one) for one in self.fields]
         if not self.fields:  # plans of one kernel for all keep the key they always had
             del data["fields"]
+        usual = {"chunk": None, "shard": (1, 1, 1, 1, 1), "codec": "zstd"}
+        for name in [name for name, value in usual.items() if data[name] == value]:
+            del data[name]
         # Tuples become lists here, once and for all.
         plain: dict[str, Any] = json.loads(json.dumps(data))
         return plain
@@ -247,6 +262,9 @@ class Plan:
         )
         values["kernel"] = kernel_json.kernel_of(data["kernel"])
         values["notes"] = tuple(data["notes"])
+        for name in ("chunk", "shard"):
+            if name in values:
+                values[name] = tuple(values[name])
         fields = data.get("fields", ())
         values["fields"] = tuple(
             None if one is None else kernel_json.field_of(one) for one in fields

@@ -3,11 +3,12 @@
 ::
 
     zarr.json      the image's metadata; napari_deblur: plan, key, versions, …, complete
-    0, 1, …        the image and its pyramid: one chunk = one core = one task
+    0, 1, …        the image and its pyramid: one file = one core = one task, or that of several
     kernels/0      the kernels, axes t, c, z, y, x, with their own voxel size
     residuals/     values (t, c, nz, ny, nx, iteration)
     mask           where integers have no data; floats are NaN there
     ledger/        what is finished, one file for each process
+    ledger/tiles/  tiles that share a file with others, until all of these are there
 
 Everything outside ``ledger/`` depends on the plan and the software alone, so a run that was
 killed and resumed leaves the same bytes as one that was not.
@@ -18,13 +19,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur import ngff, places, system
+from napari_deblur import ngff, places, sharding, system
+from napari_deblur.arrays import shards_of, specs_of
 from napari_deblur.done import Done
 from napari_deblur.ledger import Entry, Ledger, entries, now
 from napari_deblur.places import Place, Remote
@@ -42,11 +45,10 @@ from napari_deblur.results import (
 from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import zarr
     from numpy.typing import NDArray
 
+    from napari_deblur.arrays import Spec
     from napari_deblur.plans import Plan
     from napari_deblur.restoring import Restored
     from napari_deblur.tiles import Box, Index
@@ -73,9 +75,9 @@ class Store:
     def __init__(self, path: Place, plan: Plan) -> None:
         self.path, self.plan = path, plan
         self.levels = levels_of(plan.layout, plan.grid)
+        self.arrays, self.shards = specs_of(plan), shards_of(plan)
         self.ledger = Ledger(path / LEDGER)
         self._synced: set[Path] = set()
-        self._receipts: dict[str, tuple[int, str]] = {}
 
     @classmethod
     def at(cls, path: Place, key: str) -> Store:
@@ -89,14 +91,28 @@ class Store:
         return cls(path, result.plan)
 
     def done(self) -> Done:
-        """Read the ledger; what has no file of the right size any more does not count."""
-        done, size = Done.of(self.levels), places.size_in(self.path)
+        """Read the ledger; what has no file of the right size any more does not count.
+
+        What was joined with others is there if the joined file is, and is made of these.
+        """
+        done, joined = Done.of(self.levels), Done.of(self.levels)
+        size = places.size_in(self.path)
         for entry in entries(self.path / LEDGER):
-            if entry.key == self.plan.key and (
-                entry.kind == "metadata"
-                or all(size(name) == n for name, (n, _) in entry.files.items())
-            ):
+            if entry.key != self.plan.key:
+                continue
+            if entry.kind == "metadata" or all(size(p) == n for p, (n, _) in entry.files.items()):
                 done.add(entry)
+            elif entry.kind in ("tile", "level") and self.shards[entry.level].several:
+                joined.add(entry)
+        for (number, shard), inputs in done.shards.items():
+            chunks = list(self.shards[number].chunks(shard))
+            found = [
+                done.values[number].get(index) or joined.values[number].get(index)
+                for index in chunks
+            ]
+            if all(found) and _hash_of(found) == inputs:
+                for index in chunks:
+                    done.take(joined, number, index)
         return done
 
     # Writing ------------------------------------------------------------------------------------
@@ -106,17 +122,17 @@ class Store:
     ) -> Entry:
         """Write the core of a tile, its kernel and its residuals; then say so in the ledger."""
         stored, clipped = as_stored(restored.image, self.plan)
-        files = dict([self._write(IMAGE, self._block(index), stored)])
-        if MASK in self._arrays:
-            files |= [self._write(MASK, self._block(index), np.isnan(restored.image))]
+        files = dict([self._write(IMAGE, self._place(IMAGE, index), stored)])
+        if MASK in self.arrays:
+            files |= [self._write(MASK, self._place(MASK, index), np.isnan(restored.image))]
         if self.plan.finds_kernels and restored.kernel is not None:
             files |= [self._write(KERNELS, index, restored.kernel)]
-        if RESIDUALS in self._arrays:
-            length = self._arrays[RESIDUALS].shape[-1]
+        if RESIDUALS in self.arrays:
+            length = self.arrays[RESIDUALS].shape[-1]
             residuals = np.full(length, np.nan, np.float32)
             given = restored.residuals[:length]
             residuals[: len(given)] = given
-            files |= [self._write(RESIDUALS, (*index, 0), residuals)]
+            files |= [self._write(RESIDUALS, self._place(RESIDUALS, index), residuals)]
         return self._record(
             Entry(
                 "tile",
@@ -142,11 +158,35 @@ class Store:
         for box, source in pieces(level, lower, index):
             where = tuple(slice(a - s, b - s) for (a, b), (s, _) in zip(box, core, strict=True))
             image[where] = shrunk(self.read(number - 1, index[:2], source), level.step)
-        files = dict([self._write(str(number), self._block(index), image)])
+        files = dict([self._write(str(number), self._place(str(number), index), image)])
         key = self.plan.key
         return self._record(
             Entry("level", key, index, number, files, digest(image), inputs, finished=now())
         )
+
+    def write_shard(self, number: int, index: Index, *, inputs: str) -> Entry:
+        """Join the chunks of a level that share a file, and what was written with them.
+
+        Their own files are removed if none is missing; else this is done again when it is there.
+        """
+        chunks, names = list(self.shards[number].chunks(index)), [str(number)]
+        if number == 0:
+            names += [name for name in (MASK, RESIDUALS) if name in self.arrays]
+            names += [KERNELS] if self.plan.finds_kernels else []
+        there = [chunk for chunk in chunks if self._loose(names[0], chunk).is_file()]
+        files: dict[str, tuple[int, str]] = {}
+        for name in names:
+            tiles = self._checked(name, chunks, there, inputs if name == names[0] else None)
+            file = sharding.file_of(name, self.arrays[name], self._place(name, chunks[0]))
+            files |= [self._put(file, sharding.joined(self.arrays[name], tiles))]
+        key = self.plan.key
+        entry = Entry("shard", key, index, number, files, inputs=inputs, finished=now())
+        self._record(entry)
+        if len(there) == len(chunks):
+            for name in names:
+                for chunk in chunks:
+                    self._loose(name, chunk).unlink(missing_ok=True)
+        return entry
 
     def write_kernel(self, t: int, c: int) -> Entry:
         """Write the plan's kernel of a frame and channel, or those of all nodes of a field."""
@@ -190,38 +230,41 @@ class Store:
 
     def inputs(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that a chunk of a level is made of."""
-        lower = self.levels[number - 1]
-        values = hashlib.sha256()
-        for under in below(self.levels[number], lower, index):
-            values.update((done.values[number - 1].get(under) or "-").encode())
-        return values.hexdigest()
+        under = below(self.levels[number], self.levels[number - 1], index)
+        return _hash_of(done.values[number - 1].get(one) for one in under)
+
+    def joined(self, number: int, index: Index, done: Done) -> str:
+        """Give what stands for the chunks that share a file of a level."""
+        return _hash_of(map(done.values[number].get, self.shards[number].chunks(index)))
 
     def read(self, number: int, frame: tuple[int, int], box: Box) -> NDArray[Any]:
         """Read stored values (z, y, x) of one level, (frame, channel) and box."""
         spans: dict[str, Any] = dict(zip("tc", frame, strict=True))
         spans |= {a: slice(*span) for a, span in zip("zyx", box, strict=True)}
-        block = np.asarray(
-            self._arrays[str(number)][tuple(spans[a] for a in self.plan.layout.axes)]
-        )
+        block = np.asarray(self._stored[number][tuple(spans[a] for a in self.plan.layout.axes)])
         return block if "z" in self.plan.layout.axes else block[None]
 
     def chunk_names(self) -> Iterator[str]:
         """Give the paths of all chunks that a complete result has: levels and plan's kernels."""
         for level in self.levels:
-            for index in level.grid:
-                yield self.chunk_name(level.number, index)
+            name, shards = str(level.number), self.shards[level.number]
+            for shard in shards:
+                block = self._place(name, next(shards.chunks(shard)))
+                yield sharding.file_of(name, self.arrays[name], block)
         if not self.plan.finds_kernels:
             for t, c in np.ndindex(self.plan.kernel_counts):
-                for block in self._nodes():
-                    yield _file_name(KERNELS, (t, c, *block))
+                for nodes in self._nodes():
+                    yield sharding.file_of(KERNELS, self.arrays[KERNELS], (t, c, *nodes))
 
     def chunk_name(self, number: int, index: Index) -> str:
-        """Give the path of a chunk of a level."""
-        return _file_name(str(number), self._block(index))
+        """Give the path of the file that is written for a chunk of a level."""
+        return self._file(str(number), self._place(str(number), index))
 
     def finish(self, failed: Sequence[Mapping[str, Any]] = ()) -> None:
         """List all levels, and say that the result is complete unless something failed."""
         self.sweep(0 if not failed else STALE)
+        if not failed and (self.path / sharding.LOOSE).is_dir():
+            places.remove_tree(self.path / sharding.LOOSE)
         self._write_root(self.levels, failed, complete=not failed)
         self.ledger.close()
 
@@ -249,29 +292,70 @@ class Store:
         """Give the blocks of the kernels' mosaic that the plan knows: one, or one for each node."""
         yield from np.ndindex(*(len(line) for line in self.plan.nodes or ((0,),) * 3))
 
-    def _block(self, index: Index) -> tuple[int, ...]:
+    def _place(self, name: str, index: Index) -> tuple[int, ...]:
+        """Say which block of an array belongs to a chunk."""
+        if name == KERNELS:
+            return index
+        if name == RESIDUALS:
+            return (*index, 0)
         return tuple(
             i for i, axis in zip(index, AXES, strict=True) if axis in self.plan.layout.axes
         )
 
+    def _file(self, name: str, block: tuple[int, ...]) -> str:
+        """Say where a block is written: beside the ledger, if it is to be joined with others."""
+        spec = self.arrays[name]
+        return (
+            sharding.loose(name, block) if spec.is_joined else sharding.file_of(name, spec, block)
+        )
+
+    def _loose(self, name: str, chunk: Index) -> Place:
+        return self.path / sharding.loose(name, self._place(name, chunk))
+
+    def _checked(
+        self, name: str, chunks: Sequence[Index], there: Sequence[Index], inputs: str | None
+    ) -> Iterator[tuple[tuple[int, ...], bytes]]:
+        """Read the files of chunks one by one; in the end they must be those that were meant."""
+        spec, known = self.arrays[name], set(there)
+        values: list[str | None] = []
+        for chunk in chunks:
+            block, file = self._place(name, chunk), self._loose(name, chunk)
+            # A channel that is only copied has no kernels.
+            if chunk not in known or (name == KERNELS and not file.is_file()):
+                values.append(None)
+                continue
+            content = file.read_bytes()
+            if inputs is not None:
+                values.append(_digest_in(content, spec, spec.size(block)))
+            yield block, content
+        if inputs is not None and _hash_of(values) != inputs:
+            raise ValueError(
+                f"a tile in {self.path / sharding.LOOSE} is not what was written: run "
+                "napari-deblur verify --discard, and then the same again"
+            )
+
     def _write(
         self, name: str, block: tuple[int, ...], values: NDArray[Any]
     ) -> tuple[str, tuple[int, str]]:
-        """Write one whole chunk and wait until it is on the disk; give its path, size and hash."""
-        array = self._arrays[name]
-        where = tuple(
-            slice(i * size, min((i + 1) * size, length))
-            for i, size, length in zip(block, array.chunks, array.shape, strict=True)
-        )
-        file = self.path / _file_name(name, block)
-        chunk = values.reshape([s.stop - s.start for s in where])
-        system.insisting(lambda: array.__setitem__(where, chunk))
-        if isinstance(file, Remote):  # it was taken as a whole, or not at all
-            return self._name(file), self._receipts.pop(str(file))
-        raw = file.read_bytes()
-        system.sync_file(file)
-        self._sync_folders(file.parent)
-        return self._name(file), (len(raw), hashlib.sha256(raw).hexdigest())
+        """Write one whole tile of an array and wait until it is on the disk."""
+        spec = self.arrays[name]
+        content = sharding.encoded(spec, values.reshape(spec.size(block)))
+        return self._put(self._file(name, block), content)
+
+    def _put(self, name: str, content: memoryview | Iterable[bytes]) -> tuple[str, tuple[int, str]]:
+        """Write a file as a whole and wait until it is on the disk; give path, size and hash."""
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, memoryview):
+            places.write_atomically(file, content)
+            summed = len(content), hashlib.sha256(content).hexdigest()
+        else:
+            pieces = sharding.Summed(content)
+            places.write_atomically(file, pieces)
+            summed = pieces.size, pieces.hash.hexdigest()
+        if isinstance(file, Path) and file.parent not in self._synced:
+            self._sync_folders(file.parent)
+        return name, summed
 
     def _name(self, file: Place) -> str:
         return places.relative(file, self.path)
@@ -299,18 +383,13 @@ class Store:
         self.write_group("", attributes)
 
     @cached_property
-    def _arrays(self) -> dict[str, zarr.Array]:
+    def _stored(self) -> dict[int, zarr.Array]:
+        """The levels, to be read."""
         import zarr
 
-        names = [*(str(level.number) for level in self.levels), KERNELS]
-        names += [n for n in (RESIDUALS, MASK) if (self.path / n / "zarr.json").is_file()]
-        # Chunks that are all fill value are written too: a missing file is always an error.
-        # (zarr 3.1 drops the argument `config` of open_array when the array is there.)
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            return {
-                n: zarr.open_array(places.storage(self.path / n, self._receipts), mode="r+")
-                for n in names
-            }
+        return {
+            n: zarr.open_array(places.storage(self.path / str(n)), mode="r") for n in self.shards
+        }
 
 
 def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], int]:
@@ -333,8 +412,17 @@ def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], in
     return stored, clipped
 
 
-def _file_name(name: str, block: tuple[int, ...]) -> str:
-    return "/".join([name, "c", *map(str, block)])
+def _hash_of(values: Iterable[str | None]) -> str:
+    """Give one hash of many; that of a chunk that is not known is a dash."""
+    return hashlib.sha256("".join(value or "-" for value in values).encode()).hexdigest()
+
+
+def _digest_in(content: bytes, spec: Spec, shape: tuple[int, ...]) -> str | None:
+    """Give the hash of the values in a file; None if it is damaged."""
+    try:
+        return digest(sharding.decoded(spec, content, shape))
+    except (ValueError, RuntimeError):
+        return None
 
 
 def digest(values: NDArray[Any]) -> str:

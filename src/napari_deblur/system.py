@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TypeVar
 
 __all__ = [
+    "Content",
     "available_memory",
     "cores",
     "cpu_kind",
@@ -44,6 +45,7 @@ TRIES = 3
 SHARES = os.name != "nt"
 PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds
 T = TypeVar("T")
+Content = bytes | memoryview | Iterable[bytes]  # of a file, as a whole or piece by piece
 
 
 def insisting(action: Callable[[], T]) -> T:
@@ -77,18 +79,21 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: Content) -> None:
     """Replace a file as a whole: whoever reads it sees the old content or the new."""
+    whole = isinstance(content, bytes | memoryview)
     for attempt in range(1, TRIES + 1):
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
         try:
-            partial.write_bytes(content)
+            with partial.open("wb") as file:
+                file.writelines([content] if isinstance(content, bytes | memoryview) else content)
             sync_file(partial)
             insisting(lambda: partial.replace(path))  # noqa: B023 - called at once
             break
         except FileNotFoundError:
             # Another run on the same folder may have swept up what it took for a leftover.
-            if attempt == TRIES or not path.parent.is_dir():
+            partial.unlink(missing_ok=True)
+            if attempt == TRIES or not whole or not path.parent.is_dir():
                 raise
         except BaseException:
             partial.unlink(missing_ok=True)

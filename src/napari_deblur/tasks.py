@@ -1,4 +1,4 @@
-"""What one process does for one chunk: restore a tile, or make a chunk of a pyramid level."""
+"""What one process does at a time: a tile, a chunk of a pyramid level, or a file of several."""
 
 from __future__ import annotations
 
@@ -37,10 +37,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Task:
-    """A chunk to make: level 0 is a tile. A few numbers, nothing heavy."""
+    """A chunk to make: level 0 is a tile. A few numbers, nothing heavy.
+
+    With `joins` it is the file of several chunks, by its index among the files.
+    """
 
     index: Index
     level: int = 0
+    joins: bool = False
     splits: int = 0
     inputs: str = ""
     retries: int = 0
@@ -71,8 +75,8 @@ def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
     """Do a task and write the result; the entry is in the ledger already."""
     start = perf_counter()
     index = task.index
-    if task.level:
-        return store.write_level(task.level, index, inputs=task.inputs)
+    if task.level or task.joins:
+        return _made_of_others(store, task)
     restored = restore_tile(
         store.plan,
         stack,
@@ -83,6 +87,12 @@ def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
     system.give_memory_back()
     seconds = perf_counter() - start
     return store.write_tile(index, restored, seconds=seconds, retries=task.retries)
+
+
+def _made_of_others(store: Store, task: Task) -> Entry:
+    """Make what is made of chunks that are there."""
+    write = store.write_shard if task.joins else store.write_level
+    return write(task.level, task.index, inputs=task.inputs)
 
 
 @dataclass
@@ -166,7 +176,7 @@ class _Threads(AbstractContextManager["_Threads"]):
 
     def read(self, task: Task) -> _Ahead | None:
         """Begin to read what a tile needs first; a chunk of a level is made as it is written."""
-        if task.level:
+        if task.level or task.joins:
             return None
         ahead = _Ahead(self._reader, source_of(self._store.plan, self._stack), self._clock)
         if not task.splits:  # pieces are read when it is their turn
@@ -215,7 +225,7 @@ class _Threads(AbstractContextManager["_Threads"]):
     def _write(self, task: Task, made: Future[_Made | None]) -> Entry:
         done = made.result()
         if done is None:
-            return self._store.write_level(task.level, task.index, inputs=task.inputs)
+            return _made_of_others(self._store, task)
         return self._store.write_tile(
             task.index, done.restored, seconds=done.seconds, retries=task.retries
         )

@@ -1,18 +1,20 @@
-"""Tile geometry, all of it: chunk, core, halo, tile.
+"""Tile geometry, all of it: chunk, shard, core, halo, tile.
 
-A *core* is the box of voxels that one task owns; it is a whole chunk of the output. A *tile* is
-the core and a *halo* around it, as far as the stack reaches. Wherever the stack is large enough,
-all tiles have one shape: at the stack's border the window moves inwards instead of shrinking, so
-that every tile uses the same transform length.
+A *core* is the box of voxels that one task owns; it is a whole chunk of the output, or several
+that lie in one file. A file with several chunks is a *shard*; it may hold those of many cores.
+A *tile* is the core and a *halo* around it, as far as the stack reaches. Wherever the stack is
+large enough, all tiles have one shape: at the stack's border the window moves inwards instead of
+shrinking, so that every tile uses the same transform length.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from math import ceil, prod
 
-__all__ = ["Box", "Grid", "Index", "Tile", "halves", "tile_length"]
+__all__ = ["Box", "Grid", "Index", "Shards", "Tile", "halves", "tile_length"]
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 Index = tuple[int, int, int, int, int]
@@ -134,6 +136,56 @@ class Grid:
             spans.append((first, first + length))
         z, y, x = spans
         return Tile(index, core, (z, y, x))
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Chunks in boxes of five axes: what lies in one file.
+
+    Parameters
+    ----------
+    counts : (t, c, z, y, x)
+        How many chunks there are along each axis.
+    box : (t, c, z, y, x)
+        How many of them lie in one file, along each axis.
+
+    Examples
+    --------
+    >>> shards = Shards((1, 1, 1, 2, 3), (1, 1, 1, 2, 2))
+    >>> [[index[3:] for index in shards.chunks(shard)] for shard in shards]
+    [[(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 2), (1, 2)]]
+    """
+
+    counts: Index
+    box: Index = (1, 1, 1, 1, 1)
+
+    def __len__(self) -> int:
+        return prod(ceil(n / many) for n, many in zip(self.counts, self.box, strict=True))
+
+    def __iter__(self) -> Iterator[Index]:
+        """Iterate over the indices of all files, x fastest."""
+        t, c, z, y, x = (
+            range(ceil(n / many)) for n, many in zip(self.counts, self.box, strict=True)
+        )
+        return product(t, c, z, y, x)
+
+    @property
+    def several(self) -> bool:
+        """Whether a file holds more than one of them."""
+        return prod(self.box) > 1
+
+    def of(self, chunk: Index) -> Index:
+        """Give the file in which a chunk lies."""
+        t, c, z, y, x = (i // many for i, many in zip(chunk, self.box, strict=True))
+        return t, c, z, y, x
+
+    def chunks(self, shard: Index) -> Iterator[Index]:
+        """Give the chunks of a file, x fastest."""
+        t, c, z, y, x = (
+            range(i * many, min((i + 1) * many, n))
+            for i, many, n in zip(shard, self.box, self.counts, strict=True)
+        )
+        return product(t, c, z, y, x)
 
 
 def tile_length(core: int, halo: int, size: int, multiple: int = 1) -> int:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from napari_deblur import claims, places, system
+from napari_deblur import claims, places, sharding, system
 from napari_deblur.ledger import damaged_lines, entries
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.results import KERNELS, LEDGER, Result, open_result
@@ -83,17 +83,20 @@ def verify(path: str | Path | Remote) -> Iterator[Finding]:
         return
     known: Known = defaultdict(set)
     foreign: dict[str, int] = defaultdict(int)
+    size = places.size_in(path)
     for entry in entries(path / LEDGER):
         if entry.key != key:
             foreign[entry.key] += 1
             continue
         for name, sizes in entry.files.items():
-            known[name].add(sizes)
+            # What is gone was joined with others, or is made again: a complete result needs it not.
+            if size(name) is not None or not name.startswith(sharding.LOOSE):
+                known[name].add(sizes)
     yield from _foreign(result, known, foreign)
     for file, line in damaged_lines(path / LEDGER):
         name = places.relative(file, path)
         yield Finding("ledger", name, f"line {line} is damaged and does not count")
-    sound, size = True, places.size_in(path)
+    sound = True
     for name, accepted in sorted(known.items()):
         for finding in _file(path / name, name, size(name), accepted):
             sound = sound and not name.startswith("kernels/")
@@ -146,7 +149,9 @@ def _foreign(result: Result, known: Known, keys: dict[str, int]) -> Iterator[Fin
         name = places.relative(file, path)
         ledger = name.startswith(f"{LEDGER}/") and file.suffix in (".jsonl", claims.SUFFIX)
         # A run that goes on, or was killed, has files that are not in the ledger yet.
-        pending = not result.complete and ("/c/" in name or file.suffix == ".partial")
+        pending = not result.complete and (
+            "/c/" in name or name.startswith(sharding.LOOSE) or file.suffix == ".partial"
+        )
         if name not in known and not ledger and not pending:
             yield Finding("foreign", name, "it does not belong to this result")
 

@@ -70,6 +70,8 @@ def run(
     accept_seam: o.AcceptSeam = False,
     memory: o.Memory = None,
     dtype: o.Dtype = None,
+    codec: o.Codec = None,
+    shards: o.TilesInFile = None,
     no_background: o.NoBackground = False,
     device: o.Device = None,
     workers: o.Workers = 0,
