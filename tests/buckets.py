@@ -1,5 +1,6 @@
 """A real server that speaks S3, on this machine, for the tests of object storage."""
 
+import socket
 import threading
 import time
 import urllib.request
@@ -30,6 +31,7 @@ class Server:
         self.app = DomainDispatcherApplication(create_backend_app)
         self.requests, self.bytes = Counter(), Counter()
         self.failing = lambda method, path: None
+        self.heard = lambda authorization: None
         self.http = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Silent)
         self.url = f"http://127.0.0.1:{self.http.port}"
         self.thread = threading.Thread(target=self.http.serve_forever, daemon=True)
@@ -41,16 +43,18 @@ class Server:
             kind = "LIST" if "list-type" in environ["QUERY_STRING"] else method
             self.requests[kind] += 1
             self.bytes[kind] += int(environ.get("CONTENT_LENGTH") or 0)
+            self.heard(environ.get("HTTP_AUTHORIZATION", ""))
             wanted = self.failing(method, path)
             if isinstance(wanted, float):
                 time.sleep(wanted)
             elif wanted == "reset":
-                environ["werkzeug.socket"].close()
-                return []
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+                raise ConnectionResetError
             elif wanted:
-                environ["wsgi.input"].read()
-                start_response(f"{wanted} Said", [("Content-Type", "application/xml")])
-                return [refusal(wanted)]
+                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+                said = refusal(wanted)
+                start_response(f"{wanted} Said", [("Content-Length", str(len(said)))])
+                return [] if method == "HEAD" else [said]
         return self.app(environ, start_response)
 
     def make(self, bucket):
@@ -61,13 +65,16 @@ class Server:
         gone = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
         urllib.request.urlopen(gone).close()
         self.failing = lambda method, path: None
+        self.heard = lambda authorization: None
         self.requests.clear()
         self.bytes.clear()
 
 
 def refusal(status):
     """What servers say; some quote the key."""
-    code = {403: "InvalidAccessKeyId", 503: "SlowDown"}.get(status, "InternalError")
+    code = {403: "InvalidAccessKeyId", 503: "SlowDown", 507: "QuotaExceeded"}.get(
+        status, "InternalError"
+    )
     said = f"<Error><Code>{code}</Code><Message>no</Message><AWSAccessKeyId>{KEY}</AWSAccessKeyId>"
     return f"{said}</Error>".encode()
 

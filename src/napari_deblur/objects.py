@@ -37,7 +37,7 @@ RENEWED = timedelta(minutes=5)
 METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 DENIED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"}
 DENIED |= {"InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed", "AllAccessDisabled"}
-FULL = {"QuotaExceeded", "XMinioStorageFull", "StorageFull", "InsufficientCapacity"}
+FULL = {"QuotaExceeded", "XMinioStorageFull", "StorageFull", "507"}
 ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect"}
 
 
@@ -157,7 +157,8 @@ def _plain(error: Exception, address: str) -> OSError:
         where = re.search(r"<Region>([\w-]{1,30})</Region>", text)
         right = f": {where[1]}" if where else ""
         return OSError(errno.EINVAL, f"the bucket is in another region{right}", address)
-    return OSError(errno.EHOSTUNREACH, f"the server gives no answer{more}", address)
+    said = f"the server does not do it{more}" if more else "the server gives no answer"
+    return OSError(errno.EHOSTUNREACH, said, address)
 
 
 class Objects(ObjectStore[Any]):  # type: ignore[misc]
