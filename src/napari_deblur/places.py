@@ -329,8 +329,8 @@ def on_this_machine(address: str | os.PathLike[str]) -> Path:
     place = place_of(address)
     if isinstance(place, Remote):
         raise ValueError(
-            f"{place} is in object storage, where only results are written: give a file of this "
-            "machine, and copy it there"
+            f"{place} is in object storage, where only runs of the command line or of Python write "
+            "their results: give a path of this machine"
         )
     return place
 

@@ -6,6 +6,7 @@ from napari.components import ViewerModel
 from napari.layers import Layer
 
 import napari_deblur as nd
+from buckets import running, server, upload  # noqa: F401
 from napari_deblur._napari.reader import get_reader
 from napari_deblur._napari.seen import Seen
 from napari_deblur.opening import open_stack
@@ -107,3 +108,15 @@ def test_colours_come_last(tmp_path):
     assert image.rgb
     assert np.asarray(image.data if not image.multiscale else image.data[0]).shape == (32, 40, 3)
     assert kernels.ndim == image.ndim == 2
+
+
+def test_a_result_in_a_bucket_opens_as_one_in_a_folder(server, tmp_path, array):  # noqa: F811
+    _result(tmp_path / "a.deblur.zarr", array, "czyx", kernel=KERNEL)
+    upload(tmp_path / "a.deblur.zarr", "s3://cells/a.deblur.zarr")
+    there, here = _read("s3://cells/a.deblur.zarr"), _read(tmp_path / "a.deblur.zarr")
+    assert [layer.name for layer in there.layers] == [layer.name for layer in here.layers]
+    for one, other in zip(there.layers, here.layers, strict=True):
+        np.testing.assert_array_equal(np.asarray(one.data), np.asarray(other.data))
+        np.testing.assert_array_equal(one.scale, other.scale)
+    assert get_reader("s3://cells/none.zarr") is None
+    assert get_reader("gs://cells/none.zarr") is None

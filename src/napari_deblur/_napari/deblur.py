@@ -15,6 +15,7 @@ from napari_deblur._napari.controls import COPIES
 from napari_deblur._napari.placing import spatial_kwargs
 from napari_deblur._napari.previews import Previews
 from napari_deblur._napari.settings import preferences
+from napari_deblur.places import on_this_machine
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -111,7 +112,7 @@ class Deblur(Previews):
 
         if not self.output.text():
             raise ValueError('"save as" is empty: say where the result goes')
-        output = Path(self.output.text()).expanduser().absolute()
+        output = on_this_machine(self.output.text()).expanduser().absolute()
         if output.suffix != ".zarr":
             raise ValueError(f'"{output.name}" should end in .deblur.zarr: results are zarr stores')
         whole, path = self._whole(), layer.source.path

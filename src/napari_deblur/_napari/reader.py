@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_deblur.places import is_address, place_of
+
 if TYPE_CHECKING:
     from napari_deblur._napari.showing import LayerData
 
@@ -21,8 +23,11 @@ def get_reader(path: PathOrPaths) -> Callable[[PathOrPaths], list[LayerData]] | 
     """
     from napari_deblur._napari.saved import marked
 
-    first = Path(path[0] if isinstance(path, list) else path)
-    if first.name.lower().endswith((".tif", ".tiff")):
+    given = path[0] if isinstance(path, list) else path
+    if "://" in given and not is_address(given):
+        return None
+    first = place_of(given)
+    if isinstance(first, Path) and first.name.lower().endswith((".tif", ".tiff")):
         from napari_deblur.outputs import is_ours
 
         return _tiffs if is_ours(first) else None

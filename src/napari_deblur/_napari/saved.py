@@ -9,10 +9,15 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from napari_deblur.places import place_of
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from napari_deblur._napari.showing import LayerData
+    from napari_deblur.places import Place
     from napari_deblur.stack import Stack
 
     Found = tuple[str, Stack, bool, dict[str, Any]]  # name, pixels, whether a kernel, its report
@@ -22,7 +27,7 @@ __all__ = ["marked", "read_tiff", "read_zarr"]
 OURS = "napari_deblur"
 
 
-def marked(path: Path) -> dict[str, Any]:
+def marked(path: Place) -> dict[str, Any]:
     """Give what this package says in a zarr group of its own; empty for those of others."""
     try:
         said = json.loads((path / "zarr.json").read_bytes())["attributes"][OURS]
@@ -35,8 +40,9 @@ def read_zarr(path: str) -> list[LayerData]:
     """Read an image and the groups in it; those that are kernels lie beside it."""
     from napari_deblur.opening import open_stack
 
-    root = Path(path)
-    inner = sorted(one for one in root.iterdir() if one.is_dir() and "layer" in marked(one))
+    root = place_of(path)
+    within: Iterable[Place] = root.iterdir()
+    inner = sorted((one for one in within if one.is_dir() and "layer" in marked(one)), key=str)
     found: list[Found] = []
     for group in (root, *inner):
         said = marked(group)

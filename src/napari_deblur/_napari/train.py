@@ -23,6 +23,7 @@ from napari_deblur._napari.training_form import TrainingForm, called_sharp
 from napari_deblur._napari.training_run import TrainingRun, best_said
 from napari_deblur._napari.training_view import TrainingView
 from napari_deblur._napari.working import words
+from napari_deblur.places import on_this_machine
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -98,7 +99,7 @@ class Train(TrainingForm):
         """Give the folder of the training."""
         if not self.output.text():
             raise ValueError('"save in" is empty: say where the weights go')
-        return Path(self.output.text()).expanduser().absolute()
+        return on_this_machine(self.output.text()).expanduser().absolute()
 
     def start_training(self) -> None:
         """Write the layers as files first, then start the child; or go on."""

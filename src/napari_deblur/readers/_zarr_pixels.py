@@ -18,6 +18,8 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore, WrapperStore
 
+from napari_deblur.places import is_address, place_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from zarr.abc.store import ByteRequest, Store
@@ -139,7 +141,7 @@ class Stored:
             _let_others_end()
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk or the network, not of the content
-            if Path(self.address).is_absolute() and not Path(self.address).exists():
+            if _is_gone(self.address):
                 raise FileNotFoundError(
                     errno.ENOENT, "the input is no longer there", self.address
                 ) from error
@@ -147,6 +149,12 @@ class Stored:
             raise ValueError(f'pixels of "{self.address}" cannot be read: {said}') from error
         finally:
             FAILED.reset(before)
+
+
+def _is_gone(address: str) -> bool:
+    if is_address(address):
+        return not place_of(address).exists()
+    return Path(address).is_absolute() and not Path(address).exists()
 
 
 def _let_others_end() -> None:
