@@ -5,6 +5,7 @@ and liffile. A czi cannot be made without bioio-czi, which is under the GPL: a s
 used here.
 """
 
+import errno
 import pickle
 import sys
 import types
@@ -161,6 +162,34 @@ def test_a_lif_says_what_it_holds_and_reads_what_is_asked(lif_file):
     np.testing.assert_array_equal(
         stack.read(2, 1, ((1, 3), (4, 9), (5, 24))), data[2, 1, 1:3, 4:9, 5:24]
     )
+
+
+@needs_liffile
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_lif_that_was_scanned_in_xz_is_read_as_it_lies(tmp_path, frames):
+    data = pixels(frames, 2, 4, 5, 6)
+    steps = {"t": 2.0, "z": 0.3, "y": 0.11, "x": 0.1}
+    write_lif(tmp_path / "a.lif", {"xzy": data}, steps=steps, order="xzyt")
+    stack = open_stack(tmp_path / "a.lif")
+    assert stack.shape == data.shape
+    assert stack.pixel_size == pytest.approx((0.3, 0.11, 0.1))
+    assert stack.pixels.chunks == (4, 1, 6)
+    for t, c in np.ndindex(frames, 2):
+        np.testing.assert_array_equal(stack.read(t, c), data[t, c])
+    region = ((1, 3), (2, 4), (3, 6))
+    np.testing.assert_array_equal(stack.read(0, 1, region), data[0, 1, 1:3, 2:4, 3:6])
+
+
+@needs_liffile
+def test_a_network_that_is_away_is_no_damage(lif_file, monkeypatch):
+    stack = open_stack(lif_file[0])
+
+    def away(self, where):
+        raise OSError(errno.ESTALE, "Stale file handle", "cells.lif")
+
+    monkeypatch.setattr(type(stack.pixels.base), "plane", away)
+    with pytest.raises(OSError, match="Stale file handle"):
+        stack.read(0, 0)
 
 
 @needs_liffile

@@ -124,17 +124,30 @@ def _write_chunks(path, chunks):
 # lif: XML in front, and a block of memory for each image ------------------------------------------
 
 
-def write_lif(path, images, *, steps, names=("Green", "Red"), na=1.4, index=1.518, letters="xyzt"):
+def write_lif(
+    path,
+    images,
+    *,
+    steps,
+    names=("Green", "Red"),
+    na=1.4,
+    index=1.518,
+    letters="xyzt",
+    order="xyzt",
+):
     """Write images {name: (t, c, z, y, x) of uint16}; `steps` in µm or s for "tzyx".
 
-    The place of an axis in `letters` is what it is, to the format: the tenth is a mosaic.
+    The place of an axis in `letters` is what it is, to the format: the tenth is a mosaic. `order`
+    is that of the scan, fastest first.
     """
     elements, blocks = "", []
     for n, (title, data) in enumerate(images.items()):
-        raw = np.ascontiguousarray(data).astype("<u2").tobytes()
+        inner = [axis for axis in order[::-1] if axis in "zyx"]
+        scanned = data.transpose(0, 1, *("tczyx".index(axis) for axis in inner)).astype("<u2", "C")
+        raw = scanned.tobytes()
         blocks.append((f"MemBlock_{n}", raw))
         sizes = dict(zip("tczyx", data.shape, strict=True))
-        strides = dict(zip("tczyx", np.ascontiguousarray(data).strides, strict=True))
+        strides = dict(zip(["t", "c", *inner], scanned.strides, strict=True))
         channels = "".join(
             f'<ChannelDescription DataType="0" ChannelTag="0" Resolution="16" '
             f'NameOfMeasuredQuantity="" Min="0" Max="65535" Unit="" '
@@ -143,7 +156,7 @@ def write_lif(path, images, *, steps, names=("Green", "Red"), na=1.4, index=1.51
             for c in range(sizes["c"])
         )
         dimensions = ""
-        for axis in "xyzt":
+        for axis in order:
             if sizes[axis] > 1:
                 unit, metre = ("s", 1.0) if axis == "t" else ("m", 1e-6)
                 length = steps[axis] * (sizes[axis] - 1) * metre

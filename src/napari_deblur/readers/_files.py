@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 from napari_deblur.places import is_address, place_of
 
-__all__ = ["file_fingerprint", "first_bytes", "opened"]
+__all__ = ["file_fingerprint", "first_bytes", "is_of_the_disk", "opened"]
 
 
 def opened(address: str) -> Any:
@@ -30,3 +31,11 @@ def file_fingerprint(address: str) -> str:
     """Give size and time of the last change."""
     stat = place_of(address).stat()
     return f"{stat.st_size}-{stat.st_mtime_ns}"
+
+
+def is_of_the_disk(error: BaseException) -> bool:
+    """Whether an error is of the disk, the network or a permission, and none of the content.
+
+    A place that damaged content names may lie before the file's begin: an invalid argument.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)

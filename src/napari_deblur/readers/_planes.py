@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur.readers._files import is_of_the_disk
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,15 +27,19 @@ class Planes(ABC):
     address : str
     series : int
     sizes : mapping
-        Length of each axis; y, x and s (colour samples) come last.
+        Length of each axis; those of a plane come last.
     dtype : numpy dtype
+    within : str
+        The axes of a plane; s are colour samples.
     """
 
-    def __init__(self, address: str, series: int, sizes: Mapping[str, int], dtype: Any) -> None:
-        self._address = (address, series)
+    def __init__(
+        self, address: str, series: int, sizes: Mapping[str, int], dtype: Any, within: str = "yxs"
+    ) -> None:
+        self._address, self.within = (address, series), within
         self.axes, self.shape = "".join(sizes), tuple(sizes.values())
         self.dtype: np.dtype[Any] = np.dtype(dtype)
-        self.chunks = tuple(n if a in "yxs" else 1 for a, n in sizes.items())
+        self.chunks = tuple(n if a in within else 1 for a, n in sizes.items())
         # One place in the file, and threads that look at it: a window, or tiles that overlap.
         self._lock = Lock()
 
@@ -42,10 +48,10 @@ class Planes(ABC):
 
     @abstractmethod
     def plane(self, where: Mapping[str, int]) -> NDArray[Any]:
-        """Read the plane (y, x[, s]) at an index for each other axis."""
+        """Read the plane at an index for each other axis."""
 
     def __getitem__(self, where: tuple[int | slice, ...]) -> NDArray[Any]:
-        outer = sum(axis not in "yxs" for axis in self.axes)
+        outer = sum(axis not in self.within for axis in self.axes)
         picks = [range(n)[w] for n, w in zip(self.shape[:outer], where, strict=False)]
         lists = [[pick] if isinstance(pick, int) else list(pick) for pick in picks]
         inner = tuple(where[outer:])
@@ -72,9 +78,11 @@ def decoding(address: str) -> Iterator[None]:
     """Say what another package finds wrong with a file as a ValueError of one sentence."""
     try:
         yield
-    except (FileNotFoundError, PermissionError, MemoryError):
+    except MemoryError:
         raise
     except Exception as error:
+        if is_of_the_disk(error):
+            raise
         said = " ".join(str(error).split())[:120] or type(error).__name__
         raise ValueError(
             f'"{address}" cannot be read, it is damaged or of a kind that is not known ({said}): '

@@ -84,13 +84,16 @@ class _Image(Planes):
                 f'image {series} of "{address}" is a mosaic of {sizes["m"]} tiles: merge it in '
                 "LAS X first"
             )
-        inner = {axis: sizes.pop(axis) for axis in "yxs" if axis in sizes}
-        super().__init__(address, series, {**sizes, **inner}, self.image.dtype)
+        with decoding(address):  # scans in xz hold a plane (z, x) for each y
+            within = "".join(self.image.frames.frame_sizes).lower()
+        inner = {axis: sizes.pop(axis) for axis in within}
+        super().__init__(address, series, {**sizes, **inner}, self.image.dtype, within)
 
     def plane(self, where: Mapping[str, int]) -> NDArray[Any]:
         chosen = {axis.upper(): at for axis, at in where.items()}
         frame: NDArray[Any] = self.image.frames(**chosen).asarray()
-        return frame.reshape([n for a, n in zip(self.axes, self.shape, strict=True) if a in "yxs"])
+        pairs = zip(self.axes, self.shape, strict=True)
+        return frame.reshape([n for axis, n in pairs if axis in self.within])
 
 
 def _found(image: Any) -> Found:

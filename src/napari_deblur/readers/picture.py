@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from napari_deblur.readers._building import Found, build_stack, chosen_axes, only, stored_in
-from napari_deblur.readers._files import file_fingerprint, first_bytes
+from napari_deblur.readers._files import file_fingerprint, first_bytes, is_of_the_disk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +65,8 @@ class _Pixels:
                 pictures = getattr(picture, "n_frames", 1)
                 self.transparent = "A" in picture.mode or "transparency" in picture.info
         except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            if is_of_the_disk(error):
+                raise
             raise ValueError(f'the picture "{path}" cannot be opened: {error}') from error
         if pictures > 1:
             raise ValueError(f'"{path}" holds {pictures} pictures: save the one that is meant')
@@ -94,6 +96,8 @@ class _Pixels:
                     return np.asarray(picture.convert("RGBA" if self.transparent else "RGB"))
                 return np.asarray(picture)
         except (OSError, SyntaxError, RuntimeError) as error:
+            if is_of_the_disk(error):
+                raise
             raise ValueError(
                 f'the pixels of "{self.path}" are damaged or cut short ({error}): copy it again'
             ) from error

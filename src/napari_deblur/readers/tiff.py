@@ -16,7 +16,12 @@ import zarr
 
 from napari_deblur.places import is_address
 from napari_deblur.readers._building import build_stack, chosen_axes, only, stored_in
-from napari_deblur.readers._files import file_fingerprint, first_bytes, opened
+from napari_deblur.readers._files import (
+    file_fingerprint,
+    first_bytes,
+    is_of_the_disk,
+    opened,
+)
 from napari_deblur.readers._tiff_facts import read_facts
 from napari_deblur.readers._tiff_whole import check_pages, check_series
 
@@ -191,7 +196,8 @@ class _Packed:
         try:
             return np.asarray(self._array[where])
         except (*DAMAGE, ValueError, OSError) as error:
-            if isinstance(error, OSError) and is_address(self._address[0]):
+            of_the_network = isinstance(error, OSError) and is_address(self._address[0])
+            if of_the_network or is_of_the_disk(error):
                 raise  # of the network, not of the content
             raise ValueError(
                 f'pixels of "{self._address[0]}" cannot be decoded, the file is damaged '
