@@ -12,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import arrays, ledger, sharding
+from napari_deblur import arrays, ledger, planning, sharding
 from napari_deblur.batch import run
 from napari_deblur.finishing import finish
+from napari_deblur.job import Job
 from napari_deblur.parts import Part
+from napari_deblur.registry import methods
 from napari_deblur.results import KERNELS, LEDGER
 from napari_deblur.store import Store, open_result
 from napari_deblur.tiles import Grid, Shards
@@ -346,6 +348,19 @@ def test_the_layout_is_part_of_the_plan(third_party):  # noqa: F811
     assert again.key == plan.key != apart(plan).key
     assert "up to 8 tiles" in plan.summary()
     assert f"{arrays.files_of(plan)}, those of the image" in plan.summary()
+
+
+def test_a_job_asks_for_the_layout_and_the_plan_has_it():
+    job = Job("cells.tif", method="blind", codec="blosc", shards=4)
+    assert Job.from_dict(job.to_dict()) == job
+    assert "--codec blosc --shards 4" in job.command()
+    asked = {"tile": (1, 16, 16), "accept_seam": True, "judge": False, "codec": "blosc"}
+    method = methods["richardson-lucy"](iterations=1)
+    made = planning.plan(numbers((40, 48)), method, kernel=np.ones((3, 3)), shards=4, **asked)
+    assert (made.shard, made.codec) == ((1, 1, 1, 2, 2), "blosc")
+    assert made.files == arrays.files_of(made)
+    with pytest.raises(ValueError, match="a file holds 1 tile or more"):
+        planning.plan(numbers((40, 48)), method, kernel=np.ones((3, 3)), shards=0)
 
 
 def test_an_index_that_is_damaged_is_never_copied(third_party):  # noqa: F811

@@ -26,6 +26,7 @@ __all__ = ["LOOSE", "Summed", "decoded", "encoded", "file_of", "joined", "loose"
 LOOSE = f"{LEDGER}/tiles"  # where tiles wait for those with which they will share a file
 ABSENT = np.uint64(2**64 - 1)  # offset and length of a chunk that nobody wrote
 CHECK = struct.Struct("<I")
+Piece = bytes | memoryview
 
 
 def file_of(name: str, spec: Spec, block: tuple[int, ...]) -> str:
@@ -42,15 +43,16 @@ def loose(name: str, block: tuple[int, ...]) -> str:
 class Summed:
     """Pieces of a file on their way to the disk, counted and hashed."""
 
-    def __init__(self, pieces: Iterable[bytes]) -> None:
+    def __init__(self, pieces: Iterable[Piece]) -> None:
         self.size, self.hash = 0, hashlib.sha256()
         self._pieces = pieces
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[Piece]:
         for piece in self._pieces:
             self.size += len(piece)
             self.hash.update(piece)
             yield piece
+            del piece  # before the next one is read: tiles are large
 
 
 def encoded(spec: Spec, values: NDArray[Any]) -> memoryview:
@@ -81,7 +83,7 @@ def decoded(spec: Spec, content: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.asarray(array[tuple(slice(n) for n in shape)])
 
 
-def joined(spec: Spec, tiles: Iterable[tuple[tuple[int, ...], bytes]]) -> Iterator[bytes]:
+def joined(spec: Spec, tiles: Iterable[tuple[tuple[int, ...], bytes]]) -> Iterator[Piece]:
     """Join the shards of tiles into one, piece by piece.
 
     Parameters
@@ -106,18 +108,21 @@ def joined(spec: Spec, tiles: Iterable[tuple[tuple[int, ...], bytes]]) -> Iterat
         index[tuple(slice(f, f + n) for f, n in zip(first, inner, strict=True))] = own
         position += np.uint64(len(body))
         yield body
+        del content, body  # before the next one is read
     raw = index.astype("<u8").tobytes()
     yield raw + CHECK.pack(_checksum(raw))
 
 
-def _parted(content: bytes, counts: list[int]) -> tuple[NDArray[np.uint64], bytes]:
+def _parted(content: bytes, counts: list[int]) -> tuple[NDArray[np.uint64], memoryview]:
     """Give the index of a shard, and what is before it."""
     size = 16 * int(np.prod(counts))
     start = len(content) - size - CHECK.size
     raw, check = content[start : start + size], content[start + size :]
     if start < 0 or CHECK.unpack(check)[0] != _checksum(raw):
         raise ValueError("a tile that was written is damaged")
-    return np.frombuffer(raw, "<u8").astype(np.uint64).reshape(*counts, 2), content[:start]
+    return np.frombuffer(raw, "<u8").astype(np.uint64).reshape(*counts, 2), memoryview(content)[
+        :start
+    ]
 
 
 def _in_memory(spec: Spec, held: dict[str, Any]) -> zarr.Array:

@@ -328,6 +328,7 @@ class Store:
             if inputs is not None:
                 values.append(_digest_in(content, spec, spec.size(block)))
             yield block, content
+            del content  # before the next one is read
         if inputs is not None and _hash_of(values) != inputs:
             raise ValueError(
                 f"a tile in {self.path / sharding.LOOSE} is not what was written: run "
@@ -342,7 +343,9 @@ class Store:
         content = sharding.encoded(spec, values.reshape(spec.size(block)))
         return self._put(self._file(name, block), content)
 
-    def _put(self, name: str, content: memoryview | Iterable[bytes]) -> tuple[str, tuple[int, str]]:
+    def _put(
+        self, name: str, content: memoryview | Iterable[sharding.Piece]
+    ) -> tuple[str, tuple[int, str]]:
         """Write a file as a whole and wait until it is on the disk; give path, size and hash."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,9 @@ TRIES = 3
 SHARES = os.name != "nt"
 PAUSES = (0.01, 0.03, 0.1, 0.3, 1.0)  # seconds
 T = TypeVar("T")
-Content = bytes | memoryview | Iterable[bytes]  # of a file, as a whole or piece by piece
+Content = (
+    bytes | memoryview | Iterable[bytes | memoryview]
+)  # of a file, as a whole or piece by piece
 
 
 def insisting(action: Callable[[], T]) -> T:
