@@ -90,7 +90,7 @@ def test_runs_are_measured_beside_the_same_work_in_memory(tmp_path, monkeypatch)
             return json.loads(json.dumps(worker.of_runs(do, details)))
 
     monkeypatch.setattr(runs, "Child", Here)
-    monkeypatch.setattr(runs, "TINY", runs._Size(8_000_000, (1, 2), 2, 96, 8_000_000, 1, 5))
+    monkeypatch.setattr(runs, "TINY", runs._Size(8_000_000, (1, 2), 2, 96, 9_000_000, 64, 1, 5))
     call("memory", "--quick", "--only", "large-stack,chunked-run", "--rounds", 1, "--threads", 1,
          "--out", tmp_path)  # fmt: skip
     result = json.loads((tmp_path / "memory.json").read_text("utf-8"))

@@ -25,15 +25,12 @@ MOST_CORE = 2**24
 # A stack that is deeper than this is cut along z too.
 DEEP = 512
 AXES = "zyx"
-# How much longer a transform takes whose length is even so many times, for each voxel; 1.25 where
-# it is odd. Of planes of 256 to 672 voxels a side, 270 × 378 took 1.36 times as long as 288 × 384,
-# and 375 × 378 1.4 times as long as 384 × 384.
-SLOWER = {4: 1.0, 3: 1.05, 2: 1.1, 1: 1.2, 0: 1.25}
 # Reading, handing over and writing a tile takes as long as restoring so many voxels: 4 % of tiles
 # of seven million. Without that, 110 pixels that nothing blurs were cut into 11 × 10, since 112 is
 # the next length that transforms well.
 EACH = 2**18
-WORTH = 0.92  # a core is made longer where the transform then takes less than this share
+# Of a method's arrays so many are no larger than the tile: its counts and its result.
+UNPADDED = 2
 # Bytes for each voxel of a core while its result is encoded and written: the image, the values,
 # what they are packed to, and what is read again for its hash. Of noise, which does not pack: 11.2
 # for float32, 10.0 for 16 bits, 7.1 for 8.
@@ -183,12 +180,6 @@ def lay(
             f"{seam:g} safely (the widest leaves {measured[a].curve[-1]:.1g})"
         )
 
-    def fits(core: Triple) -> bool:
-        need = needed.of(Grid(stack.shape, core, widths, multiples), kernel)
-        return need <= memory and prod(core) <= MOST_CORE
-
-    if tile is None and m == 1:
-        core = _faster(core, sizes, widths, kernel, fits)
     need = needed.of(Grid(stack.shape, core, widths, multiples), kernel)
     if need > memory and tile is None:
         raise ValueError(
@@ -240,7 +231,7 @@ def _needed(stack: Stack, arrays: float, device: str) -> _Bytes:
     """Count a method's arrays, the blocks in work and ahead, and the result that is written."""
     if device.startswith("cuda"):  # its memory is the scarce one, and holds what is in work
         return _Bytes(4 * arrays, 4, 0)
-    return _Bytes(4 * arrays, 4 + 2 * stack.dtype.itemsize, WRITTEN)
+    return _Bytes(4 * (arrays - UNPADDED), 4 * UNPADDED + 2 * stack.dtype.itemsize, WRITTEN)
 
 
 def _padded(tile: int, kernel: int, axis: str) -> int:
@@ -258,13 +249,16 @@ class _Cuts:
     def __init__(
         self, axis: str, size: int, *, least: int, halo: int, kernel: int, multiple: int
     ) -> None:
+        from napari_deblur.ops import length_cost
+
         cores = {_up(ceil(size / parts), multiple) for parts in range(2, size // least + 1)}
         kept = [size, *sorted((c for c in cores if least <= c < size), reverse=True)]
         tiles = [tile_length(core, halo, size, multiple) for core in kept]
         self.core, self.tile = np.array(kept, float), np.array(tiles, float)
-        self.padded = np.array([_padded(tile, kernel, axis) for tile in tiles], float)
+        lengths = [_padded(tile, kernel, axis) for tile in tiles]
+        self.padded = np.array(lengths, float)
         self.parts = np.ceil(size / self.core)
-        self.work = self.parts * self.padded
+        self.cost = np.array([length_cost(n, even=axis == "x") for n in lengths])
 
 
 def _fitted(
@@ -303,7 +297,8 @@ def _least_work(
     """
     z, y, x = cuts
     area, chosen = np.outer(y.core, x.core), None
-    voxels, parts = np.outer(y.work, x.work), np.outer(y.parts, x.parts)
+    parts = np.outer(y.parts, x.parts)
+    voxels = np.outer(y.cost, x.cost) * parts
     # Long strips are no good chunks: four times as long as wide counts as 4 % more work.
     voxels *= 1 + 0.01 * np.log2(np.divide.outer(y.core, x.core)) ** 2
     for core, tile, padded in zip(z.core, z.tile, z.padded, strict=True):
@@ -319,29 +314,3 @@ def _least_work(
         if (i, j) == (0, 0) or (depth > 1 and not deep):
             break
     return chosen
-
-
-def _faster(
-    core: Triple, sizes: tuple[int, ...], widths: Triple, kernel: Triple, fits: Callable[..., bool]
-) -> Triple:
-    """Lengthen cores whose transforms have a slow length, where a faster one fits."""
-    for a, axis in enumerate(AXES):
-        if core[a] >= sizes[a] or kernel[a] == 1:
-            continue
-        tile = tile_length(core[a], widths[a], sizes[a])
-        usual = _padded(tile, kernel[a], axis)
-        good = {_padded(n, kernel[a], axis) for n in range(tile, tile + usual // 8)}
-        for length in sorted(good, key=_seconds):
-            longer = list(core)
-            longer[a] += length - (tile + kernel[a] - 1)
-            worth = _seconds(length) < WORTH * _seconds(usual)
-            if worth and longer[a] < sizes[a] and fits(_triple(longer)):
-                core = _triple(longer)
-                break
-    return core
-
-
-def _seconds(length: int) -> float:
-    """Weigh a length by the time that its transform takes."""
-    even = next(times for times in SLOWER if length % 2**times == 0)
-    return length * SLOWER[even]

@@ -10,11 +10,16 @@ from napari_deblur.kernel_files import load_kernel, save_kernel
 from napari_deblur.protocols import Kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
-__all__ = ["centred", "cropped", "load_kernel", "padded", "resampled", "save_kernel"]
+__all__ = ["centred", "cropped", "lean", "load_kernel", "padded", "resampled", "save_kernel"]
 
 Size = tuple[float, float, float]
+# Light that a kernel does without: float32 sums show no less. A Gaussian that was sampled up to
+# 7 σ reaches 5 σ then, and tiles of 64 planes are padded to 80 instead of 96.
+UNSEEN = 1e-6
 
 
 def centred(kernel: Kernel) -> Kernel:
@@ -94,6 +99,18 @@ def cropped(
     left_out = float(1 - array.sum(axis=(2, 3, 4), dtype=np.float64).mean())
     said = {"left_out": max(left_out, 0.0) + float(kernel.report.get("left_out", 0.0))}
     return Kernel(array, kernel.pixel_size, {**kernel.report, **said})
+
+
+def lean(kernel: Kernel, methods: Iterable[object]) -> Kernel:
+    """Leave out the margins of kernels that make no difference: tiles needn't be padded for them.
+
+    A kernel with several planes keeps three at least. Nothing is left out if one of the methods
+    finds kernels itself: what it is given says how large they are.
+    """
+    if any(hasattr(one, "estimate") for one in methods):
+        return kernel
+    z, y, x = _holding(kernel.array.mean(axis=(0, 1), dtype=np.float64), 1 - UNSEEN)
+    return cropped(kernel, shape=(max(z, min(kernel.shape[0], 3)), y, x))
 
 
 def _holding(mean: NDArray[np.float64], energy: float) -> tuple[int, int, int]:

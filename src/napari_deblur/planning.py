@@ -18,6 +18,7 @@ from napari_deblur.describing import decided_fields, of_field, said_of
 from napari_deblur.estimating import estimated, estimated_field, shape_of, start_of
 from napari_deblur.kernel_judging import judged_by, judged_places, judged_tiles
 from napari_deblur.kernel_sets import Kernels, believed, fields_given, off_centre, together
+from napari_deblur.kernels import lean
 from napari_deblur.opening import open_stack
 from napari_deblur.plans import ChannelPlan, Layout, Plan
 from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Method
@@ -216,12 +217,14 @@ def planning(
     notes += off_centre(whole) + believed(kernels)
 
     yield "deciding the method's numbers"
+    restorers = {c: wishes[c].restorer(scope, kernels[c]) for c in channels}
+    blurring = whole if fields else lean(whole, restorers.values())
     decided: dict[int, Method] = {}
     numbers: dict[int, tuple[str, ...]] = {}
     for c, views in channels.items():
-        blurs = blurs_of(whole, fields.get(c), c, device)
+        blurs = blurs_of(blurring, fields.get(c), c, device)
         samples = views.samples(solid=solid, blurs=blurs, most=4)
-        restorer = wishes[c].restorer(scope, kernels[c])
+        restorer = restorers[c]
         if c in fields:
             _check_varying(restorer, samples[0], fields[c])
         decided[c] = restorer.resolved(samples)
@@ -234,14 +237,14 @@ def planning(
     }
 
     def halo(axis: int) -> Halo:
-        return _worst_halo(channels, decided, whole, fields, probes, axis, seam, device)
+        return _worst_halo(channels, decided, blurring, fields, probes, axis, seam, device)
 
     stored, scale, offset = gridding.output_type(
         stack, dtype, max((views.facts.white or 0.0) for views in channels.values())
     )
     laid = gridding.lay(
         stack,
-        whole.shape,
+        blurring.shape,
         cast(
             "Method",
             _Needs(

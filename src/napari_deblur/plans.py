@@ -13,6 +13,7 @@ import numpy as np
 
 from napari_deblur import kernel_json
 from napari_deblur.describing import lines, of_plan
+from napari_deblur.kernels import lean
 from napari_deblur.protocols import Facts, Kernel, KernelField
 from napari_deblur.registry import parameters_of, with_parameters
 from napari_deblur.stack import Channel, Optics, Source, Stack
@@ -136,6 +137,13 @@ class Plan:
         if not self.fields:
             return None
         return self.fields[c if len(self.fields) > 1 else 0]
+
+    @cached_property
+    def lean_kernel(self) -> Kernel:
+        """The kernel as tiles are given it, where it doesn't vary: without empty margins."""
+        if self.fields:
+            return self.kernel
+        return lean(self.kernel, [channel.method for channel in self.channels])
 
     @cached_property
     def nodes(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]] | None:

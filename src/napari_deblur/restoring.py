@@ -242,7 +242,7 @@ def _blur(plan: Plan, t: int, c: int) -> Blur:
 
     from napari_deblur.protocols import Blur
 
-    array = torch.from_numpy(plan.kernel.at(t, c).copy())
+    array = torch.from_numpy(plan.lean_kernel.at(t, c).copy())
     basis = array if array.shape[0] == 1 else array[None]
     return Blur(basis.to(plan.device))
 

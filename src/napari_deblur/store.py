@@ -59,7 +59,7 @@ __all__ = ["Done", "Result", "Store", "as_stored", "open_result"]
 STALE = 3600.0
 # Folders that are known to be on the disk: there may be one for each tile.
 MOST_SYNCED = 1024
-PIECE = 2**20  # voxels that pass through float64 at a time
+PIECE = 2**17  # voxels that pass through float64 at a time
 
 
 class Store:

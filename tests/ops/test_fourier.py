@@ -66,10 +66,28 @@ def test_the_centre_of_a_kernel_is_at_half_its_length(n):
 
 
 @pytest.mark.parametrize(
-    ("n", "even", "length"), [(11, False, 12), (13, False, 14), (121, True, 126), (1, True, 2)]
+    ("n", "even", "length"),
+    [
+        (11, False, 12),
+        (13, False, 14),
+        (1, True, 2),
+        (121, True, 128),  # 126 = 2·63 takes longer
+        (370, True, 384),  # 378 = 2·189 took 1.5 times as long on an Intel processor
+        (147, False, 150),  # 3·7·7 took 1.7 times as long
+    ],
 )
 def test_good_lengths(n, even, length):
     assert ops.good_length(n, even=even) == length
+
+
+@given(st.integers(1, 3000), st.booleans())
+def test_no_longer_length_costs_less(n, even):
+    length = ops.good_length(n, even=even)
+    assert n <= length <= max(1.25 * n, n + 2)
+    cost = ops.length_cost(length, even=even)
+    for other in range(n + 1, length + length // 4):
+        if ops.good_length(other, even=even) == other:
+            assert cost <= ops.length_cost(other, even=even)
 
 
 def test_gradients_pass_through():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from math import prod
@@ -31,13 +33,13 @@ __all__ = ["WAYS", "measured", "planned", "written"]
 WAYS = ("whole", "tiles", "run")
 
 
-def written(folder: Path, side: int) -> Path:
-    """Write a stack as zarr."""
+def written(folder: Path, side: int, dtype: str) -> Path:
+    """Write a stack as zarr, in numbers of `dtype`."""
     import zarr
 
     shape = (DEPTH, side, side)
     array = zarr.create_array(
-        folder / "stack.zarr", shape=shape, chunks=(32, 128, 128), dtype="u2",
+        folder / "stack.zarr", shape=shape, chunks=(32, 128, 128), dtype=dtype,
         dimension_names=["z", "y", "x"],
     )  # fmt: skip
     stack = made_up(shape)
@@ -65,7 +67,7 @@ def planned(
         method, kernel = methods[name](kernel="given"), kernel_of(width, plane=True)
     made = plan(source, method, kernel=kernel, memory=memory, judge=False)
     Path(folder, "plan.json").write_text(json.dumps(made.to_dict()), "utf-8")
-    grid, shape = made.grid, made.kernel.shape
+    grid, shape = made.grid, made.lean_kernel.shape
     whole, tile = (
         prod(transform_shape(object_shape(n, shape))) for n in (grid.shape[2:], grid.tile_shape)
     )
@@ -78,6 +80,7 @@ def planned(
         "planned": made.memory,
         "whole": 4 * whole * made.channels[0].method.arrays,
         "bytes": prod(grid.shape) * np.dtype(made.layout.dtype).itemsize,
+        "dtype": made.layout.dtype,
         "read": prod(grid.tile_shape) * len(made) / prod(grid.shape),
         "transformed": tile * len(made) / whole,
     }
@@ -114,6 +117,7 @@ def measured(way: str, folder: str) -> dict[str, float]:
     start, before = perf_counter(), os.times()
     found = ways[way]()
     after = os.times()
+    _loaded.cache_clear()  # the next one in turn needs the memory
     cpu = after.user + after.system - before.user - before.system
     return {"wall": perf_counter() - start, "cpu": cpu, **found}
 
@@ -147,10 +151,36 @@ def _run(plan: Plan, folder: Path) -> dict[str, float]:
     output, clock, begun = folder / "run.deblur.zarr", Clock(), perf_counter()
     store = creating.create(output, plan)
     todo = Todo(Task(index) for index in plan.grid)
-    for _, outcome in in_this_process(store, reopen(plan.source), clock)(todo):
-        if isinstance(outcome, Exception):
-            raise outcome
+    with _transforming() as transforming:
+        for _, outcome in in_this_process(store, reopen(plan.source), clock)(todo):
+            if isinstance(outcome, Exception):
+                raise outcome
     store.close()
     seconds = perf_counter() - begun
     shutil.rmtree(output)
-    return {"computing": clock.computing, "waiting": clock.waiting, "running": seconds}
+    return {
+        "computing": clock.computing,
+        "waiting": clock.waiting,
+        "running": seconds,
+        "transforming": sum(transforming),
+    }
+
+
+@contextmanager
+def _transforming() -> Iterator[list[float]]:
+    """Collect the seconds of each planned transform."""
+    from napari_deblur.ops import transforms
+
+    taken: list[float] = []
+    plain = transforms._transformed
+
+    def timed(*given: Any, **named: Any) -> None:
+        begun = perf_counter()
+        plain(*given, **named)
+        taken.append(perf_counter() - begun)
+
+    transforms._transformed = timed
+    try:
+        yield taken
+    finally:
+        transforms._transformed = plain

@@ -104,8 +104,8 @@ def memory(
 ) -> None:
     """Measure the peak memory of a call, each in a fresh process, and whole runs.
 
-    For --only, besides the rivals: large-stack (memory of runs), chunked-run (a run over the same
-    work in memory), throughput.
+    For --only, besides the rivals: large-stack (memory of runs, up to 20 GB), factors (memory of
+    each method's), chunked-run (a run over the same work in memory; takes 17 GB), throughput.
     """
     from napari_deblur.bench.memory import measured
 

@@ -22,6 +22,8 @@ def runs(result: Result) -> Lines:
     """Write what was measured of runs."""
     if "large-stack" in result:
         yield from _large(result["large-stack"])
+    if "factors" in result:
+        yield from _factors(result["factors"])
     if "chunked-run" in result:
         yield from _chunked(result["chunked-run"])
     if "throughput" in result:
@@ -32,17 +34,33 @@ def _large(rows: list[Result]) -> Lines:
     yield "## Runs over stacks larger than the memory that one task may use"
     yield ""
     yield from table(
-        ["stack", "allowed", "planned", "peak of the run", "÷ planned", "peak of planning", "tiles",
-         "of them done"],
+        ["stack", "allowed", "planned", "peak of the run", "÷ planned", "after a tenth",
+         "peak of planning", "tiles", "of them done", "seconds"],
         [
             [row["missing"]] if "missing" in row else
             [_size(row["bytes"]), *(_size(row[k]) for k in ("allowed", "planned", "running")),
-             f"{row['running'] / row['planned']:.2f}", _size(row["planning"]), str(row["tiles"]),
-             str(row["done"])]
+             f"{row['running'] / row['planned']:.2f}", _size(row["early"]), _size(row["planning"]),
+             str(row["tiles"]), str(row["done"]), f"{row['seconds running']:.0f}"]
             for row in rows
         ],
     )  # fmt: skip
-    yield "Above what the process held before, with all libraries loaded."
+    yield "Above what the process held before, with all libraries loaded. The result is of 16 bits."
+    yield ""
+
+
+def _factors(rows: list[Result]) -> Lines:
+    yield "## Peak of a run ÷ what was planned"
+    yield ""
+    yield from table(
+        ["", "", "planned", "peak", "÷ planned"],
+        [
+            [row["method"], "planes" if row["plane"] else "volume",
+             *([row["missing"]] if "missing" in row else
+               [_size(row["planned"]), _size(row["running"]),
+                f"{row['running'] / row['planned']:.2f}"])]
+            for row in rows
+        ],
+    )  # fmt: skip
     yield ""
 
 
@@ -53,7 +71,8 @@ def _chunked(row: Result) -> Lines:
         yield row["missing"]
         return
     yield (
-        f"Richardson-Lucy, {row['iterations']} iterations, {_times(row['shape'])} voxels, "
+        f"Richardson-Lucy, {row['iterations']} iterations, {_times(row['shape'])} voxels "
+        f"({_size(row['bytes'])} of {row['dtype']}), "
         f"{_size(row['whole'])} of work in memory as a whole, {_size(row['allowed'])} allowed: "
         f"{row['tiles']} tiles with cores of {_times(row['core'])} and a halo of "
         f"{_times(row['halo'])}."
@@ -80,14 +99,24 @@ def _throughput(rows: list[Result]) -> Lines:
     yield "## Throughput of a run, disk to disk"
     yield ""
     yield from table(
-        ["", "MB of input per second", "CPU seconds per MB", "computing thread idle"],
+        ["", "MB of input per second", "CPU seconds per MB", "computing thread idle",
+         "waits for blocks", "transforms, of what it computes"],
         [
-            [row["method"], row["missing"], "", ""] if "missing" in row else
+            [row["method"], row["missing"], "", "", "", ""] if "missing" in row else
             [row["method"], f"{row['bytes'] / row['seconds']['run']['median'] / 1e6:.3g}",
-             f"{row['cpu']['run']['median'] / row['bytes'] * 1e6:.3g}", _share(row["idle"])]
+             f"{row['cpu']['run']['median'] / row['bytes'] * 1e6:.3g}",
+             *(_share(row[key]) for key in ("idle", "waiting", "transforming"))]
             for row in rows
         ],
     )  # fmt: skip
+    for row in rows:
+        if "missing" not in row:
+            yield (
+                f"{row['method']}: {_times(row['shape'])} voxels, {_size(row['bytes'])} of "
+                f"{row['dtype']}, {row['tiles']} tiles. Load of the machine: "
+                f"{row['load']['median']:.1f}."
+            )
+            yield ""
 
 
 def _size(count: float) -> str:

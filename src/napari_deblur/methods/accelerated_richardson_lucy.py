@@ -85,7 +85,7 @@ class AcceleratedRichardsonLucy:
     most: int = MOST
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 9
+    arrays: ClassVar[float] = 9.5
 
     def __post_init__(self) -> None:
         checked_iterations(self.iterations)

@@ -70,7 +70,7 @@ class RichardsonLucyTv:
     lowest: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[int] = 1
-    arrays: ClassVar[float] = 9
+    arrays: ClassVar[float] = 8.4
 
     def __post_init__(self) -> None:
         checked_iterations(self.iterations)
