@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import arrays, ledger, planning, sharding
+from napari_deblur import arrays, ledger, pixels, planning, sharding
 from napari_deblur.batch import run
 from napari_deblur.finishing import finish
 from napari_deblur.job import Job
+from napari_deblur.opening import open_stack
 from napari_deblur.parts import Part
 from napari_deblur.registry import methods
 from napari_deblur.results import KERNELS, LEDGER
@@ -117,6 +118,17 @@ def test_frames_and_channels_share_files_too(tmp_path):
     ended(plan, tmp_path / "a.zarr", stack)
     assert np.array_equal(open_result(tmp_path / "a.zarr").levels[0][:], stack.data.compute())
     assert len(list((tmp_path / "a.zarr/0/c").rglob("*/*/*/*"))) == 4
+
+
+def test_large_files_are_read_in_chunks(monkeypatch, tmp_path):
+    stack = stack_of(numbers((4, 32, 48)))
+    plan = replace(plan_of(stack, core=(4, 16, 16)), chunk=(1, 8, 8), shard=(1, 1, 1, 2, 2))
+    ended(plan, tmp_path / "a.zarr", stack)
+    for largest, chunks in ((4 * 32 * 32, (4, 32, 32)), (4 * 32 * 32 - 1, (1, 8, 8))):
+        monkeypatch.setattr(pixels, "LARGEST_BLOCK", largest)
+        opened = open_stack(tmp_path / "a.zarr")
+        assert opened.pixels.chunks == chunks
+        assert np.array_equal(opened.data.compute(), stack.data.compute())
 
 
 # What lies about meanwhile ------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Indexed", "Pixels", "Region"]
 
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+LARGEST_BLOCK = 2**26  # voxels: 256 MiB as float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +67,14 @@ class Pixels:
 
     @property
     def chunks(self) -> tuple[int, int, int]:
-        """Shape (z, y, x) of the blocks in which the source is stored; all of it if it is not."""
-        chunks = getattr(self.base, "shards", None) or getattr(self.base, "chunks", None)
+        """Shape (z, y, x) of the blocks in which the source is stored; all of it if it is not.
+
+        Of chunks that share a file, the file; unless that is too large to be read at once.
+        """
+        chunks = getattr(self.base, "chunks", None)
+        shards = getattr(self.base, "shards", None)
+        if shards is not None and prod(shards) <= LARGEST_BLOCK:
+            chunks = shards
         whole = dict(zip(self.axes, self.base.shape, strict=True))
         if chunks is not None:
             sizes = [c if isinstance(c, int) else max(c, default=1) for c in chunks]
