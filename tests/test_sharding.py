@@ -292,6 +292,23 @@ def test_parts_write_whole_files_and_the_last_one_finishes(tmp_path, third_party
     assert list(verify(path)) == []
 
 
+def test_a_file_that_another_process_joined_meanwhile_counts(tmp_path, third_party, monkeypatch):  # noqa: F811
+    plan, stack = example(third_party)
+    path, write = tmp_path / "a.zarr", Store.write_shard
+
+    def faster(store, *arguments, **options):
+        other = Store(store.path, store.plan)
+        write(other, *arguments, **options)
+        return write(store, *arguments, **options)
+
+    monkeypatch.setattr(Store, "write_shard", faster)
+    assert ended(plan, path, stack).phase == "complete"
+    monkeypatch.undo()
+    ended(plan, tmp_path / "whole.zarr", stack)
+    assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")
+    assert list(verify(path)) == []
+
+
 def test_workers_join_files_too(tmp_path, third_party):  # noqa: F811
     plan, stack = example(third_party)
     assert ended(plan, tmp_path / "a.zarr", stack, workers=2).phase == "complete"

@@ -45,6 +45,9 @@ def attempted(
                 continue
             if task.level == 0 and not task.joins and store.plan.source is not None:
                 refuse_gone(store.plan.source.address)
+            if task.joins and _joined_by_another(store, task):
+                done.shards[task.level, task.index] = task.inputs
+                continue
             # Without the file nothing that is in it can be read: that is no tile to be left out.
             last = task.joins and task.retries + 1 == TRIES
             if fail_fast or last or stops_the_run(outcome):
@@ -61,3 +64,8 @@ def attempted(
                 tally.failed.append(failure)
                 note += f" {TRIES} times and is left out"
             yield tally.progress(task.index, note)
+
+
+def _joined_by_another(store: Store, task: Task) -> bool:
+    """Whether another part, or who finishes, was faster: then the tiles of a file are gone."""
+    return store.done().shards.get((task.level, task.index)) == task.inputs

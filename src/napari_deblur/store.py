@@ -320,9 +320,12 @@ class Store:
         values: list[str | None] = []
         for chunk in chunks:
             block, file = self._place(name, chunk), self._loose(name, chunk)
-            # A channel that is only copied has no kernels.
-            if chunk not in known or (name == KERNELS and not file.is_file()):
+            if chunk not in known:
                 values.append(None)
+                continue
+            # A channel that is only copied has no kernels. If its image is gone as well, another
+            # process has joined them, and removes them one after the other.
+            if name == KERNELS and not file.is_file() and self._loose(IMAGE, chunk).is_file():
                 continue
             content = file.read_bytes()
             if inputs is not None:
