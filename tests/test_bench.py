@@ -300,3 +300,26 @@ def test_the_worker_prints_nothing_but_answers():
         input=command, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert list(json.loads(done.stdout)) == ["missing"]
+
+
+def test_overhead_of_tiles_is_measured_with_a_scheduler_of_its_own(tmp_path, monkeypatch):
+    from napari_deblur.bench import overhead
+    from napari_deblur.bench.markdown import markdown
+
+    monkeypatch.setattr(overhead, "WORKERS", 4)
+    row = overhead.sending(count=300, seconds=overhead.SHORT, wired=True)
+    assert 100 < row["bytes"] / row["count"] < 1000  # ten go in a batch
+    assert row["scheduler cpu"] > 0
+    assert row["client cpu"] > 0
+    few, many = (overhead.begun(count=count) for count in (100, 1000))
+    assert many["ledger"] == pytest.approx(10 * few["ledger"], rel=0.02)
+    assert many["plan"] - few["plan"] < 10  # a grid is arithmetic
+    result = {
+        "benchmark": "overhead", "machine": overhead.machine(1, "cpu"), "versions": {},
+        "quick": True, "workers": 4, "begin": [few, many],
+        "scheduler": [row, {**row, "wired": False, "seconds": overhead.LONG}],
+    }  # fmt: skip
+    text = markdown(result)
+    assert "## Extrapolated to 1 PB of uint16" in text
+    assert "A petabyte was not run." in text
+    _names_no_machine(text, tmp_path)

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["DEATHS", "Line", "connected", "sent"]
 
 LOG = logging.getLogger(__name__)
-AHEAD = 6  # batches per worker that are under way: 4-8 keep it busy
+AHEAD = 8  # batches per worker that are under way: 4-8 keep it busy
 SPAN = 1.0  # seconds of work in a batch of several tasks
 MOST = 100  # tasks in a batch
 DEATHS = 3  # workers that may die over a batch before it is given back
-LINGER = 0.2  # seconds in which answers are collected, until half of the window is back
+LINGER = 0.2  # seconds in which answers are collected, until most of the window is back
 RECOUNT = 5.0  # seconds between two looks at how many workers there are
 PATIENCE = 20.0  # seconds until a scheduler has answered
 SILENCE = 30.0  # seconds after which one that says nothing is taken for lost
@@ -57,6 +57,10 @@ class Line(AbstractContextManager["Line"]):
 
     def __init__(self, connect: Callable[[float], Client]) -> None:
         self._connect = connect
+        # It writes tracebacks where a connection is lost; here that is said in a sentence.
+        self._logger = logging.getLogger("distributed.client")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.CRITICAL)
         self.client = connect(PATIENCE)
         self._lost = 0
         self._greeted: set[str] = set()
@@ -66,6 +70,7 @@ class Line(AbstractContextManager["Line"]):
 
     def __exit__(self, *error: object) -> None:
         self._close()
+        self._logger.setLevel(self._level)
 
     def workers(self) -> int:
         """Count the workers; OSError when the scheduler says nothing.
@@ -169,7 +174,7 @@ def connected(address: str, seconds: float) -> Client:
 
 
 def sent(
-    line: Line, path: str, key: str, todo: Todo
+    line: Line, path: str, key: str, todo: Todo, do: Callable[..., Answer] = work
 ) -> Generator[tuple[Task, Entry | Exception], None, None]:
     """Let workers do tasks; what became of each, as it comes.
 
@@ -182,6 +187,7 @@ def sent(
         That of its plan.
     todo : Todo
         What may be put into it again while this goes on.
+    do : function of a batch and an `Order`
 
     Raises
     ------
@@ -190,7 +196,7 @@ def sent(
     ConnectionError
         When the scheduler is lost and does not come back.
     """
-    flight = _Flight(line, Order(path, key))
+    flight = _Flight(line, Order(path, key), do)
     try:
         while True:
             try:
@@ -212,9 +218,9 @@ def sent(
 class _Flight:
     """The batches that are out."""
 
-    def __init__(self, line: Line, order: Order) -> None:
+    def __init__(self, line: Line, order: Order, do: Callable[..., Answer] = work) -> None:
         self.out: dict[str, tuple[Future, Batch]] = {}
-        self._line, self._order = line, order
+        self._line, self._order, self._do = line, order, do
         self._back: SimpleQueue[Future] = SimpleQueue()
         self._again: deque[Batch] = deque()
         self._seconds = SPAN  # of a task: until one is known, each goes alone
@@ -229,7 +235,7 @@ class _Flight:
         batches = list(self._batches(todo, free))
         if not batches:
             return
-        futures = self._line.client.map(work, batches, order=self._order, pure=False)
+        futures = self._line.client.map(self._do, batches, order=self._order, pure=False)
         for future, batch in zip(futures, batches, strict=True):
             self.out[future.key] = future, batch
             future.add_done_callback(self._back.put)
@@ -287,7 +293,7 @@ class _Flight:
         ready: list[Future] = []
         ends = monotonic() + RECOUNT
         with suppress(Empty):
-            while len(ready) < min(max(1, self._width // 2), len(self.out)):
+            while len(ready) < min(max(1, self._width * 3 // 4), len(self.out)):
                 future = self._back.get(timeout=max(0.0, ends - monotonic()))
                 if not ready:
                     ends = monotonic() + LINGER

@@ -1,4 +1,4 @@
-"""``napari-deblur bench speed | quality | memory | blind | gdunet``."""
+"""``napari-deblur bench speed | quality | memory | blind | gdunet | overhead``."""
 
 from __future__ import annotations
 
@@ -165,6 +165,21 @@ def gdunet(
 
     asked = Asked(out, quick, _split(only), rounds, _threads(threads))
     _written(measured, "gdunet", _with_folders(asked, None, data, weights), picture=False)
+
+
+@app.command()
+@told
+def overhead(
+    out: Out = HERE, quick: Quick = False, only: Only = None, debug: Debug = False
+) -> None:
+    """Measure what a tile costs besides its restoring: scheduler, client, network, ledger.
+
+    Parts for --only: scheduler, begin, one process. Workers answer without restoring anything. No
+    picture is drawn.
+    """
+    from napari_deblur.bench.overhead import measured
+
+    _written(measured, "overhead", Asked(out, quick, _split(only), 1, 1), picture=False)
 
 
 def _written(measure: Measure, name: str, asked: Asked, *, picture: bool = True) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_deblur.bench.blind_tables import blind
 from napari_deblur.bench.gdunet_tables import gdunet
 from napari_deblur.bench.memory_tables import runs
+from napari_deblur.bench.overhead_tables import overhead
 from napari_deblur.bench.quality_tables import quality
 from napari_deblur.bench.tables import table
 
@@ -25,6 +26,7 @@ def markdown(result: Result) -> str:
         "quality": quality,
         "blind": blind,
         "gdunet": gdunet,
+        "overhead": overhead,
     }
     write = writers[result["benchmark"]]
     return "\n".join([*_head(result), *write(result)]) + "\n"

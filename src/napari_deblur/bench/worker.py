@@ -41,7 +41,7 @@ def main() -> None:
                 answer: dict[str, Any] = {}
             elif what == "memory":
                 answer = memory(command)
-            elif what in ("large", "plan", "restore"):
+            elif what in ("large", "plan", "restore", "sending", "begun", "alone"):
                 answer = of_runs(what, command)
             else:
                 assert run is not None
@@ -54,10 +54,11 @@ def main() -> None:
 
 def of_runs(what: str, command: dict[str, Any]) -> dict[str, Any]:
     """Measure what has to do with whole runs."""
-    from napari_deblur.bench import chunked, large
+    from napari_deblur.bench import chunked, large, overhead
 
     steps: dict[str, Callable[..., dict[str, Any]]] = {
-        "large": large.measured, "plan": chunked.planned, "restore": chunked.measured
+        "large": large.measured, "plan": chunked.planned, "restore": chunked.measured,
+        "sending": overhead.sending, "begun": overhead.begun, "alone": overhead.alone,
     }  # fmt: skip
     return steps[what](**command)
 
