@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtCore import QEvent, QRect, QSize, Qt
+from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import (
     QGridLayout,
     QLabel,
@@ -66,11 +66,8 @@ class _Inner(QWidget):  # type: ignore[misc]
     def _fit(self) -> None:
         for label in self.findChildren(QLabel):
             if label.wordWrap() and label.isVisible():
-                room = QRect(0, 0, label.width(), 10_000)
-                needed = label.fontMetrics().boundingRect(
-                    room, Qt.TextFlag.TextWordWrap, label.text()
-                )
-                label.setMinimumHeight(max(needed.height(), 0))
+                # With the margins of the theme: without them the last line loses its tails.
+                label.setMinimumHeight(max(label.heightForWidth(label.width()), 0))
 
 
 class Controls(Working):
