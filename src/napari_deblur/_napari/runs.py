@@ -275,10 +275,9 @@ class Run:
             yield
 
     def _take_away(self) -> None:
-        """Remove the layers that this run added, in which there is nothing; a kernel stays."""
-        for which in ("restored", *(name for name in self._views if name != "restored")):
-            layer = self._layers.get(which)
-            if layer in self._added and layer in self.viewer.layers:
+        """Remove the layers that this run added; the next run takes the kernel from the disk."""
+        for layer in self._added:
+            if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
 
     def _refresh(self, *, now: bool) -> None:
