@@ -23,7 +23,7 @@ os.environ["NAPARI_CONFIG"] = str(
 os.environ["NAPARI_ASYNC"] = "0"
 
 from PIL import Image
-from qtpy.QtCore import QRect, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
     QApplication,
@@ -240,9 +240,7 @@ def clipped(window: Any) -> list[str]:
         metrics = part.fontMetrics()
         text = text.replace("&", "")
         if isinstance(part, QLabel) and part.wordWrap():
-            room = QRect(0, 0, part.width(), 10_000)
-            height = metrics.boundingRect(room, Qt.TextFlag.TextWordWrap, text).height()
-            bad = height > part.height() + 3
+            bad = part.heightForWidth(part.width()) > part.height()
         else:
             edge = {QComboBox: ARROW, QPushButton: 6}.get(type(part), 0)
             bad = metrics.horizontalAdvance(text) + edge > part.width()
