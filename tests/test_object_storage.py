@@ -13,6 +13,7 @@ import zarr
 from buckets import content, running, server, upload  # noqa: F401
 from by_hand import SRC, numbers, plan_of, small, stack_of
 from napari_deblur import scratch
+from napari_deblur.arrays import laid_out
 from napari_deblur.batch import run
 from napari_deblur.ledger import LINES, entries
 from napari_deblur.opening import open_stack
@@ -164,6 +165,18 @@ def test_two_parts_side_by_side(forks, tmp_path):
     assert last.phase == "complete"
     list(run(plan, tmp_path / "a.zarr", stack))
     assert content(OUT) == content(tmp_path / "a.zarr")
+    assert list(verify(OUT)) == []
+
+
+def test_tiles_that_share_an_object(server, tmp_path):  # noqa: F811
+    plan, stack = small()
+    plan = laid_out(plan, shards=6)
+    assert plan.shards.several
+    *_, last = run(plan, OUT, stack)
+    assert last.phase == "complete"
+    list(run(plan, tmp_path / "a.zarr", stack))
+    assert content(OUT) == content(tmp_path / "a.zarr")
+    assert len([name for name in content(OUT) if name.startswith("0/c/")]) < len(plan)
     assert list(verify(OUT)) == []
 
 

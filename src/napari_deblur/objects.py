@@ -7,7 +7,6 @@ which may quote them, is passed on as it is.
 from __future__ import annotations
 
 import errno
-import hashlib
 import re
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
@@ -169,8 +168,6 @@ class Objects(ObjectStore[Any]):  # type: ignore[misc]
     scheme, bucket, prefix : str
         zarr writes groups above what it makes, but not above the place of its store.
     read_only : bool
-    receipts : dict or None
-        Where sizes and SHA-256 are kept of what is written, by key.
     """
 
     def __init__(
@@ -180,15 +177,14 @@ class Objects(ObjectStore[Any]):  # type: ignore[misc]
         prefix: str,
         *,
         read_only: bool = False,
-        receipts: dict[str, tuple[int, str]] | None = None,
     ) -> None:
         super().__init__(connected(scheme, bucket, prefix), read_only=read_only)
-        self.place, self.receipts = (scheme, bucket, prefix), receipts
+        self.place = (scheme, bucket, prefix)
         self.denied: list[PermissionError] = []
 
     def with_read_only(self, read_only: bool = False) -> Objects:  # noqa: FBT001, FBT002 - zarr's
         """Give the same bucket for reading only, or not."""
-        same = Objects(*self.place, read_only=read_only, receipts=self.receipts)
+        same = Objects(*self.place, read_only=read_only)
         same.denied = self.denied
         return same
 
@@ -230,8 +226,6 @@ class Objects(ObjectStore[Any]):  # type: ignore[misc]
         with explained(self._address(key)):
             # In pieces, a process that is killed would leave pieces that nobody sees, but pays for.
             await obstore.put_async(self.store, key, raw, use_multipart=False)
-        if self.receipts is not None:
-            self.receipts[self._address(key)] = len(raw), hashlib.sha256(raw).hexdigest()
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         """Put an object if there is none."""

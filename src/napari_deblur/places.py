@@ -355,14 +355,14 @@ def refuse_credentials(address: str) -> None:
         )
 
 
-def storage(place: Place, receipts: dict[str, tuple[int, str]] | None = None) -> Any:
-    """Give what zarr takes for a place; sizes and hashes go into `receipts`, by address."""
+def storage(place: Place) -> Any:
+    """Give what zarr takes for a place."""
     if isinstance(place, Path):
         return place
     from napari_deblur.objects import Objects
 
     read_only = place.scheme != "s3"
-    return Objects(place.scheme, place.bucket, place.key, read_only=read_only, receipts=receipts)
+    return Objects(place.scheme, place.bucket, place.key, read_only=read_only)
 
 
 def relative(place: Place, folder: Place) -> str:
