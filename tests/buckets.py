@@ -72,11 +72,14 @@ class Server:
 
 def refusal(status):
     """What servers say; some quote the key."""
-    code = {403: "InvalidAccessKeyId", 503: "SlowDown", 507: "QuotaExceeded"}.get(
-        status, "InternalError"
-    )
+    code = {
+        403: "InvalidAccessKeyId",
+        503: "SlowDown",
+        507: "QuotaExceeded",
+        400: "AuthorizationHeaderMalformed",
+    }.get(status, "InternalError")
     said = f"<Error><Code>{code}</Code><Message>no</Message><AWSAccessKeyId>{KEY}</AWSAccessKeyId>"
-    return f"{said}</Error>".encode()
+    return f"{said}<Region>eu-west-9</Region></Error>".encode()
 
 
 @pytest.fixture(scope="session")

@@ -192,6 +192,13 @@ def test_a_profile_that_is_not_there_is_said(server, monkeypatch):  # noqa: F811
         open_stack("s3://cells/raw.zarr")
 
 
+def test_another_region_is_said(server, impatient):  # noqa: F811
+    plan, stack = small()
+    server.failing = lambda method, path: 400
+    with pytest.raises(OSError, match="another region, set AWS_REGION=eu-west-9"):
+        run(plan, OUT, stack)
+
+
 def test_packages_that_are_missing_are_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "obstore.store", None)
     objects.disconnect()

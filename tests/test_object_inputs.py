@@ -134,3 +134,12 @@ def test_an_input_that_is_gone_is_no_damage(server, tmp_path):  # noqa: F811
     places.remove_tree(place_of("s3://cells/d.zarr"))
     with pytest.raises(FileNotFoundError, match="no longer there"):
         stack.read(0, 0)
+
+
+def test_what_is_not_read_over_a_network_is_said(server, tmp_path):  # noqa: F811
+    from PIL import Image
+
+    Image.fromarray(VOLUME[0].astype("u1")).save(tmp_path / "a.png")
+    place_of("s3://cells/a.png").write_bytes((tmp_path / "a.png").read_bytes())
+    with pytest.raises(ValueError, match=r'no zarr store and no TIFF at "s3://cells/a\.png": over'):
+        open_stack("s3://cells/a.png")

@@ -154,8 +154,8 @@ def _plain(error: Exception, address: str) -> OSError:
         return OSError(errno.ENOSPC, f"no space is left{more}", address)
     if code in ELSEWHERE or code == "301":
         where = re.search(r"<Region>([\w-]{1,30})</Region>", text)
-        right = f": {where[1]}" if where else ""
-        return OSError(errno.EINVAL, f"the bucket is in another region{right}", address)
+        right = f"AWS_REGION={where[1]}" if where else "AWS_REGION to it"
+        return OSError(errno.EACCES, f"the bucket is in another region, set {right}", address)
     said = f"the server does not do it{more}" if more else "the server gives no answer"
     return OSError(errno.EHOSTUNREACH, said, address)
 

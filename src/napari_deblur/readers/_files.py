@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
 from typing import Any
 
 from napari_deblur.places import is_address, place_of
@@ -16,11 +15,11 @@ def opened(address: str) -> Any:
     return place_of(address).open("rb") if is_address(address) else address
 
 
-def first_bytes(address: str, count: int = 32) -> bytes:
-    """Give the beginning of a file; nothing for a folder."""
-    path = place_of(address) if is_address(address) else Path(address)
-    if path.name.endswith(".zarr") or ("://" in address and not is_address(address)):
+def first_bytes(address: str, count: int = 32, *, remote: bool = False) -> bytes:
+    """Give the beginning of a file; nothing for a folder, or for a URL unless `remote`."""
+    if "://" in address and not (remote and is_address(address)):
         return b""
+    path = place_of(address)
     if not path.is_file():
         return b""
     with path.open("rb") as file:

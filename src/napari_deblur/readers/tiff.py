@@ -54,7 +54,7 @@ class Tiff:
 
     def accepts(self, address: str) -> bool:
         """Say whether the file begins like a TIFF."""
-        return first_bytes(address).startswith(MAGIC)
+        return first_bytes(address, remote=True).startswith(MAGIC)
 
     def __call__(self, source: Source) -> Stack:
         """Open a series, the first one if none is named.
