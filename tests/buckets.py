@@ -70,14 +70,13 @@ class Server:
         self.bytes.clear()
 
 
+CODES = {400: "AuthorizationHeaderMalformed", 403: "InvalidAccessKeyId", 503: "SlowDown"}
+CODES |= {507: "QuotaExceeded"}
+
+
 def refusal(status):
     """What servers say; some quote the key."""
-    code = {
-        403: "InvalidAccessKeyId",
-        503: "SlowDown",
-        507: "QuotaExceeded",
-        400: "AuthorizationHeaderMalformed",
-    }.get(status, "InternalError")
+    code = CODES.get(status, "InternalError")
     said = f"<Error><Code>{code}</Code><Message>no</Message><AWSAccessKeyId>{KEY}</AWSAccessKeyId>"
     return f"{said}<Region>eu-west-9</Region></Error>".encode()
 
