@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import tifffile
 
 from by_hand import five_axes, numbers, plan_of, small, stack_of
-from napari_deblur.batch import run
+from napari_deblur.batch import RunStopped, run
 from napari_deblur.export import is_ours, kernels_path
 from napari_deblur.kernels import load_kernel
 from napari_deblur.opening import open_stack
@@ -32,6 +33,32 @@ def test_a_tiff_holds_image_kernels_sizes_axes_and_channels(tmp_path):
         pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
         assert [pixels[f"PhysicalSize{a}"] for a in "ZYX"] == [0.2, 0.1, 0.1]
         assert np.array_equal(file.asarray().squeeze(), plan.kernel.array[0, 0])
+
+
+@pytest.mark.parametrize("accident", ["a chunk", "all of it", "another plan"])
+def test_nothing_is_exported_that_another_run_took_away(tmp_path, accident):
+    plan, stack = small()
+    output = tmp_path / "a.tif"
+    progress = run(plan, output, stack)
+    while next(progress).phase != "export":
+        pass
+    hidden = tmp_path / ".a.tif.deblur.zarr"
+    if accident == "a chunk":  # zarr would take it for one full of the fill value
+        (hidden / "0/c/0/1/2").unlink()
+    else:
+        shutil.rmtree(hidden)
+    if accident == "another plan":
+        list(run(replace(plan, keep_background=False), hidden, stack))
+    lost = 1 if accident == "a chunk" else 24
+    with pytest.raises(RunStopped, match=f"^{lost} of 24 tiles in .* were lost since") as caught:
+        list(progress)
+    assert "\n" not in str(caught.value)
+    assert not output.exists()
+    if accident == "another plan":
+        shutil.rmtree(hidden)
+    *_, last = run(plan, output, stack)
+    assert last.phase == "complete"
+    assert np.array_equal(tifffile.imread(output), stack.data.compute())
 
 
 @pytest.mark.parametrize(("axes", "shape"), [("yx", (70, 90)), ("zyx", (10, 14, 25))])

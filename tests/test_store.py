@@ -276,6 +276,26 @@ def test_another_plan_is_refused_unless_overwritten(tmp_path):
     assert open_result(path).key == other.key
 
 
+def test_a_result_whose_tiles_read_other_voxels_is_not_gone_on_with(tmp_path):
+    plan, stack = small()
+    path = tmp_path / "a.zarr"
+    progress = run(plan, path, stack)
+    while next(progress).done < 5:
+        pass
+    progress.close()
+    root = json.loads((path / "zarr.json").read_text())
+    del root["attributes"]["napari_deblur"]["windows"]  # as earlier builds wrote it
+    (path / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(FileExistsError, match="whose tiles read other voxels: finish it with"):
+        list(run(plan, path, stack))
+    assert len(open_result(path).levels) == 1  # it is opened all the same
+    *_, last = run(plan, path, stack, overwrite=True)
+    assert last.phase == "complete"
+    root["attributes"]["napari_deblur"]["complete"] = True
+    (path / "zarr.json").write_text(json.dumps(root))
+    assert list(run(plan, path, stack))[-1].phase == "complete"  # nothing is left to read
+
+
 def test_only_results_and_empty_folders_are_ever_deleted(tmp_path):
     plan, stack = small()
     kept = tmp_path / "raw.zarr"

@@ -19,14 +19,16 @@ from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
 from napari_deblur.scratch import copied
 from napari_deblur.stopping import RunStopped, explained
+from napari_deblur.store import Store
 from napari_deblur.tasks import Engine, Task, in_this_process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_deblur.plans import Plan
+    from napari_deblur.results import Result
     from napari_deblur.stack import Stack
-    from napari_deblur.store import Done, Store
+    from napari_deblur.store import Done
     from napari_deblur.tiles import Index
 
 __all__ = ["Claimed", "Progress", "RunStopped", "replay", "run"]
@@ -286,10 +288,26 @@ def _run_to_tiff(
     yield replace(last, phase="export", note=f"writing {output.name}")
     # Nobody else may write it, or remove what it is made of, meanwhile.
     with explained(output), claims.take(hidden / LEDGER, plan.key, claims.ALL):
-        export.write_tiff(open_result(hidden), output)
+        export.write_tiff(_exported(plan, hidden), output)
         if last.phase == "complete":
             creating.remove(hidden)
     yield last
+
+
+def _exported(plan: Plan, hidden: Place) -> Result:
+    """Open what is to be exported, if nothing happened to it since its claim was given back."""
+    try:
+        result = open_result(hidden)
+        done = len(Store(hidden, plan).done().tiles) if result.key == plan.key else 0
+        lost = len(plan) - done - len(result.failed)
+    except (FileNotFoundError, ValueError):
+        lost = len(plan)
+    if lost > 0:
+        raise RunStopped(
+            f"{lost} of {len(plan)} tiles in {hidden} were lost since they were written, perhaps "
+            "to another run: run the same again to make them anew"
+        )
+    return result
 
 
 def _refuse_other_run(plan: Plan, output: Path, hidden: Place) -> None:

@@ -21,6 +21,7 @@ from napari_deblur.results import (
     LEDGER,
     OURS,
     SCHEMA,
+    WINDOWS,
     open_result,
 )
 from napari_deblur.store import Store, digest
@@ -127,6 +128,13 @@ def _resumable(path: Place, plan: Plan, *, resume: bool) -> Plan:
             f"{path} holds a result of the same plan: continue it (--resume), overwrite it "
             "(--overwrite) or choose another output"
         )
+    other = result.attributes.get("windows", 1) != WINDOWS
+    if other and len(Store(path, result.plan).done().tiles) < len(plan):
+        made = result.attributes["versions"]["napari-deblur"]
+        raise FileExistsError(
+            f"{path} was begun by a build of napari-deblur ({made}) whose tiles read other voxels: "
+            "finish it with that one, overwrite it (--overwrite) or choose another output"
+        )
     return result.plan
 
 
@@ -188,6 +196,7 @@ def _record(plan: Plan, job: Mapping[str, Any] | None, start: str) -> dict[str, 
     versions |= {"napari-deblur": napari_deblur.__version__, "python": platform.python_version()}
     return {
         "schema": SCHEMA,
+        "windows": WINDOWS,
         "complete": False,
         "failed": [],
         "key": plan.key,

@@ -31,6 +31,7 @@ __all__ = [
     "OURS",
     "RESIDUALS",
     "SCHEMA",
+    "WINDOWS",
     "Result",
     "is_field",
     "load_field",
@@ -40,6 +41,8 @@ __all__ = [
 
 OURS = "napari_deblur"  # the name of our attributes
 SCHEMA = 1
+# Which voxels a tile reads, beside its plan: raised when that changes. Results without it have 1.
+WINDOWS = 2
 
 # Paths in the store. The ledger is an empty array with files beside its zarr.json: zarr looks for
 # groups and arrays in groups only, so it does not stumble over them.
