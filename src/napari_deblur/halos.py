@@ -151,7 +151,7 @@ def _curve(
     length, many = shape[axis], method.multiple_of
     reach = blur.shape[axis - 3] // 2 if axis or blur.ndim == 3 else 0
     # What bins pixels, as a network does, bins the same ones in both.
-    away = _up(max(1, length // 8), many)
+    away = usual = _up(max(1, length // 8), many)
     short = length >= stack.shape[2:][axis] and away < reach
     if short:
         away = max(away, _up(min(reach, length // 3), many))
@@ -172,10 +172,11 @@ def _curve(
         both = np.fmax(differing(away, length), differing(0, length - away)[::-1])
     else:
         found = differing(away, length - away)
-        half = (found.size + 1) // 2
-        both = np.fmax(found[:half], found[::-1][:half])
-    # Distance d is left of the end; the curve at d is the worst from d on.
-    return np.fmax.accumulate(both[::-1])[::-1]
+        both = np.fmax(found, found[::-1])[: (found.size + 1) // 2]
+    # Distance d is left of the end; the curve at d is the worst from d on. A halo of more than half
+    # of what is left of an axis is none: the axis is better not cut.
+    reached = (length - 2 * usual + 1) // 2
+    return np.fmax.accumulate(both[::-1])[::-1][:reached]
 
 
 def _up(count: int, multiple: int) -> int:
