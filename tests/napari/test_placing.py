@@ -105,3 +105,21 @@ def test_kernel_without_a_size_is_lent_the_size_of_the_image():
         assert kernel_of(kernel).pixel_size is None  # the image's, whatever that is
     kernel.scale = (0.05, 0.05)
     assert kernel_of(kernel).pixel_size == (1.0, 0.05, 0.05)
+
+
+def test_the_same_voxels_are_seen_when_the_voxel_size_is_corrected():
+    from napari.components import ViewerModel
+
+    from napari_deblur._napari.window import same_view
+
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((3, 40, 60)), translate=(0, 5, 7))
+    camera = getattr(viewer, "scene", viewer).camera
+    camera.center, camera.zoom = (0, 15, 27), 4.0
+    with same_view(viewer, image):
+        correct(image, "zyx", (0.3, 0.1, 0.1))
+    np.testing.assert_allclose(camera.center[1:], (5 + 10 * 0.1, 7 + 20 * 0.1))
+    np.testing.assert_allclose(camera.zoom, 40)
+    with same_view(viewer, image):
+        correct(image, "zyx", (0.3, 0.1, 0.1))
+    np.testing.assert_allclose(camera.zoom, 40)

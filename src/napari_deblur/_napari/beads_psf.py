@@ -118,6 +118,7 @@ class BeadsPsf(Working):
         self, layer: Any, axes: str, cut: dict[str, int], what: str, places: Any, left: list[Bead]
     ) -> None:
         from napari_deblur._napari.placing import correct
+        from napari_deblur._napari.window import same_view
 
         size = size_of(self.size.texts())
         stack = stack_of(layer, axes, size)
@@ -133,7 +134,8 @@ class BeadsPsf(Working):
             "channel": cut.get("c", 0),
             "places": places,
         }
-        correct(layer, axes, size)
+        with same_view(self.viewer, layer):
+            correct(layer, axes, size)
         cancelled = Event()
         then = partial(self._found, layer, axes, cut, left)
         steps = _averaging(stack, options, cancelled.is_set)

@@ -158,11 +158,13 @@ class OpticsPsf(Working):
         from napari_deblur._napari.kernel_adding import add_kernel
         from napari_deblur._napari.placing import correct
         from napari_deblur._napari.reading import axes_of
+        from napari_deblur._napari.window import same_view
 
         kernel, notes = outcome
         beside = layer if layer is not None and layer in self.viewer.layers else None
         if beside is not None:
-            correct(beside, axes_of(beside), asked.pixel_size)
+            with same_view(self.viewer, beside):
+                correct(beside, axes_of(beside), asked.pixel_size)
         added = add_kernel(self.viewer, kernel, f"psf [{asked.name}]", beside)
         shape = " × ".join(map(str, kernel.shape))
         where = "lies to the right of the image" if beside is not None else "was added"

@@ -77,9 +77,12 @@ class Previews(Choices):
 
     def confirmed(self) -> tuple[Any, Asking, Stack]:
         """Give the image, what is asked for, and its stack; correct the layers' scales."""
+        from napari_deblur._napari.window import same_view
+
         layer, asking, stack = self.chosen(), self.asking(), self.stack()
         self.picked = True
-        correct(layer, self.letters(), self.sizes_given())
+        with same_view(self.viewer, layer):
+            correct(layer, self.letters(), self.sizes_given())
         if self.kernel_way() == "layer":
             lend(self.kernel_layer.currentData(), self.sizes_given())
         return layer, asking, stack

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.stack import Stack
 
-__all__ = ["cut_of", "window_of"]
+__all__ = ["cut_of", "same_view", "window_of"]
 
 Span = tuple[int, int]
 
@@ -73,6 +75,22 @@ def window_of(
         spans["y"], spans["x"] = region
     box = (spans["z"], spans["y"], spans["x"])
     return Window(cut.get("t", 0), channels, box, plane, chosen=region is not None)
+
+
+@contextmanager
+def same_view(viewer: Any, layer: napari.layers.Image) -> Iterator[None]:
+    """Let the same voxels of a layer be seen when its scale was changed within."""
+    camera = getattr(viewer, "scene", viewer).camera  # 0.9 moved it
+    axes = [axis - viewer.dims.ndim + layer.ndim for axis in viewer.dims.displayed[-2:]]
+    before = np.array(layer.scale)
+    yield
+    if viewer.dims.ndisplay != 2 or min(axes) < 0 or np.array_equal(before, layer.scale):
+        return
+    ratio = (layer.scale / before)[axes]
+    origin = np.array(layer.translate)[axes]
+    first, *centre = camera.center
+    camera.center = (first, *(origin + (centre - origin) * ratio))
+    camera.zoom /= float(np.sqrt(ratio.prod()))
 
 
 def _channel(stack: Stack, c: int) -> int:
