@@ -207,7 +207,7 @@ def test_what_was_decided_and_for_which_noise_is_said():
     method = plan.channels[0].method
     assert "iterations" in plan.channels[0].decided
     (note,) = [note for note in plan.notes if "decided on samples" in note]
-    assert note.startswith(f"iterations {method.iterations}, ")
+    assert note.startswith(f"iterations {method.iterations}: ")
     assert note.endswith("for photon noise, 2 counts per photon (given)")
     assert f"iterations {method.iterations} (auto)" in plan.summary()
     assert max(map(len, plan.summary().splitlines())) < 260

@@ -170,7 +170,7 @@ def test_an_environment_without_this_package_is_one_sentence(tmp_path, lacking):
     (hidden / "napari_deblur.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'napari_deblur'\", name='napari_deblur')\n"
     )
-    ways = dict.fromkeys(("scheduler", "worker"), os.environ["PYTHONPATH"])
+    ways = dict.fromkeys(("scheduler", "worker"), os.environ.get("PYTHONPATH", ""))
     ways[lacking] = str(hidden)
     file = tmp_path / "scheduler.json"
     common = ["--no-dashboard", "--scheduler-file", str(file)]

@@ -222,24 +222,24 @@ class _Bytes:
     padded: float
     tile: float
     core: float
+    rest: float = REST
 
     def of(self, grid: Grid, kernel: Triple) -> int:
         """Give the bytes of one task of a grid."""
         padded = prod(map(_padded, grid.tile_shape, kernel, AXES))
         tile, core = prod(grid.tile_shape), prod(grid.core)
         arrays = self.padded * padded + self.tile * tile + self.core * core
-        return int(_with_rest(arrays))
+        return int(self.with_rest(arrays))
 
-
-def _with_rest(arrays: Any) -> Any:
-    """Add what a process holds besides its arrays; bytes, a number or an array of them."""
-    return arrays + np.minimum(REST * arrays, MOST_REST)
+    def with_rest(self, arrays: Any) -> Any:
+        """Add what a process holds besides its arrays, of one grid or of many."""
+        return arrays + np.minimum(self.rest * arrays, MOST_REST)
 
 
 def _needed(stack: Stack, arrays: float, device: str) -> _Bytes:
     """Count a method's arrays, the blocks in work and ahead, and the result that is written."""
     if device.startswith("cuda"):  # its memory is the scarce one, and holds what is in work
-        return _Bytes(4 * arrays, 4, 0)
+        return _Bytes(4 * arrays, 4, 0, rest=0)
     return _Bytes(4 * (arrays - UNPADDED), 4 * UNPADDED + 2 * stack.dtype.itemsize, WRITTEN)
 
 
@@ -313,7 +313,7 @@ def _least_work(
     for core, tile, padded in zip(z.core, z.tile, z.padded, strict=True):
         bytes_ = needed.padded * padded * np.outer(y.padded, x.padded)
         bytes_ += needed.tile * tile * np.outer(y.tile, x.tile) + needed.core * core * area
-        fits = (_with_rest(bytes_) <= memory) & (core * area <= most)
+        fits = (needed.with_rest(bytes_) <= memory) & (core * area <= most)
         if not fits.any():
             continue
         work = voxels * padded + EACH * parts

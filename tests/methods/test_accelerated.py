@@ -93,7 +93,7 @@ def too_wide():
     """Give a sample with a kernel that is wider than what blurred it."""
     scene = Case("mixed", "gaussian", 1000, (96, 96), 2).scene()
     return replace(
-        scene.sample(), blur=Blur(torch.from_numpy(kernel_of((31, 31), 3.5).at().copy()))
+        scene.sample(), blur=Blur(torch.from_numpy(kernel_of((31, 31), 4.0).at().copy()))
     )
 
 

@@ -342,14 +342,14 @@ def test_the_grid_is_laid_in_multiples():
     probe = Halo(13, (0.1,) * 13 + (1e-4,) * 20)
     laid = lay(
         stack, (1, 21, 21), GDUNet(), lambda axis: probe,
-        tile=None, memory=55_000_000, seam=1e-3, accept_seam=False,
+        tile=None, memory=35_000_000, seam=1e-3, accept_seam=False,
     )  # fmt: skip
     assert laid.grid.multiple_of == (1, 8, 8)
     assert laid.grid.halo == (0, 16, 16)
-    assert laid.memory <= 55_000_000
+    assert laid.memory <= 35_000_000
     asked = lay(
         stack, (1, 21, 21), GDUNet(), lambda axis: probe,
-        tile=(1, 100, 100), memory=55_000_000, seam=1e-3, accept_seam=False,
+        tile=(1, 100, 100), memory=35_000_000, seam=1e-3, accept_seam=False,
     )  # fmt: skip
     assert asked.grid.core == (1, 104, 104)
 

@@ -168,7 +168,7 @@ def test_preview_layers_are_added_once(overlay, qtbot):
     np.testing.assert_array_equal(image.data, preview.image[0, 0])
     np.testing.assert_allclose(image.data_to_world((0, 0)), (1.0, 0.5))
     assert tuple(image.contrast_limits) == limits
-    assert viewer.layers.selection.active is viewer.layers["cells"]
+    qtbot.waitUntil(lambda: viewer.layers.selection.active is viewer.layers["cells"])
 
 
 def test_swipe_shows_the_image_on_the_left(overlay, qtbot):
