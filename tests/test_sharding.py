@@ -1,9 +1,11 @@
 """Several chunks in one file: the same voxels, whatever happens in between."""
 
 import random
+import tracemalloc
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import arrays, ledger, pixels, planning, sharding
+from napari_deblur import arrays, batch, ledger, packing, pixels, planning, sharding, system
 from napari_deblur.batch import run
 from napari_deblur.finishing import finish
 from napari_deblur.job import Job
@@ -21,6 +23,7 @@ from napari_deblur.parts import Part
 from napari_deblur.registry import methods
 from napari_deblur.results import KERNELS, LEDGER
 from napari_deblur.store import Store, open_result
+from napari_deblur.tasks import Task
 from napari_deblur.tiles import Grid, Shards
 from napari_deblur.verifying import discard, verify
 
@@ -207,6 +210,48 @@ def test_stopped_at_every_single_operation_it_goes_on_to_the_same_bytes(tmp_path
         assert tree_hash(path) == expected, n
         assert list(verify(path)) == [], n
     assert n > 40, n  # there were so many operations
+
+
+def test_a_run_that_goes_on_keeps_nothing_of_files_that_are_done():
+    grid = Grid((1, 1, 1, 200, 4000), (1, 4, 8))
+    shards = Shards(grid.counts, (1, 1, 1, 5, 5))
+    last = tuple(n - 1 for n in grid.counts)
+    values = type("", (), {"__contains__": lambda self, index: index != last})()
+    done = SimpleNamespace(values=[values], shards=dict.fromkeys(((0, s) for s in shards), ""))
+    store = SimpleNamespace(shards=[shards], joined=lambda number, shard, done: "")
+    tracemalloc.start()
+    first = next(packing.packed(store, 0, done, lambda i: None if i != last else Task(i)))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert first.index == last
+    assert most < len(grid)  # bytes
+
+
+@pytest.mark.parametrize(("dtype", "scope"), [("uint16", "tile"), ("float32", "channel")])
+@pytest.mark.parametrize("codec", ["zstd", "none"])
+def test_a_run_never_needs_more_disk_than_its_plan_says(
+    tmp_path,
+    third_party,  # noqa: F811
+    monkeypatch,
+    dtype,
+    scope,
+    codec,
+):
+    stack = stack_of(np.random.default_rng(0).integers(0, 2**16, (6, 300, 280), np.uint16))
+    method = third_party.Finder() if scope == "tile" else third_party.Slow(0.0)
+    plan = plan_of(stack, core=(3, 90, 100), method=method, scope=scope, dtype=dtype)
+    plan = arrays.laid_out(plan, shards=24, codec=codec)
+    path, sizes, sync = tmp_path / "a.zarr", [], system.sync_file
+
+    def measured(file):
+        data = [f for f in path.rglob("*") if f.is_file() and f.suffix != ".jsonl"]
+        sizes.append(sum(f.stat().st_size for f in data if f.name != "zarr.json"))
+        sync(file)
+
+    monkeypatch.setattr(system, "sync_file", measured)
+    assert ended(plan, path, stack).phase == "complete"
+    assert max(sizes) > 1.5 * sizes[-1]  # when the tiles and their file lie together
+    assert 0.5 * plan.disk < max(sizes) < plan.disk * batch.MARGIN
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
     from napari_deblur.plans import Plan
 
-__all__ = ["CODECS", "Spec", "box_of", "chunk_of", "files_of", "laid_out", "shards_of", "specs_of"]
+__all__ = [
+    "CODECS",
+    "Spec",
+    "box_of",
+    "chunk_of",
+    "files_of",
+    "joining_of",
+    "laid_out",
+    "shards_of",
+    "specs_of",
+]
 
 CODECS = ("zstd", "blosc", "none")
 # More files than that are a burden to file systems, to copies and backups; larger files are one to
@@ -29,6 +39,8 @@ LARGEST_FILE = 2**33
 # one plane of a core of 64 × 512 × 512 took 6 ms of CPU instead of 48, all of it 0.10 s instead of
 # 0.06, and writing 0.16 instead of 0.10.
 LARGE, CHUNK, WIDE = 2**21, 2**18, 256
+# Values of a mask in a byte, at least: zstd packs random ones to 0.13 bytes.
+PACKED = 4
 
 
 @dataclass(frozen=True)
@@ -71,10 +83,27 @@ class Spec:
         """How many files there are when everything is done."""
         return prod(ceil(n / many) for n, many in zip(self.shape, self.file, strict=True))
 
+    @property
+    def bytes(self) -> int:
+        """How many bytes all files have at most."""
+        return self._bytes(self.shape)
+
+    @property
+    def bytes_of_file(self) -> int:
+        """How many bytes the largest file has at most."""
+        return self._bytes(tuple(map(min, self.file, self.shape)))
+
     def size(self, block: tuple[int, ...]) -> tuple[int, ...]:
         """Give the shape of a tile: the last one of an axis may be thin."""
         along = zip(block, self.tile, self.shape, strict=True)
         return tuple(min((i + 1) * n, end) - i * n for i, n, end in along)
+
+    def _bytes(self, shape: tuple[int, ...]) -> int:
+        if self.codec == "none":  # a chunk has all its bytes where the array ends within it, too
+            shape = tuple(_up(n, c) for n, c in zip(shape, self.chunk, strict=True))
+        if self.dtype == "bool":
+            return prod(shape) // PACKED
+        return prod(shape) * np.dtype(self.dtype).itemsize
 
     def settings(self) -> dict[str, Any]:
         """Give the arguments of ``zarr.create_array``."""
@@ -143,6 +172,22 @@ def files_of(plan: Plan) -> int:
     return groups + sum(1 + spec.files for spec in specs.values())
 
 
+def joining_of(plan: Plan) -> int:
+    """Give the bytes that are needed at most while one file of several tiles is joined.
+
+    Its tiles go when it is there, and what was written with them goes last. Each worker, and each
+    part, may be at one; a worker of a cluster at two.
+    """
+    files = {name: one.bytes_of_file for name, one in specs_of(plan).items() if one.is_joined}
+    tiles = sum(files.pop(name, 0) for name in (IMAGE, MASK, KERNELS, RESIDUALS))
+    return max([tiles, *files.values()])
+
+
+def _disk_of(plan: Plan) -> int:
+    """Give the bytes of a complete result and of one file that is joined, at most."""
+    return sum(one.bytes for one in specs_of(plan).values()) + joining_of(plan)
+
+
 def laid_out(plan: Plan, *, shards: int | None = None, codec: str = "zstd") -> Plan:
     """Decide how the result of a plan lies on the disk.
 
@@ -172,7 +217,7 @@ def laid_out(plan: Plan, *, shards: int | None = None, codec: str = "zstd") -> P
     ):
         most *= 2
         plan = replace(plan, shard=box_of(plan.grid, most))
-    return replace(plan, files=files_of(plan))
+    return replace(plan, files=files_of(plan), disk=_disk_of(plan))
 
 
 def check(shards: int | None, codec: str) -> None:

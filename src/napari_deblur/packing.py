@@ -38,13 +38,18 @@ def packed(
     shards = store.shards[number]
     waiting: deque[tuple[Index, list[Index]]] = deque()
     for shard in shards if files is None else files:
+        lacking: list[Index] = []
         for index in shards.chunks(shard):
             one = task(index)
             if one is not None:
+                lacking.append(index)
                 yield from _ready(store, number, done, waiting)
                 yield one
-        if shards.several:
-            waiting.append((shard, list(shards.chunks(shard))))
+        # Nothing is kept of files that are done: when a run goes on, those may be millions.
+        if shards.several and lacking:
+            waiting.append((shard, lacking))
+        elif shards.several:
+            yield from _joined(store, number, shard, done)
     yield from _ready(store, number, done, waiting)
 
 
@@ -59,10 +64,8 @@ def left(
     if not shards.several:
         return
     for shard in shards if files is None else files:
-        one = _joining(store, number, shard, done)
-        some = any(index in done.values[number] for index in shards.chunks(shard))
-        if one is not None and some:
-            yield one
+        if any(index in done.values[number] for index in shards.chunks(shard)):
+            yield from _joined(store, number, shard, done)
 
 
 def opened_again(
@@ -88,15 +91,13 @@ def _ready(
         while lacking and lacking[-1] in done.values[number]:
             lacking.pop()
         if not lacking:
-            one = _joining(store, number, shard, done)
-            if one is not None:
-                yield one
+            yield from _joined(store, number, shard, done)
         elif not any((number, index) in done.failed for index in lacking):
             waiting.append((shard, lacking))
 
 
-def _joining(store: Store, number: int, shard: Index, done: Done) -> Task | None:
+def _joined(store: Store, number: int, shard: Index, done: Done) -> Iterator[Task]:
+    """Give the joining of a file, unless it was made of what is there now."""
     inputs = store.joined(number, shard, done)
-    if done.shards.get((number, shard)) == inputs:
-        return None
-    return Task(shard, number, joins=True, inputs=inputs)
+    if done.shards.get((number, shard)) != inputs:
+        yield Task(shard, number, joins=True, inputs=inputs)

@@ -288,10 +288,8 @@ def planning(
         gamma,
         keep_background,
         laid.memory,
-        int(np.prod(stack.shape, dtype=np.int64) * np.dtype(stored).itemsize * 4 / 3)
-        + whole.array.nbytes,
-        (*notes, *laid.notes),
-        _in_order(fields, channels),
+        notes=(*notes, *laid.notes),
+        fields=_in_order(fields, channels),
     )
     return arrays.laid_out(whole_plan, shards=shards, codec=codec)
 

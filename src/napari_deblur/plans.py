@@ -87,8 +87,8 @@ class Plan:
     `kernel` is what the tiles are restored with; in scope ``tile`` it is the kernel that each
     tile starts from. `scale` and `offset` turn stored integers into counts. `expected_seam` is
     the largest difference to an untiled result over the channel's peak, from the halo curves;
-    None when nothing is cut. `memory` is what one task needs, `disk` the output, in bytes;
-    `files` counts what the output consists of.
+    None when nothing is cut. `memory` is what one task needs, `disk` the output at most, with a
+    file of several tiles that is being joined, in bytes; `files` counts what that consists of.
 
     `chunk` (z, y, x) is what of a core is compressed together, None all of it; `shard` (t, c, z, y,
     x) how many tiles lie in one file; `codec` how chunks are packed, one of `arrays.CODECS`.
