@@ -16,7 +16,7 @@ import pytest
 
 from buckets import running, server  # noqa: F401
 from by_hand import SRC, five_axes, small
-from napari_deblur import claims, places, system
+from napari_deblur import claims, system
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.claims import ALL, FINISH, PLAN, Claimed, refuse, take
 from napari_deblur.places import place_of
@@ -327,14 +327,70 @@ def foreign(bucket, **changed):
 
 def test_an_object_of_another_machine_holds_until_the_servers_clock_says_so(bucket, monkeypatch):
     other = foreign(bucket, what=ALL, machine="moon", host="moon", pid=12)
-    now = places.clock
     monkeypatch.setattr(time, "time", lambda: 0.0)  # this machine's clock is not asked
     with pytest.raises(Claimed, match="process 12 on moon, or dead for less than 60 s"):
         take(bucket, "k", "1/2")
-    monkeypatch.setattr(places, "clock", lambda folder: now(folder) + claims.EXPIRES)
-    take(bucket, "k", "1/2").release()
+    with pytest.raises(Claimed, match="process 12 on moon"):
+        refuse(bucket, "1/2")
+    monkeypatch.setattr(claims, "EXPIRES", 0.0)
+    refuse(bucket, "1/2")
     assert not other.is_file()
+    foreign(bucket, what=ALL, machine="moon")
+    take(bucket, "k", "1/2").release()
     assert list(bucket.rglob("*")) == []
+
+
+def test_of_hundreds_of_parts_only_what_is_in_the_way_is_read(bucket, server):  # noqa: F811
+    key = "0123456789abcdef" * 4
+
+    def part(number, **changed):
+        said = claims._Owner(key, f"{number}/400", "moon", "moon", 12)
+        (bucket / said.name()).write_bytes(said.line() + claims.HELD.encode())
+
+    for number in range(1, 101):
+        part(number)
+    server.requests.clear()
+    refuse(bucket, "200/400")
+    assert server.requests == {"LIST": 1}
+    server.requests.clear()
+    claim = take(bucket, key, "200/400")
+    assert server.requests == {"PUT": 2, "LIST": 1}
+    claim.release()
+    part(200)
+    server.requests.clear()
+    with pytest.raises(Claimed, match=r"part 200/400 of .* is going on"):
+        take(bucket, key, "200/400")
+    assert server.requests["GET"] == 1
+    with pytest.raises(Claimed, match="another number"):
+        take(bucket, key, "1/200")
+
+
+@pytest.mark.parametrize("what", [ALL, PLAN, FINISH, "1/3", "2/3", "1/2"])
+@pytest.mark.parametrize("key", ["", "0123456789abcdef" * 4, "fedcba9876543210" * 4])
+def test_the_name_of_a_claim_tells_whether_it_is_in_the_way(what, key):
+    me = claims._Owner("0123456789abcdef" * 4, "1/3")
+    for mine in (me, claims._Owner("", PLAN), claims._Owner("", ALL)):
+        other = claims._Owner(key, what)
+        assert mine.may_collide_with(other.name()) == mine.collides_with(other)
+    assert me.may_collide_with("some.claim")
+
+
+def test_a_claim_gives_signs_while_the_others_are_looked_at(folder, monkeypatch):
+    monkeypatch.setattr(claims, "EVERY", 0.01)
+    look, signs = claims._rivals, []
+
+    def slow(*args, but=None):
+        os.utime(but, (1, 1))
+        for _ in range(500):
+            time.sleep(0.01)
+            if but.stat().st_mtime > 100:
+                signs.append(True)
+                break
+        return look(*args, but=but)
+
+    monkeypatch.setattr(claims, "_rivals", slow)
+    take(folder, "k", "1/2").release()
+    assert signs
 
 
 def test_an_object_is_written_again_while_its_process_lives(bucket, server, monkeypatch):  # noqa: F811

@@ -1,6 +1,7 @@
 """A network that fails, a server that refuses, secrets that stay where they are."""
 
 import copy
+import errno
 import logging
 import pickle
 
@@ -10,13 +11,15 @@ import zarr
 from typer.testing import CliRunner
 
 from buckets import KEY, SECRET, content, running, server, upload  # noqa: F401
-from by_hand import numbers, small
+from by_hand import numbers, plan_of, small
 from napari_deblur import cli, objects, places
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.kernels import save_kernel
 from napari_deblur.opening import open_stack
 from napari_deblur.places import Remote, place_of
 from napari_deblur.protocols import Kernel
+from napari_deblur.results import LEDGER, open_result
+from napari_deblur.stopping import refuse_gone
 from napari_deblur.verifying import verify
 
 OUT = "s3://cells/out/a.deblur.zarr"
@@ -126,6 +129,62 @@ def test_a_network_that_is_gone_is_one_line_and_status_1(cells, server, impatien
     status, said = call(*asked)
     assert status == 0, said
     assert call("verify", OUT) == (0, f"{OUT} is sound and complete")
+
+
+def test_an_input_that_is_gone_stops_the_run_which_can_go_on(cells, tmp_path):
+    plan = plan_of(open_stack(cells), core=(3, 12, 12))
+    progress = run(plan, tmp_path / "a.zarr")
+    while next(progress).done < 2:
+        pass
+    there = content(cells)
+    places.remove_tree(place_of(cells))
+    with pytest.raises(RunStopped, match=r"s3://cells/raw\.zarr is no longer there; put it back"):
+        list(progress)
+    assert not open_result(tmp_path / "a.zarr").failed
+    for name, raw in there.items():
+        (place_of(cells) / name).write_bytes(raw)
+    *_, last = run(plan, tmp_path / "a.zarr")
+    assert (last.phase, last.failed) == ("complete", 0)
+
+
+def test_a_file_of_the_web_that_is_gone_is_told_by_what_a_tile_says():
+    address = "https://lab.example/a.tif"
+    gone = FileNotFoundError(errno.ENOENT, "there is nothing", address)
+    with pytest.raises(RunStopped, match=r"a\.tif is no longer there"):
+        refuse_gone(address, gone)
+
+
+def test_a_run_that_is_killed_at_its_very_start_leaves_nothing_that_verify_finds(
+    server,  # noqa: F811
+    monkeypatch,
+):
+    plan, stack = small()
+
+    class Killed(BaseException):
+        pass
+
+    def killed(self, **_):
+        raise Killed
+
+    with monkeypatch.context() as dead:
+        dead.setattr(Remote, "unlink", killed)
+        with pytest.raises(Killed):
+            run(plan, OUT, stack)
+    left = list((place_of(OUT) / LEDGER).rglob("*"))
+    assert len(left) == 1
+    list(run(plan, OUT, stack))
+    assert list(verify(OUT)) == []
+    assert not any(one.is_file() for one in left)
+
+
+def test_who_may_not_delete_leaves_one_object_however_often_the_time_is_asked(server, monkeypatch):  # noqa: F811
+    def refused(self, **_):
+        raise PermissionError(errno.EACCES, "access is denied", str(self))
+
+    folder = place_of(OUT) / LEDGER
+    monkeypatch.setattr(Remote, "unlink", refused)
+    assert places.clock(folder) <= places.clock(folder)
+    assert len(list(folder.rglob("*"))) == 1
 
 
 def test_no_secret_leaves_the_settings(cells, server, impatient, caplog, tmp_path):  # noqa: F811

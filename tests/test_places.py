@@ -1,9 +1,15 @@
 """Folders of this machine and buckets of an object store, by the same names."""
 
+import errno
+import tracemalloc
+from types import SimpleNamespace
+
+import boto3
+import numpy as np
 import pytest
 
 from buckets import running, server  # noqa: F401
-from napari_deblur import places
+from napari_deblur import objects, places, uploads
 from napari_deblur.places import Remote, place_of
 
 
@@ -58,6 +64,85 @@ def test_a_missing_bucket_is_said(server):  # noqa: F811
     for ask in (Remote.exists, Remote.read_bytes, lambda p: list(p.rglob("*"))):
         with pytest.raises(FileNotFoundError, match='there is no bucket "nothing"'):
             ask(Remote("s3", "nothing", "a"))
+
+
+def test_the_sizes_of_many_objects_take_little_memory(monkeypatch):
+    count = 100_000
+    found = lambda self: ({"path": f"a.zarr/0/c/{n}", "size": n} for n in range(count))  # noqa: E731
+    monkeypatch.setattr(Remote, "_found", found)
+    taken = []
+    for _ in range(3):  # of what other threads take meanwhile, little comes in each
+        tracemalloc.start()
+        size = places.size_in(Remote("s3", "cells", "a.zarr"))
+        taken.append(tracemalloc.get_traced_memory())
+        tracemalloc.stop()
+    held, most = map(min, zip(*taken, strict=True))
+    assert held < 20 * count
+    assert most < 48 * count
+    assert [size(f"0/c/{n}") for n in (0, 77_777, count - 1)] == [0, 77_777, count - 1]
+    assert size(f"0/c/{count}") is None
+
+
+@pytest.fixture
+def large(server, monkeypatch):  # noqa: F811
+    """Give an object of several parts, piece by piece; nothing may be written to this machine."""
+
+    def refused(*_, **__):
+        raise OSError(errno.ENOSPC, "no space is left")
+
+    monkeypatch.setattr(places, "tempfile", SimpleNamespace(TemporaryFile=refused))
+    monkeypatch.setattr(uploads, "PART", 5 * 2**20)
+    raw = np.random.default_rng(0).bytes(3 * 2**20)
+    source = Remote("s3", "cells", "source")
+    source.write_bytes(raw)
+
+    def pieces(count):
+        for _ in range(count):
+            yield memoryview(source.read_bytes())
+
+    return raw, pieces
+
+
+def unfinished():
+    found = boto3.client("s3", region_name="us-east-1").list_multipart_uploads(Bucket="cells")
+    return found.get("Uploads", [])
+
+
+def test_what_comes_piece_by_piece_is_sent_as_it_comes(server, large):  # noqa: F811
+    raw, pieces = large
+    place = Remote("s3", "cells", "a")
+    for count, sent in ((1, 0), (6, 4)):
+        server.requests.clear()
+        place.write_bytes(pieces(count))
+        assert server.requests["PUT"] == max(1, sent)
+        assert place.read_bytes() == count * raw
+    assert unfinished() == []
+
+
+def test_half_of_an_object_is_never_there(large):
+    _, pieces = large
+    place = Remote("s3", "cells", "a")
+    place.write_bytes(b"before")
+
+    def damaged():
+        yield from pieces(5)
+        raise RuntimeError("a tile is not what was written")
+
+    with pytest.raises(RuntimeError, match="a tile is not"):
+        place.write_bytes(damaged())
+    assert place.read_bytes() == b"before"
+    assert unfinished() == []
+
+
+def test_a_server_that_takes_no_parts_is_said(server, large, monkeypatch):  # noqa: F811
+    _, pieces = large
+    monkeypatch.setattr(objects, "TRIES", 1)
+    objects.disconnect()
+    place = Remote("s3", "cells", "a")
+    server.failing = lambda method, path: 507 if method == "PUT" else None
+    with pytest.raises(OSError, match="no space is left") as caught:
+        place.write_bytes(pieces(50))
+    assert caught.value.filename == "s3://cells/a"
 
 
 @pytest.mark.parametrize(

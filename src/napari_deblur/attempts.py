@@ -44,7 +44,7 @@ def attempted(
                 yield tally.progress(task.index)
                 continue
             if task.level == 0 and not task.joins and store.plan.source is not None:
-                refuse_gone(store.plan.source.address)
+                refuse_gone(store.plan.source.address, outcome)
             if task.joins and _joined_by_another(store, task):
                 done.shards[task.level, task.index] = task.inputs
                 continue

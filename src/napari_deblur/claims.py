@@ -4,7 +4,9 @@ A claim is a file, or an object, beside the ledger. Its process writes it again 
 removes it at the end. One that died holds nothing: on its own machine its number is looked up; on
 another one, or where its number tells too little, its claim expires. Times are those of the file
 system or server, since clocks of machines differ. Each has a name of its own: nothing is asked of
-a server but that whoever has written an object finds it in the next list.
+a server but that whoever has written an object finds it in the next list. The name says what is
+claimed, and the list when it was written last, so of a thousand parts only those are read that may
+be in the way.
 """
 
 from __future__ import annotations
@@ -16,10 +18,10 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from dataclasses import asdict, dataclass, replace
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +38,9 @@ SUFFIX = ".claim"
 EVERY, EXPIRES = 10.0, 60.0  # seconds
 TRIES = 25
 HELD = "held\n"
+LETTERS = 16  # of a plan's key, in a name
+# Of those that are not in the way, but gave no sign for long; a thousand parts begin at once.
+SWEPT = 4
 # This process's claims. Others of its number were left behind where nothing could be removed.
 _own: set[str] = set()
 # Seconds between two starts that a process has by the system's clock, which may be set anew.
@@ -54,9 +59,15 @@ class Claim:
 
     def __init__(self, file: Place, me: _Owner, made: Sequence[Path]) -> None:
         self.lost = False
-        self._file, self._me, self._made = file, me, made
+        self.file, self._me, self._made = file, me, made
         self._over, self._writing = threading.Event(), threading.Lock()
         threading.Thread(target=self._refresh, name="napari-deblur-claim", daemon=True).start()
+
+    def hold(self) -> None:
+        """Say that what was asked for is held by now."""
+        with self._writing:
+            _own.add(self.file.name)
+            places.write_atomically(self.file, self._me.line() + HELD.encode())
 
     def __enter__(self) -> Self:
         return self
@@ -66,13 +77,17 @@ class Claim:
 
     def release(self) -> None:
         """Give it back; folders that were made for it and hold nothing go too."""
+        self.give_up()
+        _remove_empty(self._made)
+
+    def give_up(self) -> None:
+        """Give it back, and leave the folders."""
         self._over.set()
         # An object that is being written again now would come back.
         waited = self._writing.acquire(timeout=EVERY)
-        _own.discard(self._file.name)
+        _own.discard(self.file.name)
         with suppress(OSError):  # a disk that was made read-only meanwhile
-            _remove(self._file)
-        _remove_empty(self._made)
+            _remove(self.file)
         if waited:
             self._writing.release()
 
@@ -81,7 +96,7 @@ class Claim:
         if self.lost:
             raise RunStopped(
                 f"this run gave no sign for {EXPIRES:g} s, and another one took it for dead and "
-                f"writes {self._file.parent.parent} now: run the same again when that has ended"
+                f"writes {self.file.parent.parent} now: run the same again when that has ended"
             )
 
     def _refresh(self) -> None:
@@ -90,12 +105,12 @@ class Claim:
                 with self._writing:
                     if self._over.is_set():
                         return
-                    before = self._file.stat().st_mtime
-                    places.touch(self._file)
-                    silent = self._file.stat().st_mtime - before
+                    before = self.file.stat().st_mtime
+                    places.touch(self.file)
+                    silent = self.file.stat().st_mtime - before
                 # Who took it for dead may have deleted an object just before it was written again.
-                if isinstance(self._file, Remote) and silent > EXPIRES:
-                    self.lost = bool(_rivals(self._file.parent, self._me, but=self._file))
+                if isinstance(self.file, Remote) and silent > EXPIRES:
+                    self.lost = bool(_rivals(self.file.parent, self._me, but=self.file))
             except FileNotFoundError:
                 self.lost = not self._over.is_set()
             except OSError:
@@ -138,7 +153,22 @@ class _Owner:
         data = {k: v for k, v in asdict(self).items() if k not in ("held", "file")}
         return json.dumps(data).encode() + b"\n"
 
-    def lives(self, folder: Place, touched: float) -> bool:
+    def name(self) -> str:
+        """Give a name that says what is claimed, and is nobody else's."""
+        what = self.what.replace("/", "of")
+        return f"{uuid.uuid4().hex}_{what}_{self.key[:LETTERS]}{SUFFIX}"
+
+    def may_collide_with(self, name: str) -> bool:
+        """Whether the file of a claim has to be read, by its name."""
+        _, what, key = [*name.removesuffix(SUFFIX).split("_"), "", ""][:3]
+        try:
+            Part.read(what := what.replace("of", "/"))
+        except ValueError:
+            if what not in (ALL, PLAN, FINISH):
+                return True  # no name that is given here
+        return replace(self, key=self.key[:LETTERS]).collides_with(_Owner(key, what))
+
+    def lives(self, now: Callable[[], float], touched: float) -> bool:
         if self.machine == _machine():
             if self.pid == os.getpid() and self.held and self.file not in _own:
                 return False
@@ -150,7 +180,7 @@ class _Owner:
                 return True
         # Elsewhere; or nobody may know when it started; or its number is another's by now, unless
         # the system's clock was set.
-        return places.clock(folder) - touched < EXPIRES
+        return now() - touched < EXPIRES
 
     def collides_with(self, other: _Owner) -> bool:
         whats = {self.what, other.what}
@@ -183,33 +213,32 @@ def take(folder: Place, key: str, what: str) -> Claim:
     me = _Owner.here(key, what)
     made = [one for one in (folder, folder.parent) if isinstance(one, Path) and not one.exists()]
     rivals: list[_Owner] = []
-    file: Place | None = None
+    claim: Claim | None = None
     try:
         for _ in range(TRIES):
             try:
-                file = file or _written(folder, me)
+                file = claim.file if claim else _written(folder, me)
             except FileNotFoundError:
                 continue  # another process found the folder empty, and removed it
+            # It gives signs from now on, however long it takes to look at the others.
+            claim = claim or Claim(file, me, made)
             # Each writes, then looks: of two at least one sees the other.
             rivals = _rivals(folder, me, but=file)
             if not rivals:
-                _own.add(file.name)
-                places.write_atomically(file, me.line() + HELD.encode())
-                return Claim(file, me, made)
+                claim.hold()
+                return claim
             held = any(rival.held for rival in rivals)
             if held or file.name > min(rival.file for rival in rivals):
-                _remove(file)
-                file = None
+                claim.give_up()
+                claim = None
             if held:
                 break
             time.sleep(random.uniform(0.02, 0.1))  # of those who ask, the first by name may stay
         raise Claimed(_sentence(folder.parent, me, rivals))
     except BaseException:
         # Also where the disk is full, or somebody is tired of waiting: nothing is left behind.
-        if file is not None:
-            _own.discard(file.name)
-            with suppress(OSError):
-                _remove(file)
+        if claim is not None:
+            claim.give_up()
         _remove_empty(made)
         raise
 
@@ -224,26 +253,42 @@ def refuse(folder: Place, what: str) -> None:
 
 def _written(folder: Place, me: _Owner) -> Place:
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{uuid.uuid4().hex}{SUFFIX}"
+    file = folder / me.name()
     places.write_atomically(file, me.line())
     return file
 
 
 def _rivals(folder: Place, me: _Owner, but: Place | None = None) -> list[_Owner]:
-    """Give the living owners of what collides; claims of the dead are removed."""
-    found = []
-    for file in folder.glob(f"*{SUFFIX}"):
-        if file == but:
+    """Give the living owners of what collides, none but the first who holds it if one does.
+
+    Claims of the dead that are met on the way are removed. `but` is our own, which was written just
+    now and so tells the time.
+    """
+    times = places.times(folder, f"*{SUFFIX}")
+    times.pop(folder / places.CLOCK, None)
+    own = times.pop(but, None) if but is not None else None
+
+    @cache
+    def now() -> float:
+        return places.clock(folder) if own is None else own
+
+    old = [file for file, then in times.items() if own is not None and own - then >= EXPIRES]
+    swept = set(random.sample(old, min(SWEPT, len(old))))
+    found: list[_Owner] = []
+    for file, touched in times.items():
+        if file not in swept and not me.may_collide_with(file.name):
             continue
         try:
-            owner, touched = system.insisting(partial(_Owner.of, file)), file.stat().st_mtime
+            owner = system.insisting(partial(_Owner.of, file))
         except FileNotFoundError:
             continue
-        if not owner.lives(folder, touched):
+        if not owner.lives(now, touched):
             with suppress(OSError):
                 _remove(file)
         elif owner.collides_with(me):
             found.append(owner)
+            if owner.held:
+                return [owner]
     return found
 
 

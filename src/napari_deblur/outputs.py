@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari_deblur
-from napari_deblur import claims
+from napari_deblur import claims, places
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.results import LEDGER, open_result
 
@@ -215,10 +213,7 @@ def _refuse_place(output: Place) -> None:
     """Raise OSError if nothing can be made where the output is to be."""
     try:
         if isinstance(output, Remote):
-            trial = output / LEDGER / f"{uuid.uuid4().hex}.partial"
-            trial.write_bytes(b"")
-            with suppress(PermissionError):  # who may write need not be allowed to delete
-                trial.unlink()
+            places.clock(output / LEDGER)  # which takes an object
             return
         if output.exists():
             return

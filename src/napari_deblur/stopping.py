@@ -6,10 +6,8 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from napari_deblur.places import Place
+from napari_deblur.places import Place, is_address, place_of
 
 __all__ = ["RunStopped", "explained", "refuse_gone", "stops_the_run"]
 
@@ -42,25 +40,39 @@ def stops_the_run(error: BaseException) -> bool:
     return False
 
 
-def refuse_gone(address: str) -> None:
+def refuse_gone(address: str, error: BaseException) -> None:
     """Raise RunStopped if an input is not there any more: the file, or all that was in a folder.
 
     Anything else that an input may suffer is of one tile, for all that is known.
+
+    Parameters
+    ----------
+    address : str
+        Of the input.
+    error : exception
+        Of a tile. On the web, which can't be listed, nothing else tells that a file is gone.
     """
-    if "://" in address:
-        return
     try:
-        gone = os.path.isdir(address) and not os.listdir(address)  # a drive that was taken away
-        os.stat(address)
+        gone = _is_gone(address, error)
     except (FileNotFoundError, NotADirectoryError):
         gone = True
-    except OSError:
+    except (OSError, ValueError):
         return
     if gone:
         raise RunStopped(
             f"stopped: the input {address} is no longer there; put it back, then run the same "
             "again: what is done is kept"
         ) from FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address)
+
+
+def _is_gone(address: str, error: BaseException) -> bool:
+    """Whether an input is gone; FileNotFoundError if a file is."""
+    if not is_address(address):
+        os.stat(address)
+        return os.path.isdir(address) and not os.listdir(address)  # a drive that was taken away
+    if isinstance(error, FileNotFoundError) and error.filename == address:
+        return True
+    return not place_of(address).exists()
 
 
 @contextmanager

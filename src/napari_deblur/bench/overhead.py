@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,24 +120,29 @@ def sending(*, count: int, seconds: float, wired: bool) -> dict[str, Any]:
 
 
 def begun(*, count: int) -> dict[str, Any]:
-    """Measure what a run reads before its first tile: the plan, and a ledger of all tiles."""
+    """Measure one reading of a ledger of all tiles, with a look at the size of each file."""
     from napari_deblur.bench.crowd import answered
-    from napari_deblur.ledger import Ledger, entries
+    from napari_deblur.store import Store
     from napari_deblur.tasks import Task
     from napari_deblur.working import Order
 
     plan = _plan(count)
     with tempfile.TemporaryDirectory(prefix="napari-deblur-bench-") as folder:
-        ledger, order = Ledger(Path(folder)), Order("", plan.key)
+        store, order = Store(Path(folder), plan), Order("", plan.key)
+        store.ledger.folder.mkdir()
         for index in plan.grid:
-            ledger.append(answered((Task(index),), order, seconds=LONG).outcomes[0])  # type: ignore[arg-type]
-        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+            entry: Any = answered((Task(index),), order, seconds=LONG).outcomes[0]
+            (name,) = entry.files
+            file = store.path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()  # empty, since sizes cost the same
+            store.ledger.append(replace(entry, files={name: (0, "0" * 64)}))
+        size = sum(file.stat().st_size for file in store.ledger.folder.iterdir())
         me = psutil.Process()
         before, held = _cpu(me), me.memory_info().rss
-        done = _nothing_of(plan)
-        for entry in entries(Path(folder)):
-            done.add(entry)
+        done = store.done()
         cpu, grown = _cpu(me) - before, me.memory_info().rss - held
+        assert len(done.tiles) == count
     return {
         "count": count, "plan": len(json.dumps(plan.to_dict())), "ledger": size,
         "reading cpu": cpu, "client grown": grown,
