@@ -35,6 +35,7 @@ from qtpy.QtWidgets import (
 
 import napari
 from napari_deblur._napari.layer_box import Names
+from napari_deblur._napari.ways import MODELS
 
 SCRATCH = Path(os.environ["NAPARI_CONFIG"]).parent
 IMAGES = Path(__file__).parent / "images"
@@ -90,6 +91,11 @@ def optics() -> None:
     pick(deblur.known.way, "I know my optics")
     pick(deblur.known.objective, "63x/1.40 oil")
     pick(deblur.known.fluorophore, "DAPI")
+    deblur.known.more.open()
+    for model in MODELS:
+        pick(deblur.known.model, model)
+        hold(viewer, f"Deblur, {model}")
+    deblur.known.more.open(yes=False)
     pick(deblur.known.model, "confocal")
     deblur.preview.click()
     wait_until(lambda: not deblur.busy(), least=2)
@@ -102,6 +108,9 @@ def optics() -> None:
     for layer in list(viewer.layers)[1:]:
         viewer.layers.remove(layer)
     making = dock(viewer, "PSF from optics")
+    for model in [*MODELS, "measured"]:
+        pick(making.form.model, model)
+        hold(viewer, f"PSF from optics, {model}")
     pick(making.form.model, "confocal")
     pick(making.form.objective, "63x/1.40 oil")
     pick(making.form.fluorophore, "DAPI")
@@ -211,8 +220,7 @@ def shot(viewer: Any, name: str) -> None:
     wait(1)
     viewer.status = viewer.help = ""
     wait_until(lambda: all(layer.loaded for layer in viewer.layers))
-    if cut := clipped(viewer.window._qt_window):
-        sys.exit(f"{name}: these texts are cut off: {cut}")
+    hold(viewer, name)
     path = IMAGES / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     pixels = viewer.screenshot(canvas_only=False, flash=False)[..., :3]
@@ -221,6 +229,12 @@ def shot(viewer: Any, name: str) -> None:
     if image.size != SIZE or path.stat().st_size > LARGEST:
         sys.exit(f"{name}: {image.size}, {path.stat().st_size} bytes")
     print(path.name, path.stat().st_size, flush=True)
+
+
+def hold(viewer: Any, name: str) -> None:
+    """Stop where a text is cut off."""
+    if cut := clipped(viewer.window._qt_window):
+        sys.exit(f"{name}: these texts are cut off: {cut}")
 
 
 def clipped(window: Any) -> list[str]:
@@ -246,6 +260,10 @@ def clipped(window: Any) -> list[str]:
             bad = metrics.horizontalAdvance(text) + edge > part.width()
         if bad:
             found.append(f"{type(part).__name__} {text!r}")
+    for area in window.findChildren(QScrollArea):
+        inside = type(area.parentWidget()).__module__.startswith("napari_deblur")
+        if inside and area.isVisible() and (wide := area.horizontalScrollBar().maximum()):
+            found.append(f"a form is {wide} pixels too wide")
     return found
 
 

@@ -238,7 +238,8 @@ def test_a_long_table_is_filled_again_at_once(qtbot):
 def test_the_table_as_text():
     beads = [Bead((1, 2, 3), 30.2, 1.0, (0.5, 0.2, 0.2)), Bead((1, 2, 9), 9.0, rejected="dim")]
     assert bead_points.tabbed(beads) == (
-        "bead\tSNR\tz (µm)\ty (µm)\tx (µm)\tnot used\n1\t30\t0.500\t0.200\t0.200\t\n"
+        "bead\tSNR\tFWHM z (µm)\tFWHM y (µm)\tFWHM x (µm)\tnot used\n"
+        "1\t30\t0.500\t0.200\t0.200\t\n"
         "2\t9\t\t\t\tdim\n"
     )
 

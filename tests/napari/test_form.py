@@ -7,6 +7,7 @@ import pytest
 
 import napari_deblur as nd
 from napari_deblur._napari.form import _tips, fill, form_of, summary_of, value_of
+from napari_deblur._napari.number_box import FloatRow
 from napari_deblur.psfs._stratified import Layers
 
 
@@ -66,6 +67,41 @@ def test_models_with_layers_say_the_same_of_what_they_share():
     assert len(models) == 5
     for field in fields(Layers):
         assert len({_tips(model)[field.name] for model in models}) == 1
+
+
+@pytest.mark.parametrize("cls", [nd.psfs[n] for n in nd.psfs], ids=str)
+def test_every_number_of_a_model_is_explained_and_can_be_typed(qapp, cls):
+    form = form_of(cls)
+    for row in form:
+        assert row.tooltip, row.name
+        if isinstance(row, FloatRow):
+            for text in ("1.3337", "2.00004"):
+                row.native.lineEdit().setText(text)
+                assert row.value == float(text)
+                assert row.native.lineEdit().text() == text
+
+
+def test_several_numbers_are_a_line(qapp):
+    form = form_of(nd.psfs["gaussian"])
+    assert form["sigma"].value == "0.3, 0.1, 0.1"
+    form["sigma"].value = "0.3057, 0.08153, 0.08153"
+    assert value_of(form, nd.psfs["gaussian"]).sigma == (0.3057, 0.08153, 0.08153)
+    form["sigma"].value = "0.2"
+    assert value_of(form, nd.psfs["gaussian"]).sigma == (0.2, 0.2, 0.2)
+    form["sigma"].value = "0.2, 0.1"
+    with pytest.raises(ValueError, match="has 2 numbers: give 3 with commas"):
+        value_of(form, nd.psfs["gaussian"])
+
+
+def test_limits_of_optics_are_those_of_lenses(qapp):
+    form = form_of(nd.psfs["light-sheet"])
+    assert (form["n_sample"].min, form["n_sample"].max) == (1, 4)
+    assert form["working_distance"].max >= 20_000  # of the objective 5x/0.15
+    form["offset"].value = -3.0
+    assert form["offset"].value == -3
+    form["depth"].value = 0.0
+    form["depth"].native.stepBy(1)
+    assert form["depth"].value == 0.1
 
 
 def test_auto_is_auto_and_a_number_is_a_number(qapp):

@@ -15,6 +15,7 @@ from qtpy.QtCore import QTimer
 
 from napari_deblur import optics, registry
 from napari_deblur._napari.kernel_adding import kernel_data
+from napari_deblur._napari.optics_form import OpticsForm
 from napari_deblur._napari.optics_psf import OpticsPsf
 from napari_deblur._napari.psf_making import Asked, has_presets, lengths_of, made, preset, size_of
 from napari_deblur._napari.reading import kernel_of
@@ -141,6 +142,57 @@ def test_presets_fill_the_fields_and_let_go_when_those_are_changed(widget):
     form["na"].value = "1.1"
     assert widget.form.objective.currentData() is None
     assert widget.form.fluorophore.currentData() == DYE
+
+
+@pytest.mark.parametrize("name", [n for n in registry.psfs if has_presets(registry.psfs[n])])
+def test_every_objective_fills_every_form(qtbot, name):
+    form = OpticsForm()
+    qtbot.addWidget(form)
+    form.model.setCurrentIndex(form.model.findData(name))
+    for lens in optics.objectives():
+        for box, chosen in ((form.objective, lens), (form.fluorophore, DYE)):
+            box.setCurrentIndex(box.findData(chosen))
+            box.activated.emit(box.currentIndex())
+        found = form.parameters()
+        for field, value in preset(registry.psfs[name], lens, DYE).items():
+            assert found[field] == pytest.approx(value, rel=1e-5), (lens, field)
+        assert form.objective.currentData() == lens
+
+
+def test_what_is_matched_to_lens_and_dye_lets_go_of_both(qtbot):
+    form = OpticsForm()
+    qtbot.addWidget(form)
+    form.model.setCurrentIndex(form.model.findData("gaussian"))
+    for box, chosen in ((form.objective, LENS), (form.fluorophore, DYE)):
+        box.setCurrentIndex(box.findData(chosen))
+        box.activated.emit(box.currentIndex())
+    assert form.objective.currentData() == LENS
+    form.forms["gaussian"]["sigma"].value = "0.3, 0.1, 0.1"
+    assert form.objective.currentData() is form.fluorophore.currentData() is None
+
+
+def test_a_form_follows_after_a_value_that_it_did_not_take(widget, monkeypatch):
+    from napari_deblur._napari import optics_form
+
+    wrong = {"depth": 1e9}
+    monkeypatch.setattr(optics_form, "preset", lambda *_: wrong)
+    with pytest.raises(ValueError, match="outside of the allowed range"):
+        widget.form._preset_chosen()
+    wrong.clear()
+    edits = []
+    widget.form.changed.connect(lambda: edits.append(1))
+    widget.form.forms["gibson-lanni"]["depth"].value = 2.5
+    assert edits
+
+
+def test_the_first_kernel_is_announced(widget, qtbot):
+    assert widget._asked is None
+    choose(widget, "gibson-lanni", LENS, DYE)
+    widget.draw()
+    assert widget.picture.title.text() == "Computing the kernel …"
+    assert widget.facts.text() == ""
+    settled(widget, qtbot)
+    assert "FWHM" in widget.facts.text()
 
 
 def test_what_was_typed_stays_with_another_model(widget):

@@ -19,7 +19,7 @@ from napari_deblur._napari.ways import MODELS, TRUST, WAYS, about, methods_for, 
 from napari_deblur.checking import check_wish
 from napari_deblur.job import Job
 from napari_deblur.opening import open_stack
-from napari_deblur.protocols import Kernel
+from napari_deblur.protocols import Facts, Kernel
 
 FLAT = {"scale": (0.1, 0.1), "units": "um", "axis_labels": ("y", "x")}
 
@@ -201,9 +201,9 @@ def test_optics_by_name_make_the_kernel(viewer, widget):
     widget.set_way("psf")
     known = widget.known
     known.objective.setCurrentText("60x/1.40 oil")
-    known._objective_chosen()
+    known.lens.objective_chosen()
     known.fluorophore.setCurrentText("EGFP")
-    known._fluorophore_chosen()
+    known.lens.fluorophore_chosen()
     known.optics["n_sample"].setText("1.38")
     known._forms["gibson-lanni"][0]["depth"].value = 3.0
     ask = _ask(widget)
@@ -212,14 +212,88 @@ def test_optics_by_name_make_the_kernel(viewer, widget):
         psf_parameters={"depth": 3.0}, n_sample=1.38, wavelength=0.507,
     )  # fmt: skip
     assert ask.arguments(widget.stack())["facts"].na == 1.4
-    known.reset()
+    known.defaults.click()
     assert _ask(widget).job.psf_parameters == {}
-    # A Gaussian is matched to the optics; without any it has its own width.
+
+
+def test_a_gaussian_is_what_the_form_says(viewer, widget):
+    from napari_deblur.modelled import model_of
+
+    _open(viewer, spots())
+    widget.set_way("psf")
+    known = widget.known
     known.model.setCurrentText("gaussian")
+    assert known.comes_to.text().startswith("auto needs NA and λ")
+    with pytest.raises(ValueError, match="NA is empty"):
+        _ask(widget)
+    for name, text in (("na", "0.9"), ("wavelength", "0.55"), ("n_immersion", "1.33")):
+        known.optics[name].setText(text)
+    ask = _ask(widget)
+    asked = ask.arguments(widget.stack())
+    sigma = model_of(asked["psf"], asked["facts"]).sigma
+    assert known.comes_to.text().endswith(f"sigma {', '.join(f'{s:.4g}' for s in sigma)} µm")
+    # Numbers count as they are typed, also those that a Gaussian has by itself.
+    row = known._forms["gaussian"][0]["sigma"]
+    for text, wanted in (("0.3, 0.1, 0.1", (0.3, 0.1, 0.1)), ("0.0815", (0.0815,) * 3)):
+        row.value = text
+        assert _ask(widget).job.psf_parameters == {"sigma": wanted}
+        assert known.comes_to.isHidden()
+    row.value = "0.3, 0.1"
+    with pytest.raises(ValueError, match="has 2 numbers: give 3"):
+        _ask(widget)
+    known.defaults.click()
     assert _ask(widget).job.psf_parameters == {}
-    for line in known.optics.values():
-        line.setText("")
-    assert _ask(widget).job.psf_parameters == {"sigma": (0.3, 0.1, 0.1)}
+
+
+def test_a_gaussian_is_matched_to_the_light_of_each_channel(viewer, widget):
+    _open(viewer, movie())
+    widget.set_way("psf")
+    widget.known.model.setCurrentText("gaussian")
+    said = widget.known.comes_to.text()
+    assert said.endswith("0.1675, 0.1675 µm for λ 0.67")
+    assert "0.1313, 0.1313 µm for λ 0.525" in said
+    widget.channels._rows[1][1].setText("0.6")
+    assert "for λ 0.6" in widget.known.comes_to.text()
+
+
+def test_only_the_optics_that_a_model_takes_are_shown_and_count(viewer, widget):
+    _open(viewer, spots())
+    widget.set_way("psf")
+    known = widget.known
+    known.optics["na"].setText("0.9")
+    shown = {}
+    for name in MODELS:
+        known.model.setCurrentText(name)
+        lines = known.optics.items()
+        shown[name] = {n for n, line in lines if line.isVisibleTo(known)}
+        assert known.objective.isVisibleTo(known) == ("na" in shown[name])
+        assert known.fluorophore.isVisibleTo(known) == ("wavelength" in shown[name])
+    assert shown["gibson-lanni"] == {"na", "wavelength", "n_immersion", "n_sample"}
+    assert shown["two-photon"] == {"na", "n_immersion", "n_sample"}
+    assert shown["gaussian"] == {"na", "wavelength", "n_immersion"}
+    assert shown["disc"] == shown["motion"] == shown["turbulence"] == set()
+    known.model.setCurrentText("disc")
+    assert known._forms["disc"][0]["radius"].native.isVisibleTo(known)  # not folded away
+    assert _ask(widget).job.na is None
+    known.model.setCurrentText("gaussian")
+    assert known.optics["na"].text() == "0.9"
+
+
+def test_an_objective_is_let_go_of_when_its_numbers_are_typed_over(viewer, widget):
+    _open(viewer, spots())
+    widget.set_way("psf")
+    known = widget.known
+    for box, name in ((known.objective, "60x/1.40 oil"), (known.fluorophore, "EGFP")):
+        box.setCurrentText(name)
+        box.activated.emit(box.currentIndex())
+    known.optics["na"].setText("1.40")  # the same
+    known.optics["n_sample"].setText("1.38")
+    assert known.objective.currentText() == "60x/1.40 oil"
+    known.optics["na"].setText("1.3")
+    assert known.objective.currentData() == ""
+    assert known.fluorophore.currentText() == "EGFP"
+    known.optics["wavelength"].setText("")
+    assert known.fluorophore.currentData() == ""
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -234,7 +308,7 @@ def test_every_model_makes_a_kernel_from_the_form(viewer, widget, name):
     from napari_deblur.modelled import sampled
 
     asked = ask.arguments(stack)
-    kernel = sampled(stack, 0, asked["psf"], asked["facts"], (1, 9, 9), (1, 9, 9), [])
+    kernel = sampled(stack, 0, asked["psf"], asked["facts"] or Facts(), (1, 9, 9), (1, 9, 9), [])
     assert kernel.shape == (1, 9, 9)
 
 
@@ -269,6 +343,37 @@ def test_channels_have_their_own_light_method_or_are_left_out(viewer, widget):
     assert [row[0].isChecked() for row in widget.channels._rows] == [True, True]
     viewer.layers.clear()
     assert widget.channels.isHidden()
+
+
+def test_what_was_chosen_of_channels_comes_back_with_their_image(viewer, widget):
+    def look():
+        return [(use.isChecked(), light.text(), method.currentText())
+                for use, light, method in widget.channels._rows]  # fmt: skip
+
+    _open(viewer, movie())
+    widget.set_way("psf")
+    first = widget.layer.currentData()
+    use, light, method = widget.channels._rows[1]
+    use.setChecked(False)
+    light.setText("0.7")
+    method.setCurrentText("wiener")
+    chosen = look()
+    assert chosen == [(True, "0.525", "as below"), (False, "0.7", "wiener")]
+    _open(viewer, movie())  # another one
+    other = [viewer.layers[-1], first].index(widget.layer.currentData())
+    assert other == 0
+    assert look() == [(True, "0.525", "as below"), (True, "0.67", "as below")]
+    offered = widget.channels._rows[0][2]
+    names = [offered.itemText(n) for n in range(offered.count())]
+    assert names == ["as below", *methods_for("psf")]
+    layers = [widget.layer.itemData(n) for n in range(widget.layer.count())]
+    widget.layer.setCurrentIndex(layers.index(first))
+    assert look() == chosen
+    for axes in ("tzyx", "tcyx"):
+        widget.axes.setText(axes)
+        widget.axes.textEdited.emit(axes)
+        assert widget.channels.isHidden() == (axes == "tzyx")
+    assert look() == chosen
 
 
 def test_optics_of_the_file_reach_the_job(viewer, widget, tmp_path):
@@ -338,7 +443,7 @@ def test_gdunet_takes_the_kernel_that_is_given_and_weights_by_path(viewer, widge
     assert not {"kernel", "digest"} & {row.name for row in form}
     assert _ask(widget).job.parameters == {}
     widget.set_way("psf")
-    widget.known.model.setCurrentText("gaussian")
+    widget.known.model.setCurrentText("disc")
     form["weights"].value = str(tmp_path / "mine.safetensors")
     ask = _ask(widget)
     assert ask.job.parameters == {

@@ -521,11 +521,33 @@ def test_random_clicks_while_a_run_goes_on(window, qtbot, kernel, errors, monkey
     assert widget.run.isEnabled()
 
 
-def test_no_text_is_cut_off(make_napari_viewer_proxy, qtbot):
+def _cut_off(widget):
+    """Give the texts of a form that have too little room, and what scrolls sideways."""
     from qtpy.QtCore import QRect
-    from qtpy.QtWidgets import QComboBox, QLabel
+    from qtpy.QtWidgets import QComboBox, QLabel, QScrollArea
 
-    from napari_deblur._napari.ways import methods_for
+    cut = []
+    for label in widget.findChildren(QLabel):
+        room = QRect(0, 0, label.width(), 10_000)
+        text, metrics = label.text(), label.fontMetrics()
+        flags = Qt.TextFlag.TextWordWrap if label.wordWrap() else Qt.TextFlag.TextSingleLine
+        needed = metrics.boundingRect(room, flags, text)
+        low = needed.height() > label.height() + 3
+        if label.wordWrap():  # with its margins
+            low = label.heightForWidth(label.width()) > label.height()
+        small = needed.width() > label.width() or low
+        if label.isVisible() and text and small:
+            cut.append(text[:40])
+    for box in widget.findChildren(QComboBox):
+        needed = box.fontMetrics().horizontalAdvance(box.currentText())
+        if box.isVisible() and needed > box.width() - 36:
+            cut.append(box.currentText())
+    wide = [area.horizontalScrollBar().maximum() for area in widget.findChildren(QScrollArea)]
+    return cut + [f"{n} px too wide" for n in wide if n]
+
+
+def test_no_text_is_cut_off(make_napari_viewer_proxy, qtbot):
+    from napari_deblur._napari.ways import MODELS, methods_for
 
     viewer = make_napari_viewer_proxy(show=True)
     viewer.window.resize(1280, 800)
@@ -540,19 +562,34 @@ def test_no_text_is_cut_off(make_napari_viewer_proxy, qtbot):
         for method in methods_for(str(widget.known.way.currentData())):
             widget.method.setCurrentText(method)
             qtbot.wait(100)
-            for label in widget.findChildren(QLabel):
-                room = QRect(0, 0, label.width(), 10_000)
-                text, metrics = label.text(), label.fontMetrics()
-                flags = Qt.TextFlag.TextWordWrap if label.wordWrap() else Qt.TextFlag.TextSingleLine
-                needed = metrics.boundingRect(room, flags, text)
-                low = needed.height() > label.height() + 3
-                if label.wordWrap():  # with its margins
-                    low = label.heightForWidth(label.width()) > label.height()
-                small = needed.width() > label.width() or low
-                if label.isVisible() and text and small:
-                    cut.append((way, method, text[:40]))
-            for box in widget.findChildren(QComboBox):
-                needed = box.fontMetrics().horizontalAdvance(box.currentText())
-                if box.isVisible() and needed > box.width() - 36:
-                    cut.append((way, method, box.currentText()))
+            cut += [(way, method, text) for text in _cut_off(widget)]
+    widget.set_way("psf")
+    for model in MODELS:
+        widget.known.model.setCurrentText(model)
+        qtbot.wait(100)
+        cut += [("psf", model, text) for text in _cut_off(widget)]
+    assert not cut
+
+
+def test_no_text_of_a_psf_model_is_cut_off(make_napari_viewer_proxy, qtbot):
+    from napari_deblur import registry
+    from napari_deblur._napari.fold import Fold
+
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.window.resize(1280, 800)
+    viewer.open_sample("napari-deblur", "chromosomes")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "PSF from optics")
+    cut = []
+    for model in registry.psfs:
+        widget.form.model.setCurrentIndex(widget.form.model.findData(model))
+        for box in (widget.form.objective, widget.form.fluorophore):
+            box.setCurrentIndex(1)
+            box.activated.emit(1)
+        for fold in widget.form.findChildren(Fold):
+            fold.open()
+        qtbot.waitUntil(
+            lambda: not widget._timer.isActive() and not widget._drawing, timeout=60_000
+        )
+        qtbot.wait(100)
+        cut += [(model, text) for text in _cut_off(widget)]
     assert not cut

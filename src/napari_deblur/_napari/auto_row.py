@@ -6,22 +6,21 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from qtpy.QtCore import QSignalBlocker
-from qtpy.QtGui import QValidator
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QCheckBox,
-    QDoubleSpinBox,
     QHBoxLayout,
     QSizePolicy,
     QSpinBox,
     QWidget,
 )
 
+from napari_deblur._napari.number_box import NumberBox, value_in
+
 __all__ = ["AutoRow", "kind_of", "limits"]
 
 AUTO = "auto"
 MOST = {int: 10_000, float: 1e9}
-DECIMALS = 12
 HALVINGS = 70
 # Where a number begins that nobody decided yet.
 USUAL = {int: 20, float: 1.0}
@@ -47,7 +46,7 @@ class AutoRow(QWidget):  # type: ignore[misc]
         self.auto.setToolTip(
             "Let the program decide, on samples of the image; a number is that of the last preview"
         )
-        self.number: Any = QSpinBox() if kind is int else _Number()
+        self.number: Any = QSpinBox() if kind is int else NumberBox()
         self.number.setRange(*limits(cls, row.name, kind))
         self.number.setValue(USUAL[kind])
         # While it is typed a number is no other one, such as the 0 of 0.2.
@@ -103,45 +102,11 @@ class AutoRow(QWidget):  # type: ignore[misc]
         with QSignalBlocker(self.auto), QSignalBlocker(self.number):
             self.auto.setChecked(text in ("", AUTO))
             self.number.setVisible(not self.auto.isChecked())
-            if self.auto.isChecked() or (value := _value(text)) is None:
+            if self.auto.isChecked() or (value := value_in(text)) is None:
                 return
             number = type(self.number.value())(value)
             if number != self.number.value():  # what is being typed is not written anew
                 self.number.setValue(number)
-
-
-class _Number(QDoubleSpinBox):  # type: ignore[misc]
-    """A box of numbers of any size, written as short as they are; 1e-3 and 0,5 can be typed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setDecimals(DECIMALS)
-
-    def textFromValue(self, value: float) -> str:
-        """Write no digits that say nothing."""
-        return f"{value:.10g}"
-
-    def valueFromText(self, text: str) -> float:
-        """Read what `validate` let through."""
-        value = _value(text)
-        return self.value() if value is None else value
-
-    def fixup(self, text: str) -> str:
-        """Take the nearest that there is for a number out of bounds."""
-        value = _value(text)
-        if value is None:
-            return self.textFromValue(self.value())
-        return self.textFromValue(min(max(value, self.minimum()), self.maximum()))
-
-    def validate(self, text: str, at: int) -> tuple[Any, str, int]:
-        """Let numbers be typed, letter by letter."""
-        value = _value(text)
-        state = QValidator.State.Invalid
-        if value is not None and self.minimum() <= value <= self.maximum():
-            state = QValidator.State.Acceptable
-        elif set(text.lower()) <= set("0123456789+-.,e"):
-            state = QValidator.State.Intermediate
-        return state, text, at
 
 
 def kind_of(cls: type, name: str) -> type | None:
@@ -176,11 +141,3 @@ def _edge(takes: Callable[[Any], bool], inside: Any, far: Any, kind: type) -> An
             break
         inside, far = (middle, far) if takes(middle) else (inside, middle)
     return inside
-
-
-def _value(text: str) -> float | None:
-    try:
-        value = float(text.replace(",", "."))
-    except ValueError:
-        return None
-    return value if abs(value) < float("inf") else None

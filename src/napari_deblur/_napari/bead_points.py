@@ -19,7 +19,7 @@ __all__ = [
     "points_data", "points_of", "read", "spread", "tabbed",
 ]  # fmt: skip
 
-COLUMNS = ("bead", "SNR", "z (µm)", "y (µm)", "x (µm)", "not used")
+COLUMNS = ("bead", "SNR", "FWHM z (µm)", "FWHM y (µm)", "FWHM x (µm)", "not used")
 BY_HAND = "by hand"
 # Apart for all eyes, on dark and on bright images.
 USED, LEFT = (0.35, 0.85, 1.0, 1.0), (1.0, 0.55, 0.15, 1.0)
@@ -181,7 +181,11 @@ def spread(report: BeadReport) -> str:
         for axis, own, by in zip("zyx", report.own, report.spread or (None,) * 3, strict=True)
         if own is not None
     ]
-    return f"FWHM of the kernel {', '.join(whole)} µm; of the beads {', '.join(each)} µm"
+    return (
+        f"FWHM of the kernel {', '.join(whole)} µm; of the beads {', '.join(each)} µm, as of the "
+        "Gaussian that fits each best: a kernel that is no Gaussian is wider or narrower at half "
+        "of its peak"
+    )
 
 
 def tabbed(beads: Sequence[Bead], report: BeadReport | None = None) -> str:

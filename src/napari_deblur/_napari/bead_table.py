@@ -22,8 +22,13 @@ class BeadTable(QTableWidget):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(0, len(COLUMNS))
         self.beads: Sequence[Bead] = ()
-        self.setToolTip("Full widths at half maximum of each bead, and why it is not used")
-        self.setHorizontalHeaderLabels([name.replace("(µm)", "µm") for name in COLUMNS])
+        self.setToolTip(
+            "Full widths at half maximum (FWHM) of the Gaussian that fits each bead best, and why "
+            "the bead is not used; of a kernel the width is that at half of its own peak"
+        )
+        # In two lines: six columns are to fit a dock.
+        titles = [name.replace("(µm)", "µm").replace("FWHM ", "FWHM\n") for name in COLUMNS]
+        self.setHorizontalHeaderLabels(titles)
         self.verticalHeader().hide()
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, ref
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QLineEdit, QSizePolicy, QWidget
@@ -20,6 +22,15 @@ __all__ = ["ChannelRows"]
 SAME = "as below"
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen of a channel; no wavelength where that of the image stands."""
+
+    used: bool
+    light: str | None
+    method: str
+
+
 class ChannelRows(QWidget):  # type: ignore[misc]
     """What is asked of single channels; hidden where there is one."""
 
@@ -32,23 +43,29 @@ class ChannelRows(QWidget):  # type: ignore[misc]
         self._grid.setHorizontalSpacing(6)
         self._grid.setColumnStretch(2, 1)
         self._rows: list[tuple[Any, Any, Any]] = []
+        self._lights: list[str] = []  # as they were filled in
         self._of: Any = None
+        self._way = "find"
+        # By layer, then by how many channels it was read to have.
+        self._kept: WeakKeyDictionary[Any, dict[int, list[Chosen]]] = WeakKeyDictionary()
         self.hide()
 
-    def show_stack(self, stack: Stack | None, key: Any = None) -> None:
+    def show_stack(self, stack: Stack | None, layer: Any = None) -> None:
         """Make the rows of a stack, unless they are there; a picture in colour has none.
 
-        `key` tells the image from others whose channels are called alike.
+        What was chosen in the rows of this layer is there again.
         """
         many = stack is not None and not stack.rgb and stack.shape[1] > 1
         described = tuple(stack.channels) if stack is not None and many else ()
         self.setVisible(bool(described))
-        if (key, described) == self._of:
+        of = (None if layer is None else ref(layer), described)
+        if of == self._of:
             return
-        self._of = key, described
+        self._keep()
+        self._of = of
         while self._grid.count():
             self._grid.takeAt(0).widget().deleteLater()
-        self._rows = []
+        self._rows, self._lights = [], []
         if not described:
             return
         for at, title in enumerate(("channel", "λ (µm)", "method")):
@@ -67,14 +84,17 @@ class ChannelRows(QWidget):  # type: ignore[misc]
             for at, widget in enumerate((use, light, method)):
                 self._grid.addWidget(widget, c + 1, at)
             self._rows.append((use, light, method))
+            self._lights.append(light.text())
+        self.offer(self._way)
+        self._restore(layer)
+        for use, light, method in self._rows:
             use.toggled.connect(self._tell)
             light.textChanged.connect(self._tell)
-        self.offer("find")
-        for _, _, method in self._rows:
             method.currentIndexChanged.connect(self._tell)
 
     def offer(self, way: str) -> None:
         """Offer the methods that suit what is known of the blur."""
+        self._way = way
         names = [SAME, *methods_for(way)]
         for _, _, method in self._rows:
             now = method.currentText()
@@ -127,6 +147,27 @@ class ChannelRows(QWidget):  # type: ignore[misc]
             if asked["wavelength"] is not None or name:
                 tables.append({"index": c, **asked})
         return {"channels": picked, "tables": tables}
+
+    def _keep(self) -> None:
+        """Remember what was chosen, as long as there is the layer."""
+        layer = self._of and self._of[0] and self._of[0]()
+        if layer is not None and self._rows:
+            self._kept.setdefault(layer, {})[len(self._rows)] = [
+                Chosen(
+                    use.isChecked(), None if light.text() == was else light.text(),
+                    method.currentText(),
+                )
+                for (use, light, method), was in zip(self._rows, self._lights, strict=True)
+            ]  # fmt: skip
+
+    def _restore(self, layer: Any) -> None:
+        kept = {} if layer is None else self._kept.get(layer, {})
+        chosen = kept.get(len(self._rows), [])  # as many as there are rows, or none
+        for (use, light, method), was in zip(self._rows, chosen, strict=False):
+            use.setChecked(was.used)
+            if was.light is not None:
+                light.setText(was.light)
+            method.setCurrentIndex(max(method.findText(was.method), 0))
 
     def _tell(self, *_: Any) -> None:
         self.changed.emit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -239,7 +240,7 @@ class Choices(Controls):
             return
         try:
             whole = self._whole()
-            self.channels.show_stack(whole, id(layer))
+            self.channels.show_stack(whole, layer)
             stack = self.stack()
         except (ValueError, TypeError) as error:
             self.reads.setText(f"✗ {error}")
@@ -250,6 +251,8 @@ class Choices(Controls):
             {"na": known.na, "n_immersion": known.n_immersion, "n_sample": known.n_sample}
             | {"wavelength": single}
         )
+        with suppress(ValueError):  # while a wavelength is typed
+            self.known.show_lights(self.channels.wavelengths())
         said = f"Read as {read_as(stack, whole.shape[1])}"
         memory = stack.source is None and not layer.source.path
         said += "; in memory only: Run copies it to a scratch file." if memory else "."

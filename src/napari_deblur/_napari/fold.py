@@ -37,6 +37,11 @@ class Fold(QWidget):  # type: ignore[misc]
         """Open it, or close it."""
         self.button.setChecked(yes)
 
+    def always(self, *, yes: bool) -> None:
+        """Show the content without a title, or fold it away again if it was."""
+        self.button.setVisible(not yes)
+        self.content.setVisible(yes or self.button.isChecked())
+
     def _open(self, yes: bool) -> None:  # noqa: FBT001 - a slot of Qt
         self.button.setArrowType(Qt.ArrowType.DownArrow if yes else Qt.ArrowType.RightArrow)
         self.content.setVisible(yes)

@@ -2,8 +2,9 @@
 
 The form is made of the fields: their types, their `Annotated` options (magicgui's own), and
 the text of the docstring as tooltips. A field that may be "auto" is a line with "auto" in it, one
-of several words, or of several numbers, a line with commas between them. What has no default is an
-empty line; what is not for people (the option `visible` is False) has no row.
+of several words, or of several numbers, a line with commas between them, since boxes side by side
+would be wider than a dock. What has no default is an empty line; what is not for people (the option
+`visible` is False) has no row.
 """
 
 from __future__ import annotations
@@ -93,13 +94,16 @@ def _row(name: str, hint: Any, default: Any, tip: str) -> Any:
         return LineEdit(name=name, label=label, value="", tooltip=tip)
     if _accepts_auto(bare) or _is_words(bare) or _is_numbers(bare):
         return LineEdit(name=name, label=label, value=_text(default), tooltip=tip)
+    given: dict[str, Any] = {"tooltip": tip}
+    if bare is float:
+        from napari_deblur._napari.number_box import FloatRow
+
+        given["widget_type"] = FloatRow
     try:
-        row = create_widget(
-            value=default, annotation=hint, name=name, label=label, options={"tooltip": tip}
-        )
+        row = create_widget(value=default, annotation=hint, name=name, label=label, options=given)
         if isinstance(default, bool):
             row.text = ""  # the label says it
-        if row.value == default:  # a box of a few decimals would round 2 / 3
+        if row.value == default:  # a box would round 2 / 3
             return row
     except (ValueError, TypeError):  # a type that magicgui has no widget for
         pass
@@ -115,7 +119,7 @@ def _value(row: Any, hint: Any) -> Any:
     if _is_words(bare):
         return tuple(parts)
     if _is_numbers(bare):
-        return tuple(_number(part, row.label) for part in parts)
+        return _as_many(tuple(_number(part, row.label) for part in parts), bare, row.label)
     if not text and not _accepts_auto(bare):
         raise ValueError(f"{row.label} is empty: give a number")
     if _accepts_auto(bare) and text.lower() in ("", "auto"):
@@ -161,8 +165,22 @@ def _is_words(bare: Any) -> bool:
 
 
 def _is_numbers(bare: Any) -> bool:
-    """Tell whether it is any count of numbers: a fixed count has a box for each."""
-    return get_origin(bare) is tuple and get_args(bare) == (float, ...)
+    """Tell whether it is several numbers: a fixed count, or any."""
+    kinds = get_args(bare)
+    return get_origin(bare) is tuple and kinds[:1] == (float,) and set(kinds) <= {float, ...}
+
+
+def _as_many(values: tuple[float, ...], bare: Any, label: str) -> tuple[float, ...]:
+    """Hold to a fixed count; one number is that of all."""
+    kinds = get_args(bare)
+    if ... in kinds or len(values) == len(kinds):
+        return values
+    if len(values) == 1:
+        return values * len(kinds)
+    raise ValueError(
+        f"{label} has {len(values)} numbers: give {len(kinds)} with commas between them, or one "
+        "for all"
+    )
 
 
 def _number(text: str, label: str) -> float:

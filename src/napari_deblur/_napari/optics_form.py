@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_deblur import optics, registry
 from napari_deblur._napari.fold import Fold
 from napari_deblur._napari.form import form_of, summary_of, value_of
+from napari_deblur._napari.matched import is_matched
 from napari_deblur._napari.psf_making import has_presets, plain, preset
 from napari_deblur._napari.rows import PathRow, combo, rows_of, sentence
 
@@ -126,10 +127,12 @@ class OpticsForm(QWidget):  # type: ignore[misc]
         chosen = self.objective.currentData(), self.fluorophore.currentData()
         found = preset(registry.psfs[self.name], *chosen)
         self._filling = True
-        for row in self.forms[self.name]:
-            if row.name in found:
-                row.value = _as_value(row, found[row.name])
-        self._filling = False
+        try:
+            for row in self.forms[self.name]:
+                if row.name in found:
+                    row.value = _as_value(row, found[row.name])
+        finally:  # else the form would follow nothing any more
+            self._filling = False
         self.changed.emit()
 
     def _field_edited(self, _: Any = None) -> None:
@@ -137,13 +140,15 @@ class OpticsForm(QWidget):  # type: ignore[misc]
         if self._filling:
             return
         form, cls = self.forms[self.name], registry.psfs[self.name]
-        for box, chosen in (
-            (self.objective, (self.objective.currentData(), None)),
-            (self.fluorophore, (None, self.fluorophore.currentData())),
-        ):
+        boxes = (self.objective, self.fluorophore)
+        lens, dye = (box.currentData() for box in boxes)
+        # What is matched to the optics says nothing of lens or dye alone.
+        parts = [(boxes[:1], (lens, None)), (boxes[1:], (None, dye))]
+        for which, chosen in [(boxes, (lens, dye))] if is_matched(cls) else parts:
             said = preset(cls, *chosen).items()
             if any(str(form[n].value) != str(_as_value(form[n], v)) for n, v in said):
-                box.setCurrentIndex(0)
+                for box in which:
+                    box.setCurrentIndex(0)
         self.changed.emit()
 
 

@@ -118,6 +118,9 @@ class OpticsPsf(Working):
         if asked == self._asked:
             return
         self._drawing, self._stale = True, False
+        if self._asked is None:
+            self.picture.title.setText("Computing the kernel …")
+            self.facts.setText("")
         worker = create_worker(_drawn, asked)
         worker.returned.connect(partial(self._show, asked))
         worker.start()

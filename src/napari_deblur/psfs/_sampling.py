@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "FAR",
+    "INDEX",
+    "LIGHT",
     "Auto",
     "Shape",
     "Size",
@@ -31,6 +34,12 @@ __all__ = [
 Shape = tuple[int, int, int]
 Size = tuple[float, float, float]
 Auto = Literal["auto"]
+
+# Bounds of fields, for forms: of refractive indices, of wavelengths, and of lengths, in µm; lenses
+# that stand two centimetres off are sold.
+INDEX: dict[str, float] = {"min": 1.0, "max": 4.0}
+LIGHT: dict[str, float] = {"min": 0.1, "max": 20.0}
+FAR = 100_000.0
 
 # Along the axis, a plane belongs to the kernel as long as its middle has this share of the peak.
 AXIAL = 1e-3
@@ -51,7 +60,7 @@ def check_lens(na: float, n_immersion: float, **wavelengths: float) -> None:
     ValueError
         When the aperture is larger than the immersion allows, or a wavelength is not in µm.
     """
-    if not 1 <= n_immersion <= 4:
+    if not INDEX["min"] <= n_immersion <= INDEX["max"]:
         raise ValueError(f"n_immersion is {n_immersion:g}: a refractive index lies between 1 and 4")
     if not 0 < na < n_immersion:
         raise ValueError(
@@ -59,7 +68,7 @@ def check_lens(na: float, n_immersion: float, **wavelengths: float) -> None:
             "immersion's refractive index, since no light enters beyond that; check the objective"
         )
     for name, value in wavelengths.items():
-        if not 0.1 <= value <= 20:
+        if not LIGHT["min"] <= value <= LIGHT["max"]:
             raise ValueError(f"{name} is {value:g} µm: give it in µm, such as 0.52 for 520 nm")
 
 

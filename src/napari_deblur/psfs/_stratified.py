@@ -16,6 +16,8 @@ from napari_deblur.protocols import Kernel
 from napari_deblur.psfs._layers import CUSP, Nodes, Values, nodes_of, wavefront
 from napari_deblur.psfs._radial import bessel, blurring, radial_averages
 from napari_deblur.psfs._sampling import (
+    FAR,
+    INDEX,
     Auto,
     Shape,
     Size,
@@ -46,16 +48,16 @@ class Layers(ABC):
     """A lens, its immersion, a coverslip and a sample: the parameters of all such models."""
 
     na: float
-    n_immersion: float = 1.515
-    n_sample: float = 1.46
-    depth: Annotated[float, {"label": "depth (µm)"}] = 0.0
-    blur: Annotated[float, {"label": "blur (µm)"}] = 0.0
-    coverslip: Annotated[float, {"label": "coverslip (µm)"}] = 170.0
-    coverslip_design: Annotated[float, {"label": "coverslip, design (µm)"}] = 170.0
-    n_coverslip: float = 1.52
-    n_coverslip_design: float = 1.52
+    n_immersion: Annotated[float, INDEX] = 1.515
+    n_sample: Annotated[float, INDEX] = 1.46
+    depth: Annotated[float, {"label": "depth (µm)", "max": FAR}] = 0.0
+    blur: Annotated[float, {"label": "blur (µm)", "max": FAR}] = 0.0
+    coverslip: Annotated[float, {"label": "coverslip (µm)", "max": FAR}] = 170.0
+    coverslip_design: Annotated[float, {"label": "coverslip, design (µm)", "max": FAR}] = 170.0
+    n_coverslip: Annotated[float, INDEX] = 1.52
+    n_coverslip_design: Annotated[float, INDEX] = 1.52
     n_immersion_design: float | Literal["same"] = "same"
-    working_distance: Annotated[float, {"label": "working distance (µm)"}] = 150.0
+    working_distance: Annotated[float, {"label": "working distance (µm)", "max": FAR}] = 150.0
     centre: Literal["focus", "paraxial"] = "focus"
 
     name: ClassVar[str]

@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_deblur.psfs._layers import vector_field
 from napari_deblur.psfs._radial import through_disc
+from napari_deblur.psfs._sampling import LIGHT
 from napari_deblur.psfs._stratified import Layers
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ class Confocal(Layers):
     """
 
     wavelength: Annotated[float, {"label": "wavelength (µm)"}]
-    excitation: Annotated[float, {"label": "excitation (µm)"}] = 0.488
-    pinhole: Annotated[float, {"label": "pinhole (Airy units)"}] = 1.0
+    excitation: Annotated[float, {"label": "excitation (µm)", **LIGHT}] = 0.488
+    pinhole: Annotated[float, {"label": "pinhole (Airy units)", "max": WIDEST}] = 1.0
 
     name: ClassVar[str] = "confocal"
 

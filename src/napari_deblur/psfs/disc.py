@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from napari_deblur.psfs._compact import Compact, number, odd, offsets, rule
+from napari_deblur.psfs._sampling import FAR
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ class Disc(Compact):
     1314 (1969), doi:10.1364/JOSA.59.001314.
     """
 
-    radius: Annotated[float, {"label": "radius (µm)", "min": 0.0}] = 0.4
+    radius: Annotated[float, {"label": "radius (µm)", "min": 0.0, "max": FAR}] = 0.4
 
     continuous: ClassVar[tuple[str, ...]] = ("radius",)
 

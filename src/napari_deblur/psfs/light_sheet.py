@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 
 from napari_deblur.psfs._layers import vector_field
+from napari_deblur.psfs._sampling import FAR
 from napari_deblur.psfs._stratified import Layers
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class LightSheet(Layers):
     """
 
     wavelength: Annotated[float, {"label": "wavelength (µm)"}]
-    thickness: Annotated[float, {"label": "thickness (µm)"}] = 2.0
-    offset: Annotated[float, {"label": "offset (µm)"}] = 0.0
+    thickness: Annotated[float, {"label": "thickness (µm)", "max": FAR}] = 2.0
+    offset: Annotated[float, {"label": "offset (µm)", "min": -FAR, "max": FAR}] = 0.0
 
     name: ClassVar[str] = "light-sheet"
     light_is_known: ClassVar[bool] = True

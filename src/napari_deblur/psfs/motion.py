@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 
 from napari_deblur.psfs._compact import Compact, number, odd, offsets, rule
+from napari_deblur.psfs._sampling import FAR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,6 +49,7 @@ class Motion(Compact):
     width : float, in µm
         Full width at half maximum across the path, which has a Gaussian profile; 0 for a line.
     path : "line" or "hand-shake"
+        Straight on at an even speed, or as a hand shakes.
     seed : int
         Which of the paths of a shaking hand.
     anxiety : float
@@ -60,9 +62,9 @@ class Motion(Compact):
     back and sometimes turns round. Unlike there, paths are scaled to a given extent.
     """
 
-    length: Annotated[float, {"label": "length (µm)", "min": 0.0}] = 1.0
+    length: Annotated[float, {"label": "length (µm)", "min": 0.0, "max": FAR}] = 1.0
     angle: Annotated[float, {"label": "angle (degrees)", "min": -360.0, "max": 360.0}] = 0.0
-    width: Annotated[float, {"label": "width (µm)", "min": 0.0}] = 0.0
+    width: Annotated[float, {"label": "width (µm)", "min": 0.0, "max": FAR}] = 0.0
     path: Literal["line", "hand-shake"] = "line"
     seed: Annotated[int, {"min": 0}] = 0
     anxiety: Annotated[float, {"min": 0.0}] = 0.5

@@ -12,6 +12,8 @@ from napari_deblur.protocols import Kernel
 from napari_deblur.psfs._pupils import grid, noll, waves
 from napari_deblur.psfs._round import Round
 from napari_deblur.psfs._sampling import (
+    FAR,
+    INDEX,
     Auto,
     Shape,
     Size,
@@ -79,11 +81,11 @@ class Pupil:
 
     na: float
     wavelength: Annotated[float, {"label": "wavelength (µm)"}]
-    n_immersion: float = 1.515
-    defocus: Annotated[float, {"label": "defocus (µm)"}] = 0.0
+    n_immersion: Annotated[float, INDEX] = 1.515
+    defocus: Annotated[float, {"label": "defocus (µm)", "min": -FAR, "max": FAR}] = 0.0
     zernike: Annotated[tuple[float, ...], {"label": "Zernike from Noll 4 (waves)"}] = ()
     apodisation: bool = True
-    blur: Annotated[float, {"label": "blur (µm)"}] = 0.0
+    blur: Annotated[float, {"label": "blur (µm)", "max": FAR}] = 0.0
 
     def __post_init__(self) -> None:
         check_lens(self.na, self.n_immersion, wavelength=self.wavelength)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import numpy as np
 
 from napari_deblur.psfs._compact import Compact, number, odd, offsets, rule
+from napari_deblur.psfs._sampling import FAR
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +44,7 @@ class Turbulence(Compact):
         Of the long exposure: 0.976 λ / r0 times the distance of the image, with r0 the length over
         which the wave front is nearly plane.
     exposure : "long" or "short"
+        Long: the mean, which is smooth; short: the speckles of one moment.
     speckle : float, in µm
         Size of a speckle, λ over the aperture; for the short exposure.
     seed : int
@@ -56,9 +58,9 @@ class Turbulence(Compact):
     tilt only shifts.
     """
 
-    fwhm: Annotated[float, {"label": "FWHM (µm)", "min": 0.0}] = 0.4
+    fwhm: Annotated[float, {"label": "FWHM (µm)", "min": 0.0, "max": FAR}] = 0.4
     exposure: Literal["long", "short"] = "long"
-    speckle: Annotated[float, {"label": "speckle (µm)", "min": 0.0}] = 0.1
+    speckle: Annotated[float, {"label": "speckle (µm)", "min": 0.0, "max": FAR}] = 0.1
     seed: Annotated[int, {"min": 0}] = 0
 
     continuous: ClassVar[tuple[str, ...]] = ("fwhm",)

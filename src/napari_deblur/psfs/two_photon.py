@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from napari_deblur.psfs._layers import vector_field
+from napari_deblur.psfs._sampling import LIGHT
 from napari_deblur.psfs._stratified import Layers
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class TwoPhoton(Layers):
     doi:10.1364/OE.17.006829.
     """
 
-    excitation: Annotated[float, {"label": "excitation (µm)"}] = 0.92
+    excitation: Annotated[float, {"label": "excitation (µm)", **LIGHT}] = 0.92
 
     name: ClassVar[str] = "two-photon"
 
