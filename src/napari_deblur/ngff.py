@@ -15,8 +15,16 @@ from napari_deblur.stack import AXES
 if TYPE_CHECKING:
     from napari_deblur.plans import Layout, Plan
     from napari_deblur.pyramid import Level
+    from napari_deblur.stack import Channel
 
-__all__ = ["image_metadata", "kernel_geometry", "kernel_metadata", "kernel_pixel_size"]
+__all__ = [
+    "channels_metadata",
+    "image_metadata",
+    "kernel_geometry",
+    "kernel_metadata",
+    "kernel_pixel_size",
+    "plain_metadata",
+]
 
 VERSION = "0.5"
 TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
@@ -47,6 +55,49 @@ def image_metadata(plan: Plan, levels: Sequence[Level]) -> dict[str, Any]:
         "type": "mean of 2 voxels along each axis that is halved",
     }
     return {"version": VERSION, "multiscales": [image], "omero": {"channels": _channels(plan)}}
+
+
+def plain_metadata(
+    name: str,
+    axes: str,
+    pixel_size: Sequence[float | None] | None = None,
+    time_step: float | None = None,
+    translate: Sequence[float] = (),
+) -> dict[str, Any]:
+    """Describe an image of one resolution that no plan was made for, in array "0".
+
+    Parameters
+    ----------
+    name, axes : str
+    pixel_size : (z, y, x) in µm, or None; a single number may be None too
+    time_step : float or None, in seconds
+    translate : numbers
+        Place of the first voxel along each of the axes, in the same units.
+    """
+    sizes = dict(zip("zyx", pixel_size or (None,) * 3, strict=True)) | {"t": time_step}
+    known = {axis: float(size) for axis, size in sizes.items() if size is not None}
+    transforms: list[dict[str, Any]] = [{"type": "scale", "scale": [_size(known, a) for a in axes]}]
+    if any(translate):
+        transforms.append({"type": "translation", "translation": [float(v) for v in translate]})
+    image = {
+        "name": name,
+        "axes": _axes(axes, known),
+        "datasets": [{"path": "0", "coordinateTransformations": transforms}],
+    }
+    return {"version": VERSION, "multiscales": [image]}
+
+
+def channels_metadata(channels: Sequence[Channel]) -> list[dict[str, Any]]:
+    """Describe channels by what is known of them, and no more."""
+    described = []
+    for one in channels:
+        waves = {"emissionWave": one.emission, "excitationWave": one.excitation}
+        said: dict[str, Any] = {"label": one.name, "active": True}
+        if one.color is not None:
+            said["color"] = one.color.lstrip("#").upper()
+        said |= {name: round(1000 * v, 6) for name, v in waves.items() if v is not None}
+        described.append(said)
+    return described
 
 
 def kernel_metadata(plan: Plan) -> dict[str, Any]:

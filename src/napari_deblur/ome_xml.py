@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur.readers._ome_xml import OWN
@@ -63,19 +64,28 @@ def words_of(
     channels: Sequence[Channel] = (),
     optics: Optics | None = None,
     kernel_shape: Sequence[int] | None = None,
+    time_step: float | None = None,
+    looks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Give as tifffile takes it what is said of an image; parameters as in `described`."""
+    """Give as tifffile takes it what is said of an image; parameters as in `described`.
+
+    `looks` is plain data on the layer that was saved; the time step is in seconds.
+    """
     metadata: dict[str, Any] = {}
     for axis, size in zip("ZYX", pixel_size or (None,) * 3, strict=True):
         if size is not None:
             metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     if described_channels := _channels(channels):
         metadata["Channel"] = described_channels
-    return metadata | own_words(optics, kernel_shape)
+    if time_step is not None:
+        metadata |= {"TimeIncrement": time_step, "TimeIncrementUnit": "s"}
+    return metadata | own_words(optics, kernel_shape, looks)
 
 
 def own_words(
-    optics: Optics | None = None, kernel_shape: Sequence[int] | None = None
+    optics: Optics | None = None,
+    kernel_shape: Sequence[int] | None = None,
+    looks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Give as tifffile takes it what OME has no word for."""
     own = {}
@@ -83,6 +93,8 @@ def own_words(
         own["n_sample"] = f"{optics.n_sample:.12g}"
     if kernel_shape is not None:
         own["kernel_shape"] = " ".join(map(str, kernel_shape))
+    if looks is not None:
+        own["looks"] = json.dumps(looks)
     return {"MapAnnotation": {"Namespace": OWN, "Value": own}} if own else {}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import system
+from napari_deblur.ngff import plain_metadata
 from napari_deblur.ome_xml import described, with_objective, words_of
 from napari_deblur.outputs import SOFTWARE, is_ours
 from napari_deblur.results import save_field
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Picture", "refuse_pictures", "write_images", "write_pictures"]
 
-KINDS = {"t": "time", "c": "channel"}
 RECORD = "provenance.json"
 CHUNK = 1 << 24  # voxels at most
+TIFF_TYPES = {"int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64"}
 LARGEST = 4_000_000_000  # bytes; beyond it a TIFF is a BigTIFF
 
 
@@ -39,14 +40,17 @@ class Picture:
 
     Parameters
     ----------
-    array : array, float32
+    array : array
     axes : str
         A letter out of "tczyx" for each axis of the array, in that order.
     pixel_size : (z, y, x) in µm, or None; a single number may be None too
+    time_step : float or None, in seconds
+    translate : numbers
+        Place of the first voxel along each of the axes, in the same units; kept in OME-Zarr.
     channels : sequence of Channel
     optics : Optics or None
     attributes : mapping
-        Plain data, kept in OME-Zarr under ``napari_deblur``.
+        Plain data, kept in OME-Zarr under ``napari_deblur``; of an OME-TIFF "looks".
     """
 
     array: NDArray[Any]
@@ -55,6 +59,8 @@ class Picture:
     channels: Sequence[Channel] = ()
     optics: Optics | None = None
     attributes: Mapping[str, Any] | None = None
+    time_step: float | None = None
+    translate: Sequence[float] = ()
 
 
 def refuse_pictures(output: Path, names: Sequence[str], *, overwrite: bool) -> None:
@@ -173,10 +179,11 @@ def write_images(output: Path, pictures: Mapping[str, Picture]) -> None:
         try:
             with tifffile.TiffWriter(partial, ome=True, bigtiff=size > LARGEST) as file:
                 for name, one in pictures.items():
-                    shape = (one.attributes or {}).get("shape")
-                    words = words_of(one.pixel_size, one.channels, one.optics, shape)
+                    own = one.attributes or {}
+                    ours = (own.get("shape"), one.time_step, own.get("looks"))
+                    words = words_of(one.pixel_size, one.channels, one.optics, *ours)
                     file.write(
-                        np.ascontiguousarray(one.array),
+                        _as_tiff(name, one.array),
                         photometric="minisblack",
                         metadata=words | {"axes": one.axes.upper(), "Name": name},
                         software=f"{SOFTWARE} {napari_deblur.__version__}",
@@ -204,6 +211,21 @@ def write_images(output: Path, pictures: Mapping[str, Picture]) -> None:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _as_tiff(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Give the same numbers in a type that OME-TIFF has; ValueError where it has none."""
+    if array.dtype.name in TIFF_TYPES:
+        return np.ascontiguousarray(array)
+    if array.dtype.kind == "f":
+        return np.ascontiguousarray(array, np.float32 if array.itemsize < 4 else np.float64)
+    low, high = int(array.min()), int(array.max())
+    for kind in ("uint8", "uint32", "int32"):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.ascontiguousarray(array, kind)
+    raise ValueError(
+        f'"{name}" has numbers up to {high}, for which OME-TIFF has no type: save it as OME-Zarr'
+    )
 
 
 def _beside(output: Path, ending: str) -> Path:
@@ -251,18 +273,11 @@ def _write_zarr(path: Path, name: str, picture: Picture) -> None:
     import zarr
     from zarr.codecs import ZstdCodec
 
-    known = dict(zip("zyx", picture.pixel_size or (None,) * 3, strict=True))
-    axes = [{"name": a, "type": KINDS.get(a, "space")} for a in picture.axes]
-    for axis in axes:
-        if known.get(axis["name"]) is not None:
-            axis["unit"] = "micrometer"
-    transform = {"type": "scale", "scale": [float(known.get(a) or 1.0) for a in picture.axes]}
-    image = {
-        "name": name,
-        "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": [transform]}],
-    }
-    low, high = float(picture.array.min()), float(np.percentile(picture.array, 99.9))
+    ome = plain_metadata(
+        name, picture.axes, picture.pixel_size, picture.time_step, picture.translate
+    )
+    known = picture.array[np.isfinite(picture.array)].astype("f8")
+    low, high = (float(known.min()), float(np.percentile(known, 99.9))) if known.size else (0, 1)
     window = {"min": low, "start": low, "end": max(high, low + 1e-9), "max": max(high, low + 1e-9)}
     count = picture.array.shape[picture.axes.index("c")] if "c" in picture.axes else 1
     shown = []
@@ -272,9 +287,7 @@ def _write_zarr(path: Path, name: str, picture: Picture) -> None:
         label = channel.name or f"channel {c}"
         shown.append({"label": label, "color": "FFFFFF", "active": True, "window": window} | nm)
     group = zarr.create_group(path, zarr_format=3)
-    attributes = {
-        "ome": {"version": "0.5", "multiscales": [image], "omero": {"channels": shown}},
-    }
+    attributes: dict[str, Any] = {"ome": ome | {"omero": {"channels": shown}}}
     own = dict(picture.attributes or {})
     if picture.optics is not None:
         said = asdict(picture.optics)
@@ -289,8 +302,9 @@ def _write_zarr(path: Path, name: str, picture: Picture) -> None:
         "0",
         shape=picture.array.shape,
         chunks=(*(min(deep[a], n) for a, n in sizes), y, x),
-        dtype="float32",
+        dtype=picture.array.dtype,
         dimension_names=list(picture.axes),
         compressors=[ZstdCodec(level=1, checksum=True)],
+        config={"write_empty_chunks": True},  # what is not there is taken for lost
     )
     array[:] = picture.array

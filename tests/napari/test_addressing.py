@@ -1,6 +1,7 @@
 """Pixels of a layer where another process can read them."""
 
 import os
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -10,6 +11,7 @@ import zarr
 
 from napari_deblur._napari.addressing import addressed
 from napari_deblur.opening import open_stack, reopen
+from napari_deblur.stack import Channel, Optics
 
 
 def _finish(steps):
@@ -73,6 +75,27 @@ def test_copy_of_any_axes_is_the_same(scratch, shape, axes):
     found, _, _ = _finish(addressed(stack, None, scratch))
     _same(found, stack)
     _same(reopen(found.source), stack)
+
+
+def test_a_copy_says_all_that_is_known_of_the_image(scratch):
+    array = np.zeros((2, 2, 4, 7, 9), np.uint8)  # chunks of nothing but zeros are not lost ones
+    stack = replace(
+        open_stack(array, "tczyx", (0.4, None, 0.1)),
+        name="my cells: 1/2",
+        time_step=2.5,
+        channels=(Channel("GFP", "#00ff00", 0.52), Channel()),
+        optics=Optics(na=1.2, n_immersion=1.33),
+    )
+    found, copy, _ = _finish(addressed(stack, None, scratch))
+    opened = open_stack(found.source.address)
+    _same(opened, stack)
+    for name in ("name", "pixel_size", "time_step", "channels", "optics"):
+        assert getattr(opened, name) == getattr(stack, name)
+    # Other words are another copy.
+    later = replace(stack, time_step=5.0)
+    found, other, _ = _finish(addressed(later, None, scratch, (found, copy)))
+    assert other != copy
+    assert open_stack(found.source.address).time_step == 5.0
 
 
 def test_copy_is_taken_again_as_long_as_the_pixels_are_the_same(scratch):

@@ -1,5 +1,6 @@
 """What the widget asks for can be done elsewhere: the same store, to the last bit."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -150,6 +151,37 @@ def test_copies_do_the_same_elsewhere(
     text, _ = _copied(widget, qtbot, "python")
     (tmp_path / "again.py").write_text(text, "utf-8")
     assert "it was complete already" in _elsewhere([sys.executable, "again.py"], tmp_path)
+
+
+def test_a_copy_has_the_plan_of_the_run(viewer, widget, qtbot, picture, kernel_layer, tmp_path):
+    from napari_deblur._napari.child import _decided
+    from napari_deblur._napari.requests import requesting
+
+    labels = {"scale": (500, 0.1, 0.1), "units": ("ms", "um", "um"), "axis_labels": tuple("tyx")}
+    viewer.add_image(np.stack([picture[:48, :48]] * 2), name="my cells", **labels)
+    viewer.add_layer(kernel_layer)
+    widget.layer.setCurrentText("my cells")
+    widget.set_way("layer")
+    widget.kernel_layer.setCurrentText("psf")
+    widget.method.setCurrentText("richardson-lucy")
+    widget._forms["richardson-lucy"]["iterations"].value = 2
+    widget.output.put(str(tmp_path / "here.deblur.zarr"))
+    layer, asking, _ = widget.confirmed()
+    place, _ = widget._place(layer)
+
+    def planned(ask):
+        return None
+        yield
+
+    request, _ = _finish(requesting(asking, place, planned))
+    plan, *_ = _finish(_decided(json.loads(request)))
+    text, _ = _copied(widget, qtbot, "python")
+    known = {"__name__": "copied"}
+    exec(text, known)
+    copied = known["job"].plan()
+    assert copied.layout.time_step == 0.5
+    assert copied.layout.name == "my cells"
+    assert copied.key == plan.key
 
 
 def test_channels_that_differ_are_a_job_file(viewer, widget, qtbot, picture, tmp_path, monkeypatch):

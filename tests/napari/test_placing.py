@@ -1,11 +1,24 @@
 """Where layers lie; compared by the world extents that napari itself computes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 
-from napari_deblur._napari.placing import correct, kernel_kwargs, part_of, spatial_kwargs
+from napari_deblur._napari.bead_points import go_to
+from napari_deblur._napari.placing import (
+    correct,
+    kernel_kwargs,
+    part_of,
+    spatial_kwargs,
+    voxel_at,
+    world_of,
+    world_steps,
+)
+from napari_deblur._napari.window import cut_of, turn_to_used
+from napari_deblur.opening import open_stack
 
 
 def _extent(layer):
@@ -68,6 +81,49 @@ def test_sliders_move_kernels_and_image():
         viewer.dims.set_current_step((0, 1, 2), (t, c, z))
         shown = second.get_value((*viewer.dims.point[:3], 1.55, 1.55), world=True)
         assert shown == c + 1, (t, c, z)
+
+
+@pytest.fixture
+def mixed():
+    """Give a viewer with the same volume twice, of which one is in nm; napari has one unit."""
+    viewer = ViewerModel()
+    array, labels = np.zeros((2, 6, 8, 9)), tuple("czyx")
+    viewer.add_image(array, scale=(1, 0.5, 0.1, 0.1), units=("pixel", *["um"] * 3),
+                     translate=(0, 3, 0, 0), axis_labels=labels)  # fmt: skip
+    viewer.add_image(array, scale=(1, 500, 100, 100), units=("pixel", *["nm"] * 3),
+                     translate=(0, 3000, 0, 0), axis_labels=labels)  # fmt: skip
+    return viewer
+
+
+def test_layers_of_other_units_are_cut_where_they_are_shown(mixed):
+    for z in range(6):
+        mixed.dims.set_current_step(1, z)
+        for layer in mixed.layers:
+            assert cut_of(mixed, layer, "czyx") == {"c": 0, "z": z}
+    for layer in mixed.layers:
+        for place in ((1, 4, 2, 3), (0, 1, 5, 6)):
+            world = world_of(mixed, layer, place)
+            np.testing.assert_allclose(voxel_at(mixed, layer, world), place, atol=1e-9)
+            go_to(mixed, layer, place)
+            assert all(cut_of(mixed, one, "czyx")["z"] == place[1] for one in mixed.layers)
+    np.testing.assert_allclose(*(world_of(mixed, one, (1, 4, 2, 3)) for one in mixed.layers))
+    np.testing.assert_allclose(*(world_steps(mixed, one) for one in mixed.layers))
+
+
+def test_without_units_of_the_window_those_of_the_layer_are_its(layer):
+    viewer = SimpleNamespace(dims=SimpleNamespace())  # before napari 0.9
+    np.testing.assert_allclose(voxel_at(viewer, layer, layer.data_to_world((1, 2, 3))), (1, 2, 3))
+
+
+@pytest.mark.parametrize(("picked", "then"), [(None, 1), ((1,), 1), ((0,), 0), ((0, 2), 0)])
+def test_the_region_turns_to_a_channel_that_is_used(picked, then):
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((4, 3, 8, 8)), name="others")
+    image = viewer.add_image(np.zeros((3, 8, 8)), scale=(2, 1, 1), translate=(1, 0, 0))
+    stack = open_stack(image.data, "cyx")
+    viewer.dims.set_point(1, 3.0)
+    turn_to_used(viewer, image, "cyx", stack if picked is None else stack.selected(channels=picked))
+    assert cut_of(viewer, image, "cyx") == {"c": then}
 
 
 def test_part_lies_where_it_was_cut_out(layer):

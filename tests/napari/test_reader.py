@@ -10,6 +10,7 @@ from buckets import running, server, upload  # noqa: F401
 from napari_deblur._napari.reader import get_reader
 from napari_deblur._napari.seen import Seen
 from napari_deblur.opening import open_stack
+from napari_deblur.results import open_result
 
 KERNEL = nd.Kernel(np.outer([1, 2, 3, 2, 1], [1, 2, 3, 2, 1]), (1, 0.05, 0.05))
 
@@ -87,6 +88,20 @@ def test_contrast_reaches_the_light_that_was_restored(tmp_path, picture, kernel_
     bright = np.percentile(np.asarray(image.data), 99.8)
     assert image.contrast_limits[1] == pytest.approx(bright)
     assert bright > plan.channels[0].facts.white
+
+
+def test_limits_of_the_source_are_kept_unless_they_clip(tmp_path, picture, kernel_layer):
+    from napari_deblur._napari.showing import limits_of
+
+    path = tmp_path / "a.deblur.zarr"
+    _result(path, picture, "yx", kernel=nd.Kernel(kernel_layer.data))
+    result = open_result(path)
+    pixels = np.asarray(result.levels[0])
+    few, many = np.percentile(pixels, (99.5, 90))
+    assert limits_of(result, (-3.0, few)) == (-3.0, few)
+    low, high = limits_of(result, (-3.0, many))
+    assert low == -3.0
+    assert high == pytest.approx(np.percentile(pixels, 99.8))
 
 
 def test_kernels_of_tiles_lie_over_their_tiles(tmp_path, array):

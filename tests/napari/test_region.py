@@ -156,6 +156,26 @@ def overlay(picture, stack):
     return viewer, overlay, show
 
 
+def test_a_preview_lies_on_its_channel_and_its_kernel_beside_the_image(picture):
+    array = np.stack([picture] * 3)
+    layer = Image(array, name="cells", scale=(2, 0.1, 0.1), units=("pixel", "um", "um"),
+                  axis_labels=tuple("cyx"), contrast_limits=(5, 60_000), gamma=0.7)  # fmt: skip
+    stack = open_stack(array, "cyx", (0.1, 0.1)).selected(channels=[1, 2])
+    ask = Ask.of(METHODS["richardson-lucy"](iterations=2), KERNEL, device="cpu")
+    window = Window(0, (1,), ((0, 1), (20, 60), (30, 80)), 0, chosen=True)
+    preview, _ = _finish(previewing(ask, stack, window, None, lambda: False))
+    image, kernel = (
+        Image(data, **kwargs) for data, kwargs, _ in preview_layers(layer, stack, preview, "cyx")
+    )
+    np.testing.assert_allclose(image.data_to_world((0, 0, 0)), layer.data_to_world((2, 20, 30)))
+    assert (image.gamma, tuple(image.contrast_limits)) == (0.7, (5, 60_000))
+    assert kernel.data_to_world((0, 0, 0))[0] == layer.data_to_world((2, 0, 0))[0]
+    assert kernel.extent.world[0][2] > layer.extent.world[1][2]
+    middle = [n / 2 - 0.5 for n in array.shape]
+    half = kernel.data.shape[1] // 2
+    assert kernel.data_to_world((0, half, 0))[1] == pytest.approx(layer.data_to_world(middle)[1])
+
+
 def test_preview_layers_are_added_once(overlay, qtbot):
     viewer, overlay, show = overlay
     show()

@@ -15,15 +15,20 @@ MICRONS = {"scale": (0.2, 0.1), "units": "um", "axis_labels": ("y", "x")}
 PICTURE = simulated(64)[0]
 CASES = {
     "turned": (PICTURE, {
-        **MICRONS, "translate": (3.0, -5.0), "rotate": 30.0, "shear": (0.2,), "colormap": "magenta"
+        **MICRONS, "translate": (3.0, -5.0), "rotate": 30.0, "shear": (0.2,), "colormap": "magenta",
+        "blending": "additive", "gamma": 0.8
+    }),
+    "nanometres": (PICTURE, {
+        "scale": (200, 100), "units": "nm", "axis_labels": ("y", "x"), "translate": (3000, -5000),
+        "affine": [[1, 0.1, 700], [0, 1, 900], [0, 0, 1]], "contrast_limits": (0, 60_000)
     }),
     "multiscale": ([PICTURE, PICTURE[::2, ::2]], {
         **MICRONS, "multiscale": True, "contrast_limits": (90, 700)
     }),
     "colour": (np.stack([PICTURE // 4] * 3, axis=-1).astype(np.uint8), {**MICRONS, "rgb": True}),
     "movie": (np.stack([[PICTURE] * 2] * 2), {
-        "scale": (5.0, 1.0, 0.2, 0.1), "units": ("s", "pixel", "um", "um"),
-        "axis_labels": tuple("tcyx"), "translate": (10.0, 0.0, 1.0, 2.0),
+        "scale": (5000.0, 1.0, 0.2, 0.1), "units": ("ms", "pixel", "um", "um"),
+        "axis_labels": tuple("tcyx"), "translate": (10_000.0, 0.0, 1.0, 2.0),
     }),
 }  # fmt: skip
 
@@ -86,8 +91,16 @@ def test_place_units_and_looks_are_kept(widget, qtbot, case):
     again = Image(pixels, **attributes)
     for name in ("scale", "translate", "rotate", "shear"):
         np.testing.assert_allclose(getattr(again, name), getattr(restored, name))
+    np.testing.assert_allclose(again.affine.affine_matrix, source.affine.affine_matrix)
+    assert [str(u) for u in again.units] == [str(u) for u in source.units]
+    assert again.blending == restored.blending == source.blending
     if not source.rgb:
-        assert again.colormap.name == restored.colormap.name
+        for one in (again, restored):
+            assert (one.colormap.name, one.gamma) == (source.colormap.name, source.gamma)
+            assert one.contrast_limits[0] == source.contrast_limits[0]
+        assert again.contrast_limits == restored.contrast_limits
+    if case == "nanometres":  # it clips nothing
+        assert restored.contrast_limits == source.contrast_limits
     # Sliders move image and kernels together.
     for axis in range(source.ndim - 2):
         (low, high), (first, last) = (

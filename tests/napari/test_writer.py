@@ -284,6 +284,70 @@ def test_image_and_kernel_come_back(made, tmp_path, name):
     assert kernel.extent.world[0][3] > image.extent.world[1][3]
 
 
+KINDS = ("bool", "uint8", "uint16", "uint32", ">u2", "int16", "int64", "float16", "float64")
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("name", ["c.ome.zarr", "c.deblur.ome.tif"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_number_is_changed(tmp_path, name, kind):
+    top = {"uint32": 2**24 + 1, "bool": 1, "int64": 2**31 - 1, "uint8": 255}.get(kind, 999)
+    array = np.random.default_rng(0).integers(0, top, (3, 20, 24), endpoint=True).astype(kind)
+    array[1] = 0  # nothing, but not lost
+    array[0, 0, 0] = top
+    viewer = ViewerModel()
+    viewer.add_image(array, name="many", axis_labels=tuple("zyx"))
+    viewer.layers.save(str(tmp_path / name), plugin="napari-deblur")
+    (image,) = opened(tmp_path / name)
+    np.testing.assert_array_equal(image.data, array)
+    if kind in ("uint8", "uint16", "uint32", "int16", "float64"):
+        assert image.dtype == kind
+
+
+def test_numbers_that_no_tiff_has_are_refused(tmp_path):
+    layer = Image(np.full((4, 4), 2**40), name="large", contrast_limits=(0, 1))
+    with pytest.raises(NotSaved, match="save it as OME-Zarr"):
+        write_tiff(str(tmp_path / "a.tif"), [layer.as_layer_data_tuple()])
+
+
+@pytest.mark.usefixtures("plugin")
+@pytest.mark.parametrize("name", ["c.ome.zarr", "c.deblur.ome.tif"])
+@pytest.mark.parametrize("axes", ["tzyx", "ztyx"])
+def test_place_and_looks_of_any_layer_come_back(tmp_path, name, axes):
+    sizes = {"t": (2, 200, 900, "ms"), "z": (3, 400, 70, "nm")}
+    rows = [sizes.get(a, (24, 100, -3000, "nm")) for a in axes]
+    shape, scale, translate, units = zip(*rows, strict=True)
+    turn = np.eye(4)
+    if axes == "tzyx":  # else a turn means something else in the file
+        turn[2:, 2:] = [[0.8, -0.6], [0.6, 0.8]]
+    viewer = ViewerModel()
+    layer = viewer.add_image(
+        np.random.default_rng(0).integers(0, 99, shape, np.uint16), name='a "<b>&', scale=scale,
+        translate=translate, units=units, axis_labels=tuple(axes), rotate=turn, colormap="magma",
+        gamma=0.6, contrast_limits=(7, 50), blending="additive",
+    )  # fmt: skip
+    viewer.layers.save(str(tmp_path / name), plugin="napari-deblur")
+    (image,) = opened(tmp_path / name)
+    assert image.axis_labels == tuple("tzyx")
+    order = [axes.index(a) for a in "tzyx"]
+    np.testing.assert_array_equal(image.data, layer.data.transpose(order))
+    place = np.array((1, 2, 20, 9))
+    lies = np.array(layer.data_to_world(place[[("tzyx").index(a) for a in axes]]))[order]
+    np.testing.assert_allclose(image.data_to_world(place), lies)
+    assert [str(u) for u in image.units] == [str(layer.units[n]) for n in order]
+    for look in ("gamma", "contrast_limits", "blending"):
+        assert getattr(image, look) == getattr(layer, look)
+    assert image.colormap.name == "magma"
+    stack = open_stack(tmp_path / name)
+    assert (stack.time_step, stack.pixel_size) == (0.2, pytest.approx((0.4, 0.1, 0.1)))
+    if name.endswith("zarr"):
+        import zarr
+
+        image = zarr.open_group(tmp_path / name).attrs["ome"]["multiscales"][0]
+        _, shift = image["datasets"][0]["coordinateTransformations"]
+        assert shift["translation"] == pytest.approx((0.9, 0.07, -3, -3))
+
+
 @pytest.mark.usefixtures("plugin")
 def test_a_result_comes_back_under_other_names(result, tmp_path):
     layers, old = result

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.placing import world_steps
+
 if TYPE_CHECKING:
     import napari.layers
 
@@ -70,13 +72,15 @@ def turn_to(viewer: Any, layer: Any, source: Mapping[str, Any], channels: Sequen
         return
     at = labels.index("c")
     axis = viewer.dims.ndim - len(labels) + at
-    now = round((viewer.dims.point[axis] - source["translate"][at]) / source["scale"][at])
+    unit = world_steps(viewer, layer)[at] / layer.scale[at]
+    point = viewer.dims.point[axis] / unit
+    now = round((point - source["translate"][at]) / source["scale"][at])
     # Of some that are not evenly apart the result lies side by side.
-    own = (viewer.dims.point[axis] - layer.translate[at]) / layer.scale[at]
+    own = (point - layer.translate[at]) / layer.scale[at]
     if abs(own - round(own)) < 0.01 and round(own) in range(len(channels)):
         return
     nearest = min(range(len(channels)), key=lambda i: abs(channels[i] - now))
-    viewer.dims.set_point(axis, layer.translate[at] + nearest * layer.scale[at])
+    viewer.dims.set_point(axis, (layer.translate[at] + nearest * layer.scale[at]) * unit)
 
 
 def look_at_all(viewer: Any, image: Any) -> None:

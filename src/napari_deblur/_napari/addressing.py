@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
+from napari_deblur.ngff import channels_metadata, plain_metadata
 from napari_deblur.opening import open_stack
-from napari_deblur.stack import AXES, Region, Stack
+from napari_deblur.stack import AXES, Channel, Optics, Region, Stack
 
 __all__ = ["COPY", "addressed", "is_kept", "keep", "must_be_writable"]
 
@@ -61,7 +63,7 @@ def addressed(
         return stack, None
     if copied is not None and copied[1] is not None and copied[1].exists():
         yield "comparing the layer with its copy"
-        if copied[0].shape == stack.shape and _equal(stack, copied[0]):
+        if _said(copied[0]) == _said(stack) and _equal(stack, copied[0]):
             return copied
     if path is not None:
         yield f"comparing the layer with {Path(path).name}"
@@ -76,11 +78,8 @@ def addressed(
     size = f"{total / 1e6:.3g} MB"
     yield f'copying "{stack.name}" ({size}) to {folder}: the pixels are in memory only'
     copy = yield from _copied(stack, folder)
-    rgb = stack.rgb
-    axes = "tzyxs" if rgb else "tczyx"
-    # The store keeps one order; a stack has only the axes that are named.
-    kept = "".join(a for a in axes if a == "s" or a in stack.axes)
-    opened = open_stack(copy / _bare(stack.name), kept, stack.pixel_size)
+    axes = stack.axes.replace("c", "s") if stack.rgb else stack.axes
+    opened = open_stack(copy / _bare(stack.name), axes, stack.pixel_size)
     return replace(opened, name=stack.name, channels=stack.channels, optics=stack.optics,
                    time_step=stack.time_step), copy  # fmt: skip
 
@@ -171,9 +170,9 @@ def _boxes(stack: Stack) -> Iterator[Region]:
 
 
 def _copied(stack: Stack, folder: Path) -> Generator[str, None, Path]:
-    """Write a copy that is called by a hash of its pixels; nothing is left if that is stopped.
+    """Write a copy that is called by a hash of all in it; nothing is left if that is stopped.
 
-    The same pixels have the same address in every session, so a run of them goes on.
+    The same image has the same address in every session, so a run of it goes on.
     """
     bare = _bare(stack.name)
     partial = folder / f"{bare}-{uuid4().hex[:HEX]}.part{COPY}"
@@ -193,23 +192,50 @@ def _bare(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name) or "layer"
 
 
+def _said(stack: Stack) -> tuple[Any, ...]:
+    """Give what is known of an image besides its pixels."""
+    return (
+        stack.shape,
+        stack.axes,
+        stack.name,
+        stack.pixel_size,
+        stack.time_step,
+        stack.channels,
+        stack.optics,
+    )
+
+
+def _attributes(stack: Stack) -> dict[str, Any]:
+    """Describe an image so that whoever opens the copy knows as much of it as we do."""
+    ome = plain_metadata(stack.name, stack.axes, stack.pixel_size, stack.time_step)
+    if not stack.rgb and any(channel != Channel() for channel in stack.channels):
+        ome["omero"] = {"channels": channels_metadata(stack.channels)}
+    own: dict[str, Any] = {"layer": stack.name}
+    if stack.optics != Optics():
+        own["optics"] = {k: v for k, v in asdict(stack.optics).items() if v is not None}
+    return {"ome": ome, "napari_deblur": own}
+
+
 def _written(stack: Stack, copy: Path) -> Generator[str, None, str]:
-    """Write chunk by chunk, colours last as files have them; give the hash."""
+    """Write OME-Zarr chunk by chunk; give the hash."""
     import zarr
 
-    letters = "".join(a for a in AXES if a in stack.axes)
-    if stack.rgb:
-        letters = letters.replace("c", "") + "c"
+    letters = stack.axes
     sizes = dict(zip(AXES, stack.shape, strict=True))
     planes = max(1, min(sizes["z"], BLOCK // (min(512, sizes["y"]) * min(512, sizes["x"]))))
-    chunk = {"t": 1, "c": sizes["c"] if stack.rgb else 1, "z": planes, "y": 512, "x": 512}
-    array = zarr.create_array(
-        copy / _bare(stack.name),
+    chunk = {"t": 1, "c": 1, "z": planes, "y": 512, "x": 512}
+    attributes = _attributes(stack)
+    group = zarr.create_group(copy / _bare(stack.name), zarr_format=3, attributes=attributes)
+    array = group.create_array(
+        "0",
         shape=tuple(sizes[a] for a in letters),
         chunks=tuple(min(sizes[a], chunk[a]) for a in letters),
         dtype=stack.dtype,
+        dimension_names=list(letters),
+        config={"write_empty_chunks": True},  # what is not there is taken for lost
     )
-    digest = hashlib.sha256(f"{letters} {array.shape} {stack.dtype}".encode())
+    known = json.dumps(attributes, sort_keys=True)
+    digest = hashlib.sha256(f"{letters} {array.shape} {stack.dtype} {known}".encode())
     kept = [a for a in "zyx" if a in letters]
     for t, c in np.ndindex(stack.shape[:2]):
         for box in _boxes(stack):

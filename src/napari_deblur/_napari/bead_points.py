@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.placing import spatial_kwargs
+from napari_deblur._napari.placing import spatial_kwargs, world_of
 
 if TYPE_CHECKING:
     from napari_deblur._napari.showing import LayerData
@@ -137,7 +137,7 @@ def mark(points: Any, rows: Sequence[int], reason: str, *, new: bool = False) ->
 
 def go_to(viewer: Any, layer: Any, place: Sequence[float]) -> None:
     """Move the sliders to a voxel of a layer."""
-    world = layer.data_to_world(place)
+    world = world_of(viewer, layer, place)
     for axis, value in enumerate(world, viewer.dims.ndim - len(world)):
         if axis not in viewer.dims.displayed and np.isfinite(value):
             viewer.dims.set_point(axis, float(value))

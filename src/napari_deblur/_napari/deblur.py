@@ -133,7 +133,10 @@ class Deblur(Previews):
 
         shown = stack.axes.replace("c", "") if stack.rgb else stack.axes
         spatial = spatial_kwargs(layer, self.letters(), shown)
-        looks = {} if layer.rgb else {"colormap": layer.colormap, "gamma": layer.gamma}
+        looks = {"blending": layer.blending}
+        if not layer.rgb:
+            looks |= {"colormap": layer.colormap, "gamma": layer.gamma}
+            looks["contrast_limits"] = tuple(map(float, layer.contrast_limits))
         picked = stack.pixels.channels if not stack.rgb else None
         run = Run(
             self.viewer, request, spatial, layer.name, looks, copy, self._told, channels=picked

@@ -350,7 +350,8 @@ class Inspector(Working):
             s for one in reversed(self.viewer.layers) if one.visible and (s := store_of(one))
         ]
         images = (image_of(self.viewer, one) for one in dict.fromkeys(stores))
-        return next((one for one in images if one is not None and inside(one, world)), None)
+        known = (one for one in images if one is not None)
+        return next((one for one in known if inside(self.viewer, one, world)), None)
 
     def _save_as(self, kind: str) -> None:
         ending = FILES[kind]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur._napari.local_kernels import Asked
-from napari_deblur._napari.placing import spatial_kwargs
+from napari_deblur._napari.placing import spatial_kwargs, voxel_at
 from napari_deblur._napari.reading import MOST_KERNEL, axes_of, finest, kernel_stack, offered
 from napari_deblur._napari.showing import role
 from napari_deblur._napari.window import cut_of
@@ -101,17 +101,17 @@ def asked_of(viewer: Any, layer: Any, world: Sequence[float] | None = None) -> A
         at = {a: i for a, i in at.items() if a in "tc"}
     at |= cut
     if world is not None and image is not None:
-        place = image.world_to_data(world)
+        place = voxel_at(viewer, image, world)
         inside = zip(axes, place, shape, strict=False)
         at |= {a: int(np.clip(round(p), 0, n - 1)) for a, p, n in inside if a not in cut}
     t, c, z, y, x = (at.get(a, 0) for a in "tczyx")
     return Asked(store, None, layer.name, (t, c, z, y, x), report)
 
 
-def inside(image: napari.layers.Image, world: Sequence[float]) -> bool:
+def inside(viewer: Any, image: napari.layers.Image, world: Sequence[float]) -> bool:
     """Whether a place of the window lies on an image."""
     n = image.ndim
-    pairs = list(zip(image.world_to_data(world), finest(image).shape[:n], strict=True))
+    pairs = list(zip(voxel_at(viewer, image, world), finest(image).shape[:n], strict=True))
     return all(-0.5 <= p < size - 0.5 for p, size in pairs[-2:])
 
 

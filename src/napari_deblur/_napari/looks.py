@@ -13,27 +13,30 @@ from napari_deblur import places
 if TYPE_CHECKING:
     from napari_deblur.results import Result
 
-__all__ = ["looks_of", "recalled", "remember"]
+__all__ = ["applied", "looks_of", "recalled", "remember"]
 
-PLACE = ("translate", "rotate", "shear", "affine")
-SEEN = ("colormap", "gamma")
+ARRAYS = ("scale", "translate", "rotate", "shear", "affine")
 FILE = "layer.json"
 
 
 def looks_of(layer: Any) -> dict[str, Any]:
-    """Give place and colours of an image layer, or of its attributes, as plain data."""
-    labels = [str(label) for label in layer.axis_labels]
-    place = {
+    """Give place, with its units, and colours of an image layer, or its attributes, as plain data.
+
+    Numbers of a place mean nothing without their units, so they are kept together.
+    """
+    place: dict[str, Any] = {
         name: np.asarray(getattr(layer, name), float).tolist()
-        for name in PLACE
+        for name in ARRAYS
         if hasattr(layer, name)
     }
-    seen: dict[str, Any] = {}
+    place["units"] = [str(unit) for unit in layer.units]
+    seen: dict[str, Any] = {"blending": str(layer.blending)} if hasattr(layer, "blending") else {}
     if not layer.rgb:
         colours = layer.colormap  # of the data of a layer, a mapping
         name = colours["name"] if isinstance(colours, Mapping) else colours.name
-        seen = {"colormap": str(name), "gamma": float(layer.gamma)}
-    return {"axes": labels, **place, **seen}
+        seen |= {"colormap": str(name), "gamma": float(layer.gamma)}
+        seen["contrast_limits"] = [float(v) for v in layer.contrast_limits]
+    return {"axes": [str(label) for label in layer.axis_labels], **place, **seen}
 
 
 def remember(result: Result, looks: Mapping[str, Any]) -> None:
@@ -47,26 +50,78 @@ def remember(result: Result, looks: Mapping[str, Any]) -> None:
 
 
 def recalled(result: Result, spatial: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give what `own_kwargs` gave with the place that was kept, and the colours for the image.
-
-    What does not fit the result, or that this napari does not know, is left out.
-    """
-    from napari.utils.colormaps import AVAILABLE_COLORMAPS
-
+    """Give what `own_kwargs` gave with the place that was kept, and the colours for the image."""
     try:
         kept = json.loads((result.path / FILE).read_bytes())
     except (OSError, ValueError):
-        return dict(spatial), {}
+        kept = None
+    return applied(kept, spatial, rgb=result.plan.layout.rgb)
+
+
+def applied(
+    kept: Any, spatial: Mapping[str, Any], *, rgb: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give a place with what was kept of it, and the colours that were kept.
+
+    What does not fit the axes, or that this napari does not know, is left out.
+
+    Parameters
+    ----------
+    kept : mapping
+        What `looks_of` gave, after it was in a file.
+    spatial : mapping
+        What `own_kwargs` gave.
+    """
     if not isinstance(kept, Mapping) or kept.get("axes") != list(spatial["axis_labels"]):
         return dict(spatial), {}
-    place = {name: kept[name] for name in PLACE if kept.get(name) is not None}
-    n = len(spatial["axis_labels"])
-    if np.shape(place.get("translate", ())) != (n,):
-        place = {}
-    seen = {name: kept[name] for name in SEEN if name in kept}
-    if result.plan.layout.rgb or seen.get("colormap") not in AVAILABLE_COLORMAPS:
-        seen.pop("colormap", None)
-    if "translate" in place:
-        place["translate"] = tuple(float(v) for v in place["translate"])
-    arrays = {name: np.asarray(place[name]) for name in PLACE[1:] if name in place}
-    return {**spatial, **place, **arrays}, seen
+    return {**spatial, **_place(kept)}, _seen(kept, rgb=rgb)
+
+
+def _place(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the place as layers take it; nothing if a part of it is not what it should be."""
+    import pint
+    from pint.errors import PintError
+
+    n = len(kept["axes"])
+    try:
+        place: dict[str, Any] = {
+            name: np.asarray(kept[name], float) for name in ARRAYS if kept.get(name) is not None
+        }
+        units = tuple(str(unit) for unit in kept["units"])
+        for unit in units:
+            pint.Unit(unit)
+        shapes = {"scale": (n,), "translate": (n,), "rotate": (n, n), "affine": (n + 1, n + 1)}
+        fits = len(units) == n and all(place[name].shape == (n,) for name in ARRAYS[:2])
+        fits = fits and all(
+            place[name].shape == shapes.get(name, place[name].shape) for name in place
+        )
+        fits = fits and bool((place["scale"] != 0).all())
+        fits = fits and all(bool(np.isfinite(value).all()) for value in place.values())
+    except (KeyError, TypeError, ValueError, AttributeError, PintError):
+        return {}
+    if not fits:
+        return {}
+    plain = {name: tuple(float(v) for v in place.pop(name)) for name in ARRAYS[:2]}
+    return {**place, **plain, "units": units}
+
+
+def _seen(kept: Mapping[str, Any], *, rgb: bool) -> dict[str, Any]:
+    from napari.layers.base._base_constants import Blending
+    from napari.utils.colormaps import AVAILABLE_COLORMAPS
+
+    seen: dict[str, Any] = {}
+    if kept.get("blending") in {str(one.value) for one in Blending}:
+        seen["blending"] = kept["blending"]
+    if rgb:
+        return seen
+    if kept.get("colormap") in AVAILABLE_COLORMAPS:
+        seen["colormap"] = kept["colormap"]
+    if isinstance(gamma := kept.get("gamma"), int | float) and gamma > 0:
+        seen["gamma"] = float(gamma)
+    limits = kept.get("contrast_limits")
+    if isinstance(limits, list) and len(limits) == 2:
+        if all(isinstance(v, int | float) and np.isfinite(v) for v in limits):
+            seen["contrast_limits"] = (float(limits[0]), float(limits[1]))
+        if "contrast_limits" in seen and limits[0] >= limits[1]:
+            del seen["contrast_limits"]
+    return seen

@@ -9,8 +9,11 @@ import numpy as np
 
 if TYPE_CHECKING:
     import napari.layers
+    from numpy.typing import NDArray
 
     from napari_deblur.plans import Layout
+
+    Places = Sequence[float] | NDArray[np.float64]
 
 __all__ = [
     "correct",
@@ -20,7 +23,10 @@ __all__ = [
     "part_of",
     "picked_channels",
     "spatial_kwargs",
+    "voxel_at",
     "with_axes",
+    "world_of",
+    "world_steps",
 ]
 
 # Between image and kernel, as a share of the image's width.
@@ -28,6 +34,42 @@ GAP = 0.04
 
 Sizes = Sequence[float | None]
 Span = tuple[int, int]
+
+
+def voxel_at(viewer: Any, layer: Any, world: Places) -> NDArray[np.float64]:
+    """Give the place in a layer, in its voxels, that lies at a place of the window."""
+    n = layer.ndim
+    place = np.asarray(world, float)[-n:]
+    place = np.pad(place, (n - len(place), 0))
+    voxel: NDArray[np.float64] = np.asarray(layer.world_to_data(place * _factors(viewer, layer)))
+    return voxel
+
+
+def world_of(viewer: Any, layer: Any, voxel: Places) -> NDArray[np.float64]:
+    """Give the place of the window at which a voxel of a layer lies."""
+    world: NDArray[np.float64] = np.asarray(layer.data_to_world(voxel)) / _factors(viewer, layer)
+    return world
+
+
+def world_steps(viewer: Any, layer: Any) -> NDArray[np.float64]:
+    """Give the size of a layer's voxels in the units of the window."""
+    steps: NDArray[np.float64] = np.asarray(layer.scale, float) / _factors(viewer, layer)
+    return steps
+
+
+def _factors(viewer: Any, layer: Any) -> NDArray[np.float64]:
+    """Give for each axis of a layer what turns the window's unit into the layer's.
+
+    Where layers differ the window has one unit for all of them; before napari 0.9 it had none.
+    """
+    from napari_deblur._napari.reading import size_in
+
+    units = getattr(viewer.dims, "units", None) or ()
+    factors = np.ones(layer.ndim)
+    if len(units) >= layer.ndim:
+        pairs = zip(units[-layer.ndim :], layer.units, strict=True)
+        factors[:] = [size_in(unit, 1.0, str(own)) or 1.0 for unit, own in pairs]
+    return factors
 
 
 def spatial_kwargs(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur._napari.placing import kernel_kwargs, part_of, spatial_kwargs
-from napari_deblur._napari.showing import KERNEL_GAMMA, blank, brightest
+from napari_deblur._napari.showing import KERNEL_GAMMA, blank, widened
+from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
     from napari_deblur._napari.preview import Preview
@@ -22,7 +23,9 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
     plan, window = preview.plan, preview.window
     shown = stack.axes.replace("c", "") if stack.rgb else stack.axes
     spatial = spatial_kwargs(layer, axes, shown)
-    first = {"t": window.t, "c": window.channels[0]}
+    picked, c = stack.pixels.channels, window.channels[0]
+    # The window counts those that were not left out, the layer counts all.
+    first = {"t": window.t, "c": c if picked is None or stack.rgb else picked[c]}
     first |= {axis: start for axis, (start, _) in zip("zyx", window.box, strict=True)}
     image = preview.image
     if stack.rgb:
@@ -35,12 +38,12 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
     else:
         data = image.reshape([_size(axis, preview) for axis in shown])
     placed = part_of(spatial, [first[axis] for axis in shown])
-    facts = plan.channels[window.channels[0]].facts
-    low = float(facts.background or 0.0)
-    looks: dict[str, Any] = {"rgb": True} if stack.rgb else {"colormap": layer.colormap}
+    # Not the blending: added to the image below it, it would be seen as the sum of both.
+    looks: dict[str, Any] = {"rgb": True}
     if not stack.rgb:
-        high = max(float(facts.white or 0.0), brightest(image), low + 1e-6)
-        looks["contrast_limits"] = (low, high)
+        low, high = map(float, layer.contrast_limits)
+        looks = {"colormap": layer.colormap, "gamma": layer.gamma}
+        looks["contrast_limits"] = widened((low, high), [image])
     known = {"deblur": {**blank(plan), "preview": True}}
     size, own = plan.kernel.pixel_size, plan.layout.pixel_size
     ratio = {
@@ -50,8 +53,11 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
     }
     kernel = preview.kernel.reshape([preview.kernel.shape["zyx".index(a)] if a in "zyx" else 1
                                      for a in shown])  # fmt: skip
-    size_of = data.shape[: len(shown)]
-    beside = kernel_kwargs(placed, size_of, kernel.shape, ratio=ratio, beside=True)
+    # Beside the whole image, as that of a run, but at the frame, channel and planes of this part.
+    plane = part_of(spatial, [0 if axis in "yx" else first[axis] for axis in shown])
+    whole = dict(zip(AXES, stack.shape, strict=True))
+    size_of = [whole[a] if a in "yx" else n for a, n in zip(shown, data.shape, strict=False)]
+    beside = kernel_kwargs(plane, size_of, kernel.shape, ratio=ratio, beside=True)
     names = (f"{stack.name} preview", f"{stack.name} preview kernel")
     image_kwargs = {"name": names[0], "metadata": known, **looks, **placed}
     kernel_looks = {

@@ -164,14 +164,15 @@ class Previews(Choices):
         self.overlay.show(preview_layers(layer, order.stack, preview, axes))
 
     def _draw_region(self, on: bool) -> None:  # noqa: FBT001 - as the button says it
-        from napari_deblur._napari.window import window_of
+        from napari_deblur._napari.window import turn_to_used, window_of
 
         if not on:
             self.rectangle.remove()
             return
-        layer = self.chosen()
-        seen = window_of(self.viewer, layer, self.letters(), self.stack())
-        self.rectangle.show(layer, self.letters(), seen.box, preferences().side)
+        layer, axes, stack = self.chosen(), self.letters(), self.stack()
+        turn_to_used(self.viewer, layer, axes, stack)
+        seen = window_of(self.viewer, layer, axes, stack)
+        self.rectangle.show(layer, axes, seen.box, preferences().side)
 
     def _another_image(self) -> None:
         """Leave nothing of what was shown and said of the image before."""

@@ -138,7 +138,9 @@ class Run:
 
             result = open_result(message["done"]["output"])
             if self._limits:
-                message["limits"] = limits_of(result)
+                message["limits"] = limits_of(result, self.looks.get("contrast_limits"))
+                assert self._kept is not None
+                self._kept.contrast_limits = message["limits"]
             if self._kept is not None and message["done"]["phase"] == "complete":
                 # What is read from the disk later shall lie, and look, as it does now.
                 remember(result, looks_of(self._kept))
@@ -159,8 +161,9 @@ class Run:
         self._views = {"restored": levels[0]}
         if result.plan.finds_kernels:
             self._views["kernels"] = kernels[0]
+        image[1].update(self.looks)
         if not result.plan.layout.rgb:
-            image[1].update(self.looks)
+            image[1]["contrast_limits"] = limits_of(result, self.looks.get("contrast_limits"))
             self._limits = image[1]["contrast_limits"]
         for view in (levels[0], kernels[0]):
             view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from napari_deblur.places import place_of
+from napari_deblur.readers._ome_xml import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from napari_deblur.places import Place
     from napari_deblur.stack import Stack
 
-    Found = tuple[str, Stack, bool, dict[str, Any]]  # name, pixels, whether a kernel, its report
+    Beside = tuple[Stack, dict[str, Any]]  # an image, and how its layer lies
+    # Name, pixels, whether a kernel, its report, how it lay and looked.
+    Found = tuple[str, Stack, bool, dict[str, Any], Any]
 
 __all__ = ["marked", "read_tiff", "read_zarr"]
 
 OURS = "napari_deblur"
+PLACE = ("scale", "translate", "units", "axis_labels", "rotate", "shear", "affine")
 
 
 def marked(path: Place) -> dict[str, Any]:
@@ -46,8 +50,8 @@ def read_zarr(path: str) -> list[LayerData]:
     found: list[Found] = []
     for group in (root, *inner):
         said = marked(group)
-        report = said.get("kernel")
-        found.append((str(said["layer"]), open_stack(group), "shape" in said, report or {}))
+        report, looks = said.get("kernel") or {}, said.get("looks")
+        found.append((str(said["layer"]), open_stack(group), "shape" in said, report, looks))
     return _layers(found)
 
 
@@ -59,60 +63,73 @@ def read_tiff(path: str) -> list[LayerData]:
 
     with tifffile.TiffFile(path) as file:
         names = [series.name for series in file.series]
-        kernels = _kernels_in(file.ome_metadata or "")
+        notes = _notes_in(file.ome_metadata or "")
     bare = Path(path).name.partition(".")[0]
     found: list[Found] = []
     for n, name in enumerate(names):
-        is_kernel = n < len(kernels) and kernels[n]
+        said = notes[n] if n < len(notes) else {}
+        is_kernel = "kernel_shape" in said
         if name.removeprefix("Image") in ("", str(n)):  # nobody named it: a result
             name = f"{bare} kernels" if is_kernel else bare
-        found.append((name, open_stack(path, series=n), is_kernel, {}))
+        looks = _plain(said.get("looks"))
+        found.append((name, open_stack(path, series=n), is_kernel, {}, looks))
     return _layers(found)
 
 
-def _kernels_in(xml: str) -> list[bool]:
-    """Tell for each image of an OME-XML whether it says that it is made of kernels."""
+def _notes_in(xml: str) -> list[dict[str, str]]:
+    """Give for each image of an OME-XML what this package noted of it."""
     if not xml:
         return []
     root = ElementTree.fromstring(xml)
-    known = {
-        note.get("ID")
+    notes = {
+        note.get("ID"): {word.get("K", ""): word.text or "" for word in note.iterfind(".//{*}M")}
         for note in root.iterfind(".//{*}MapAnnotation")
-        if any(word.get("K") == "kernel_shape" for word in note.iterfind(".//{*}M"))
+        if note.get("Namespace") == OWN
     }
-    return [
-        any(link.get("ID") in known for link in image.iterfind(".//{*}AnnotationRef"))
-        for image in root.iterfind("{*}Image")
-    ]
+    found = []
+    for image in root.iterfind("{*}Image"):
+        refs = [notes.get(link.get("ID"), {}) for link in image.iterfind(".//{*}AnnotationRef")]
+        found.append({key: text for one in refs for key, text in one.items()})
+    return found
+
+
+def _plain(text: str | None) -> Any:
+    try:
+        return json.loads(text or "null")
+    except ValueError:
+        return None
 
 
 def _layers(found: list[Found]) -> list[LayerData]:
     made: list[LayerData] = []
-    first = next((stack for _, stack, is_kernel, _ in found if not is_kernel), None)
-    for name, stack, is_kernel, report in found:
+    beside: Beside | None = None
+    for name, stack, is_kernel, report, looks in found:  # kernels come last
         if is_kernel:
-            made.append(_kernel(name, stack, report, first))
-        else:
-            made.append(_image(name, stack))
+            made.append(_kernel(name, stack, report, beside))
+            continue
+        made.append(_image(name, stack, looks))
+        beside = beside or (stack, made[-1][1])
     return made
 
 
-def _image(name: str, stack: Stack) -> LayerData:
+def _image(name: str, stack: Stack, looks: Any) -> LayerData:
+    from napari_deblur._napari.looks import applied
     from napari_deblur._napari.showing import brightest
 
     # Not read here: it may be large, and the window waits.
-    array, spatial = stack.data, _placed(stack)
-    kwargs = {"name": name, "rgb": stack.rgb, **spatial}
+    array = stack.data
+    spatial, seen = applied(looks, _placed(stack), rgb=stack.rgb)
+    kwargs = {"name": name, "rgb": stack.rgb, **spatial, **seen}
     if stack.rgb:
         array = np.moveaxis(array, stack.axes.index("c"), -1)
-    else:
+    elif "contrast_limits" not in seen:
         plane = np.asarray(array[tuple(n // 2 for n in array.shape[:-2])])
         low, high = float(np.nan_to_num(plane).min()), brightest(plane)
         kwargs["contrast_limits"] = (low, high) if high > low else (low, low + 1)
     return array, kwargs, "image"
 
 
-def _kernel(name: str, stack: Stack, report: dict[str, Any], image: Stack | None) -> LayerData:
+def _kernel(name: str, stack: Stack, report: dict[str, Any], beside: Beside | None) -> LayerData:
     """Give kernels with the axes of their image, to its right; or alone, with their own."""
     from napari_deblur._napari.placing import kernel_kwargs
     from napari_deblur._napari.showing import KERNEL_GAMMA
@@ -122,12 +139,13 @@ def _kernel(name: str, stack: Stack, report: dict[str, Any], image: Stack | None
     axes = "".join(a for a in stack.axes if a in "yx" or sizes[a] > 1)
     array = _array(stack, axes)
     placed = _placed(stack, axes)
+    image, lies = beside if beside is not None else (None, {})
     if image is not None and set(axes) <= set(own := image.axes.replace("c" * image.rgb, "")):
         array = array.reshape([sizes[a] if a in axes else 1 for a in own])
         pairs = zip("zyx", stack.pixel_size or (), image.pixel_size or (), strict=False)
         whole = dict(zip(AXES, image.shape, strict=True))
         placed = kernel_kwargs(
-            _placed(image, own),
+            {name: lies[name] for name in PLACE if name in lies},
             [whole[a] for a in own],
             array.shape,
             ratio={a: k / i for a, k, i in pairs if k and i},

@@ -29,6 +29,7 @@ __all__ = [
     "method_name",
     "restored_levels",
     "role",
+    "widened",
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -37,8 +38,10 @@ LayerData = tuple[Any, dict[str, Any], str]
 LARGE_PLANE = 2**24
 # A kernel's faint skirt matters, and is not seen beside its peak otherwise.
 KERNEL_GAMMA = 0.5
-# Percent of a plane's pixels that are shown without clipping.
+# Percent of a plane's pixels that are shown without clipping, where limits are chosen anew.
 BRIGHT = 99.8
+# Limits that clip a larger share of a plane than this are not those to see it with.
+CLIPPED = 0.01
 
 
 def method_name(result: Result) -> str:
@@ -192,21 +195,46 @@ def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list
     return layers
 
 
-def limits_of(result: Result) -> tuple[float, float]:
-    """Give the contrast: from the darkest background to the brightest white of all channels.
+def limits_of(result: Result, source: tuple[float, float] | None = None) -> tuple[float, float]:
+    """Give the contrast: that of the source, so that both can be compared by eye.
 
-    Restored light is brighter than what was seen; what is complete says how bright.
+    Restored light is brighter than what was seen: what is complete says how bright, and if more
+    than a few pixels would be clipped, the upper limit is raised.
+
+    Parameters
+    ----------
+    result : Result
+    source : (low, high) or None
+        Limits of the image, in its counts. None: from the darkest background to the brightest
+        white of all channels.
     """
-    windows = [channel["window"] for channel in result.ome["omero"]["channels"]]
-    low = min(float(window["start"]) for window in windows)
-    high = max(float(window["end"]) for window in windows)
-    if result.complete:
-        level = result.levels[-1]
-        sizes = zip(result.axes, level.shape, strict=True)
-        high = max(
-            high, brightest(level[tuple(slice(None) if a in "cyx" else n // 2 for a, n in sizes)])
-        )
-    return (low, high) if np.isfinite(high - low) and high > low else (0.0, 1.0)
+    if source is None:
+        windows = [channel["window"] for channel in result.ome["omero"]["channels"]]
+        low = min(float(window["start"]) for window in windows)
+        high = max(float(window["end"]) for window in windows)
+    else:
+        low, high = ((v - result.plan.offset) / result.plan.scale for v in source)
+    if not (np.isfinite(high - low) and high > low):
+        low, high = 0.0, 1.0
+    if not result.complete:
+        return low, high
+    level = result.levels[-1]
+    sizes = zip(result.axes, level.shape, strict=True)
+    plane = np.asarray(level[tuple(slice(None) if a in "cyx" else n // 2 for a, n in sizes)])
+    channels = plane.reshape(-1, *plane.shape[-2:])
+    return widened((low, high), channels, 0.0 if source is None else CLIPPED)
+
+
+def widened(
+    limits: tuple[float, float], channels: Any, clipped: float = CLIPPED
+) -> tuple[float, float]:
+    """Give limits with the upper one raised if they clip too large a share of any channel."""
+    low, high = limits
+    for one in channels:
+        known = one[np.isfinite(one)]
+        if known.size and np.mean(known > limits[1]) > clipped:
+            high = max(high, brightest(known))
+    return low, high
 
 
 def brightest(image: Any) -> float:

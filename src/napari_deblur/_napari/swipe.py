@@ -147,8 +147,9 @@ class Overlay:
             self._limits[role] = tuple(layer.contrast_limits)
         if fresh and role == "image":
             layer.name = kwargs["name"]
-            if "colormap" in kwargs:
-                layer.colormap = kwargs["colormap"]
+            for look in ("colormap", "gamma"):
+                if look in kwargs:
+                    setattr(layer, look, kwargs[look])
         self._set_visible()
 
     def _set_visible(self) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.placing import voxel_at, world_of, world_steps
 from napari_deblur._napari.preview import Window
 from napari_deblur._napari.reading import channel_in
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.stack import Stack
 
-__all__ = ["cut_of", "same_view", "window_of"]
+__all__ = ["cut_of", "same_view", "turn_to_used", "window_of"]
 
 Span = tuple[int, int]
 
@@ -25,7 +26,7 @@ def cut_of(viewer: Any, layer: napari.layers.Image, axes: str) -> dict[str, int]
     """Give the index that is shown along each axis that is not displayed."""
     extra = viewer.dims.ndim - layer.ndim
     shown = {axis - extra for axis in viewer.dims.displayed}
-    place = layer.world_to_data(viewer.dims.point)
+    place = voxel_at(viewer, layer, viewer.dims.point)
     shape = _shape(layer)
     return {
         axis: int(np.clip(round(place[i]), 0, shape[i] - 1))
@@ -77,19 +78,32 @@ def window_of(
     return Window(cut.get("t", 0), channels, box, plane, chosen=region is not None)
 
 
+def turn_to_used(viewer: Any, layer: napari.layers.Image, axes: str, stack: Stack) -> None:
+    """Show the nearest channel that is deblurred, where one is shown that was left out."""
+    shown, used = cut_of(viewer, layer, axes).get("c"), stack.pixels.channels
+    if shown is None or used is None or shown in used:
+        return
+    at = axes.index("c")
+    voxel = voxel_at(viewer, layer, viewer.dims.point)
+    voxel[at] = min(used, key=lambda c: abs(c - shown))
+    world = world_of(viewer, layer, voxel)
+    viewer.dims.set_point(viewer.dims.ndim - layer.ndim + at, float(world[at]))
+
+
 @contextmanager
 def same_view(viewer: Any, layer: napari.layers.Image) -> Iterator[None]:
     """Let the same voxels of a layer be seen when its scale was changed within."""
     camera = getattr(viewer, "scene", viewer).camera  # 0.9 moved it
     axes = [axis - viewer.dims.ndim + layer.ndim for axis in viewer.dims.displayed[-2:]]
-    before = np.array(layer.scale)
+    before, first = world_steps(viewer, layer), camera.center[0]
+    world = np.array(viewer.dims.point, float)
+    world[list(viewer.dims.displayed[-2:])] = camera.center[1:]
+    voxel = voxel_at(viewer, layer, world)
     yield
-    if viewer.dims.ndisplay != 2 or min(axes) < 0 or np.array_equal(before, layer.scale):
+    ratio = (world_steps(viewer, layer) / before)[axes]
+    if viewer.dims.ndisplay != 2 or min(axes) < 0 or np.array_equal(ratio, (1, 1)):
         return
-    ratio = (layer.scale / before)[axes]
-    origin = np.array(layer.translate)[axes]
-    first, *centre = camera.center
-    camera.center = (first, *(origin + (centre - origin) * ratio))
+    camera.center = (first, *world_of(viewer, layer, voxel)[axes])
     camera.zoom /= float(np.sqrt(ratio.prod()))
 
 

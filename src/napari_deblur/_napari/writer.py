@@ -77,13 +77,14 @@ def write_tiff(path: str, layers: Sequence[LayerData]) -> list[str]:
     from napari_deblur.writing import write_images
 
     target, result = Path(path).absolute(), _result_of(layers)
-    if result is None:
-        write_images(target, _pictures(layers))
-    else:
-        try:
+    try:
+        if result is None:
+            write_images(target, _pictures(layers))
+        else:
             export.write_tiff(result, target, together=True)
-        except ValueError as error:  # too large
-            raise NotSaved(str(error)) from error
+    except ValueError as error:  # too large, or numbers that no TIFF has
+        raise NotSaved(str(error)) from error
+    if result is not None:
         _tell_what_is_missing(layers)
     return [str(target)]
 
@@ -202,6 +203,7 @@ def _is_kernel(layer: Any) -> bool:
 
 
 def _picture(layer: Any) -> Picture:
+    from napari_deblur._napari.placing import spatial_kwargs
     from napari_deblur._napari.reading import axes_of, finest, pixel_size_of
     from napari_deblur.stack import Channel
     from napari_deblur.writing import Picture
@@ -213,21 +215,58 @@ def _picture(layer: Any) -> Picture:
             "and x under Layers ▸ Metadata"
         )
     size: Any = pixel_size_of(layer, axes)
+    place = spatial_kwargs(layer, axes, "".join(sorted(axes, key="tczyx".index)))
+    steps, shifts = (_in_units(place, name) for name in ("scale", "translate"))
+    timed = "t" in axes and str(layer.units[axes.index("t")]) != "pixel"
+    time_step = steps["t"] if timed else None
     channels: tuple[Channel, ...] = ()
     if layer.rgb:
         at = axes.index("y")
         axes, array = axes[:at] + "c" + axes[at:], np.moveaxis(array, -1, at)
         channels = tuple(Channel(name=name) for name in COLOURS[: array.shape[at]])
-    own: dict[str, Any] = {"layer": layer.name}
+    own: dict[str, Any] = {"layer": layer.name, "looks": _looks(layer, place)}
     if _is_kernel(layer):
         size = layer.metadata["kernel_pixel_size"] or size
         sizes = dict(zip(axes, array.shape, strict=True))
         own["shape"] = [sizes.get(a, 1) for a in "zyx"]  # by this it is known for a kernel again
         own |= _data({"kernel": layer.metadata.get("deblur", {}).get("kernel")})
     order = sorted(range(len(axes)), key=lambda n: "tczyx".index(axes[n]))
-    array = np.ascontiguousarray(array.transpose(order), np.float32)
-    known = size if size is not None and any(v is not None for v in size) else None
-    return Picture(array, "".join(axes[n] for n in order), known, channels, attributes=own)
+    kept = "".join(axes[n] for n in order)
+    # Files have bytes in one order, and no longer numbers than these.
+    kind = np.dtype("f8") if array.dtype.kind == "f" and array.itemsize > 8 else array.dtype
+    array = np.ascontiguousarray(array.transpose(order), kind.newbyteorder("="))
+    return Picture(
+        array,
+        kept,
+        size if size is not None and any(v is not None for v in size) else None,
+        channels,
+        attributes=own,
+        time_step=time_step,
+        translate=[shifts.get(axis, 0.0) for axis in kept],
+    )
+
+
+def _in_units(place: dict[str, Any], name: str) -> dict[str, float]:
+    """Give numbers of a place by their axes, in µm and s; those of other units as they are."""
+    from napari_deblur._napari.reading import size_in
+
+    rows = zip(place["axis_labels"], place["units"], place[name], strict=True)
+    found = {}
+    for axis, unit, value in rows:
+        known = size_in(unit, value, "s" if axis == "t" else "um")
+        found[axis] = value if known is None else known
+    return found
+
+
+def _looks(layer: Any, place: dict[str, Any]) -> dict[str, Any]:
+    """Give how a layer looks and lies, its axes in the order of the file."""
+    from types import SimpleNamespace
+
+    from napari_deblur._napari.looks import looks_of
+
+    names = ["rgb", "blending"]
+    names += [] if layer.rgb else ["colormap", "gamma", "contrast_limits"]
+    return looks_of(SimpleNamespace(**place, **{name: getattr(layer, name) for name in names}))
 
 
 def _data(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,9 @@ class OmeZarr:
         found = replace(found, optics=_own_optics(group) or xml.optics)
         source = stored_in(source, "ome-zarr", fingerprint(array, image))
         pixels = stored_pixels(array, source.address, sparse=source.sparse)
-        return build_stack(source, pixels, axes, found, levels=len(datasets))
+        stack = build_stack(source, pixels, axes, found, levels=len(datasets))
+        own = _own_name(group)
+        return replace(stack, name=own) if own else stack
 
 
 def _validated(known: dict[str, Any], position: int, address: str) -> dict[str, Any]:
@@ -112,6 +114,13 @@ def _own_optics(group: Any) -> Optics | None:
     names = {field.name for field in fields(Optics)}
     numbers = {k: v for k, v in dict(known).items() if k in names and isinstance(v, int | float)}
     return Optics(**numbers)
+
+
+def _own_name(group: Any) -> str | None:
+    """Give the name of a layer that was saved here: it may be none that a disk takes."""
+    ours = group.attrs.get("napari_deblur")
+    name = ours.get("layer") if isinstance(ours, dict) else None
+    return name if isinstance(name, str) and name else None
 
 
 def _letters(axes: list[dict[str, Any]]) -> str:
