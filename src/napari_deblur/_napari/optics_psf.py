@@ -137,11 +137,9 @@ class OpticsPsf(Working):
             return
         self._asked = asked
         self.picture.show(sections(found.kernel))
-        shown = " × ".join(map(str, found.kernel.shape))
         whole = " × ".join(map(str, found.shape))
-        self.picture.title.setText(
-            f"The kernel, {whole} voxels" + (f"; {shown} of them shown" if shown != whole else "")
-        )
+        part = "The middle of the kernel" if found.kernel.shape != found.shape else "The kernel"
+        self.picture.title.setText(f"{part}, {whole} voxels")
         self.facts.setText(widths(found.kernel))
         self.advice.setText(" ".join(map(_said, found.notes)))
         self.advice.setVisible(bool(found.notes))
