@@ -2,7 +2,8 @@
 #   make demo     install into .venv and deblur the bundled stack
 #   make test     install what the tests need and run every check
 #   make lint | format | docs | clean
-#   make fuzz | soak   broken input of all kinds (CASES=500); kills, full disks, lost workers
+#   make fuzz | soak   broken input of all kinds (CASES=500); kills, full disks, lost
+#                      workers, a minute of random clicks
 
 # The first Python that is new enough and can make environments; or PYTHON=... make
 PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11 python,\
@@ -12,6 +13,8 @@ VENV ?= .venv
 OUT ?= demo-output
 CASES ?= 500
 BIN := $(VENV)/bin
+# A window for what needs one, on Linux without a monitor, too.
+WINDOW := $(if $(shell command -v xvfb-run 2>/dev/null),xvfb-run -a -s "-screen 0 1400x1000x24")
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 SOURCES := $(shell find src -type f ! -name '*.pyc')
 
@@ -32,8 +35,10 @@ fuzz: $(VENV)/.dev
 	NAPARI_DEBLUR_FUZZ=$(CASES) $(BIN)/python -m pytest tests/fuzz -p no:napari --timeout 14400 \
 	    --hypothesis-show-statistics
 
-soak: $(VENV)/.dev
+soak: $(VENV)/.dev screen
 	$(BIN)/python -m pytest tests/soak -m soak -p no:napari --timeout 14400 -rP
+	NAPARI_DEBLUR_CLICKING=60 NAPARI_ASYNC=0 $(WINDOW) $(BIN)/python -m pytest \
+	    tests/napari/test_window.py -k random_clicks --timeout 600
 
 lint: $(VENV)/.dev
 	$(BIN)/python scripts/check.py --lint

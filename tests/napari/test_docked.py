@@ -1,5 +1,7 @@
 """Every widget, docked beside a small window: it takes little of it, and all of it can be seen."""
 
+from pathlib import Path
+
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea
@@ -33,6 +35,35 @@ def test_all_of_a_widget_is_seen_in_a_narrow_dock(window, qtbot):
             assert area.widget().minimumSizeHint().width() <= room, name
             assert area.widget().width() <= area.viewport().width(), name
         window.remove_dock_widget(dock)
+
+
+def test_the_second_widget_has_the_whole_height(window, qtbot):
+    first, deblur = window.add_plugin_dock_widget("napari-deblur", "Deblur")
+    qtbot.wait(100)
+    alone = deblur.height()
+    second, inspector = window.add_plugin_dock_widget("napari-deblur", "Kernel inspector")
+    main = first.window()
+    qtbot.waitUntil(lambda: main.tabifiedDockWidgets(first) == [second])
+    qtbot.waitUntil(lambda: inspector.height() > alone - 60)  # less the tabs
+    assert inspector.visibleRegion().boundingRect().height() > 300  # it is the one in front
+    assert deblur.visibleRegion().isEmpty()
+    # Where the user puts it, it stays.
+    for area in (Qt.DockWidgetArea.LeftDockWidgetArea, Qt.DockWidgetArea.RightDockWidgetArea):
+        main.addDockWidget(area, second)
+    assert not main.tabifiedDockWidgets(first)
+    second.hide()
+    second.show()
+    qtbot.wait(100)
+    assert not main.tabifiedDockWidgets(first)
+
+
+def test_going_on_is_offered_where_it_was_cancelled(window, qtbot):
+    _, deblur = window.add_plugin_dock_widget("napari-deblur", "Deblur")
+    deblur._offer_to_go_on(Path("/data") / "a_rather_long_name" / "cells.deblur.zarr")
+    deblur.fold.open()
+    qtbot.wait(100)
+    for button in (deblur.resume, deblur.run):
+        assert button.visibleRegion().boundingRect().size() == button.size()
 
 
 def test_long_names_do_not_widen_a_form(make_napari_viewer_proxy, qtbot):

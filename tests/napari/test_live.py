@@ -10,6 +10,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 
 from napari_deblur._napari.samples import simulated
+from napari_deblur._napari.speeds import of_plan
 from napari_deblur.results import open_result
 
 
@@ -42,7 +43,7 @@ def test_a_change_is_shown_without_a_search(widget, qtbot):
     assert any(sentence.startswith("finding the kernel") for sentence in said)
     assert row.status.text().startswith("58 × 58 pixels in ")
     assert widget.rectangle.shown
-    assert widget.speed is not None
+    assert widget.speeds.of(of_plan(widget.plan_known[1])) is not None
     first, image = widget.plan_known[1], widget.overlay.layer("image")
     said.clear()
     widget._forms["blind-richardson-lucy"]["iterations"].value = 30

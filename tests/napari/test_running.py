@@ -192,6 +192,13 @@ def test_an_interrupted_store_is_found_and_gone_on_with(request_for, picture, tm
     assert done["note"] == "it was complete already"
 
 
+def test_errors_that_nobody_foresaw_are_said_in_words(request_for, monkeypatch):
+    request = request_for()
+    del request["output"]
+    [error] = [m["error"] for m in _until(_begun(request), "ended") if "error" in m]
+    assert "nobody foresaw (KeyError: 'output'): please report it" in error
+
+
 def test_what_a_run_takes_is_said_in_a_line():
     ready = {"tiles": 12, "memory": 1.1e9, "disk": 3e9, "free": 80e9, "voxels": 36e6}
     said_of = "12 tiles, 1.1 GB of memory, result 3 GB (80 GB free)"

@@ -322,7 +322,8 @@ def test_train_stop_and_go_on(widget, qtbot, trained, monkeypatch):
     assert "press again" in widget.status.text()
     _until(qtbot, lambda: not widget.busy())
     assert widget.status.text().startswith("Stopped after ")
-    assert "In Deblur, choose gdunet and these weights." in widget.status.text()
+    better = "In Deblur, choose gdunet and these weights."
+    assert (better in widget.status.text()) == ("it began with" not in widget.status.text())
     folder = trained / "sharp"
     known = begun(folder)
     assert known.iterations >= 2
@@ -377,6 +378,32 @@ def test_what_the_child_says_is_shown(widget, qtbot, monkeypatch):
     widget.go.click()
     assert "a light network can't begin with the weights tiny" in shown[2]
     assert widget.reads.text().startswith("A light network can't begin with")
+
+
+@pytest.mark.parametrize(("iterations", "better"), [(0, False), (40, True)])
+def test_weights_are_praised_only_if_something_was_learned(widget, iterations, better):
+    done = {"weights": "best.safetensors", "iterations": 50, "stopped": True}
+    said = widget._told(done, {"iterations": iterations, "score": 21.5, "validation": {}})
+    assert ("In Deblur, choose gdunet" in said) == better
+    assert ("Nothing better than these was learned yet" in said) != better
+
+
+def test_how_it_goes_is_seen_as_soon_as_it_starts(widget, qtbot, monkeypatch):
+    monkeypatch.setattr("napari_deblur._napari.train.TrainingRun", FakeChild)
+    widget.resize(352, 600)
+    widget.show()
+    step = {"iteration": 5, "loss": 0.25, "numbers": {"seconds": 2.0}, "validation": None}
+    FakeChild.said = [{"learning": True}, {"step": step, "best": {}, "picture": ""}]
+    widget.go.click()
+    _until(qtbot, lambda: bool(widget.view.history.steps))
+    seen = widget.view.tabs.visibleRegion().boundingRect().size()
+    assert seen == widget.view.tabs.size()
+    bar = widget.area.verticalScrollBar()
+    bar.setValue(0)  # what the user looks at stays
+    widget._scroll_to_view()
+    assert bar.value() == 0
+    FakeChild.said = [{"ended": ""}]
+    _until(qtbot, lambda: not widget.busy())
 
 
 def test_ended_before_it_learns(widget, qtbot):

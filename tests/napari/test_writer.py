@@ -256,7 +256,7 @@ def test_napari_does_not_hide_why_nothing_was_saved(tmp_path):
     viewer = ViewerModel()
     viewer.add_image(np.ones((4, 4)), **gone)
     with pytest.raises(NotSaved, match="open it from where it is now"):
-        viewer.layers.save(str(tmp_path / "e.ome.tif"), plugin="napari-deblur")
+        viewer.layers.save(str(tmp_path / "e.deblur.ome.tif"), plugin="napari-deblur")
 
 
 def opened(path):
@@ -384,6 +384,18 @@ def test_colours_of_a_result_come_back(tmp_path):
 @pytest.mark.usefixtures("plugin")
 def test_napari_finds_the_writers(made, tmp_path):
     npe2 = pytest.importorskip("npe2")
-    for name in ("f.deblur.zarr", "f.ome.zarr", "f.ome.tif"):
+    for name in ("f.deblur.zarr", "f.ome.zarr", "f.deblur.ome.tif"):
         path = str(tmp_path / name)
         assert npe2.write(path, tuples(made), plugin_name="napari-deblur") == [path]
+
+
+@pytest.mark.usefixtures("plugin")
+def test_every_ending_that_is_offered_for_saving_opens_again(made, tmp_path):
+    npe2 = pytest.importorskip("npe2")
+    manifest = npe2.PluginManifest.from_distribution("napari-deblur")
+    endings = [one for w in manifest.contributions.writers for one in w.filename_extensions]
+    assert len(endings) > 3
+    for number, ending in enumerate(endings):
+        path = tmp_path / f"{number}{ending}"
+        made.layers.save(str(path), plugin="napari-deblur")
+        assert [layer.name for layer in opened(path)][1:] == ["psf"], ending

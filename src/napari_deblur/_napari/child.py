@@ -21,6 +21,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
+from napari_deblur._napari.mistakes import words
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
@@ -40,12 +42,9 @@ def main(request: str) -> int:
         # napari may be killed before it can clear away; nobody reads it again.
         Path(request).unlink(missing_ok=True)
         _work(json.loads(text), talk, orders)
-    except (ValueError, OSError, MemoryError) as error:
-        talk(error=str(error) or type(error).__name__)
-        return 1
     except Exception as error:  # noqa: BLE001 - shown in the window, the rest goes to the log
         traceback.print_exc()
-        talk(error=f"{type(error).__name__}: {error}")
+        talk(error=words(error))
         return 1
     return 0
 
@@ -172,8 +171,7 @@ def _resumed(request: Mapping[str, Any]) -> Generator[str, None, Decided]:
 
 def _wait_for_go(plan: Plan, output: Path, talk: Callable[..., None], orders: _Orders) -> None:
     """Say what the run takes, and wait until somebody wants it; nothing of what is complete."""
-    from math import prod
-
+    from napari_deblur._napari.speeds import computed, of_plan
     from napari_deblur.results import open_result
     from napari_deblur.system import free_disk
 
@@ -185,8 +183,8 @@ def _wait_for_go(plan: Plan, output: Path, talk: Callable[..., None], orders: _O
             "memory": plan.memory,
             "disk": plan.disk,
             "free": free_disk(output),
-            "voxels": prod(n + 2 * h for n, h in zip(plan.grid.core, plan.grid.halo, strict=True))
-            * len(plan),
+            "voxels": computed(plan.grid.tile_shape, plan.kernel.shape) * len(plan),
+            "work": asdict(of_plan(plan)),
             "output": str(output),
         }
     )

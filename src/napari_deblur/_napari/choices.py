@@ -13,14 +13,13 @@ from napari_deblur._napari.controls import Controls
 from napari_deblur._napari.offering import offer, output_for, voxels
 from napari_deblur._napari.reading import (
     axes_of,
-    described_by,
-    is_quick,
     offered,
     pixel_size_of,
     stack_of,
-    stated_size,
+    stated_by,
     with_optics,
 )
+from napari_deblur._napari.stated import is_quick
 from napari_deblur._napari.texts import number, read_as, shown
 from napari_deblur._napari.ways import about, default_of, methods_for
 from napari_deblur._napari.wishing import Asking, wished
@@ -191,40 +190,46 @@ class Choices(Controls):
         if layer is None:
             self.output.put("")
         else:
-            axes = axes_of(layer)
-            self.axes.setText(axes)
-            known = pixel_size_of(layer, axes)
-            # A layer that says nothing of its size may come from a file that does.
-            bare = all(size is None for size in known)
-            self._stated = stated_size(layer) if bare else (None, None, None)
-            sizes = self._stated if bare else known
-            for line, size in zip(self.sizes.values(), sizes, strict=True):
-                line.setText(shown(size))
-                line.setCursorPosition(0)  # a number is cut off at its end, if at all
+            self.axes.setText(axes_of(layer))
+            self._fill_sizes(layer)
             self.output.put(str(output_for(layer)))
             self._take_default()
         self.refresh()
         self.changed.emit()
 
+    def _fill_sizes(self, layer: Any) -> None:
+        """Show the voxel size that the layer says, or else its file."""
+        known = pixel_size_of(layer, axes_of(layer))
+        bare = all(size is None for size in known)
+        for line, size in zip(self.sizes.values(), self._stated if bare else known, strict=True):
+            line.setText(shown(size))
+            line.setCursorPosition(0)  # a number is cut off at its end, if at all
+
     def _describe(self, layer: Any) -> None:
-        """Learn what the layer's file says of channels and optics: in a thread if it is large."""
-        self._described = ()
+        """Learn what the layer's file says of voxels, channels and optics: large ones in a thread.
+
+        What it says is filled in when it is known.
+        """
+        self._described, self._stated = (), (None, None, None)
         if layer is None:
             return
-        if is_quick(layer):
-            self._described = described_by(layer)
+        if is_quick(layer.source.path):
+            self._stated, self._described = stated_by(layer)
             return
         from napari.qt.threading import create_worker
 
-        worker = create_worker(described_by, layer)
+        worker = create_worker(stated_by, layer)
         worker.returned.connect(partial(self._learned, layer))
         worker.start()
 
-    def _learned(self, layer: Any, described: tuple[Any, ...]) -> None:
-        if isalive(self) and layer is self.layer.currentData():
-            self._described = described
-            self.refresh()
-            self.changed.emit()
+    def _learned(self, layer: Any, found: tuple[Any, tuple[Any, ...]]) -> None:
+        if not isalive(self) or layer is not self.layer.currentData():
+            return
+        self._stated, self._described = found
+        if not any(line.text() for line in self.sizes.values()):  # nothing was typed meanwhile
+            self._fill_sizes(layer)
+        self.refresh()
+        self.changed.emit()
 
     def refresh(self, *_: Any) -> None:
         """Say how the image is read, and set what can be pressed."""

@@ -157,19 +157,16 @@ class Controls(Working):
         rows.addRow(self.fold)
         rows.addRow(line_between())
         add_row(rows, "save as", self.output)
-        self.unfinished_row = QWidget()
-        both = QVBoxLayout(self.unfinished_row)
-        both.setContentsMargins(0, 0, 0, 0)
-        both.addWidget(self.unfinished)
-        both.addWidget(self.resume)
-        self.unfinished_row.hide()
-        rows.addRow(self.unfinished_row)
         rows.addRow(self.details)
 
         whole = QVBoxLayout(self)
         whole.setContentsMargins(4, 4, 4, 4)
         whole.addWidget(scrolled(inner), 1)
         whole.addLayout(self.live_place)
+        # Beside the other buttons: what was cancelled is gone on with where it was cancelled.
+        self.unfinished_row = side_by_side(Low(self.unfinished), self.resume)
+        self.unfinished_row.hide()
+        whole.addWidget(self.unfinished_row)
         buttons = QGridLayout()
         for at, one in enumerate((self.preview, self.run, self.copy, self.pause, self.cancel)):
             buttons.addWidget(one, at // 3, at % 3)

@@ -29,6 +29,7 @@ TICK = 50  # ms
 # After the layer or its store was changed, before unfinished runs are looked for.
 LATER = 150  # ms
 PAUSED = "Paused. "
+UNKNOWN = "How long it takes is known after the first tile; a preview tells it before."
 QUESTION = "Press Start to begin, or Cancel to change something."
 
 
@@ -42,6 +43,8 @@ class Deblur(Previews):
         self._run: Any = None
         self._activity: Any = None
         self._unfinished: Path | None = None
+        self._costs: Mapping[str, Any] = {}  # of the run that goes on
+        self._unknown = False  # whether nobody can say yet how long it takes
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
         self._looking = QTimer(self)
@@ -146,6 +149,7 @@ class Deblur(Previews):
         self.begin("Run", run.cancel)
         self.pause.setEnabled(True)
         self.say_costs("")
+        self._costs = {}
         self._timer.start(TICK)
 
     def _poll(self) -> None:
@@ -161,6 +165,8 @@ class Deblur(Previews):
             run.details = ""
         if run.done[1]:
             self._activity.tell(*run.done)
+        if run.pace.each and self._costs:
+            self._timed(run.pace.each)
         if going:
             return
         self._timer.stop()
@@ -174,15 +180,31 @@ class Deblur(Previews):
     def _weigh(self, costs: Mapping[str, Any]) -> None:
         """Say what the run takes; let it begin, or ask if that is much."""
         from napari_deblur._napari.requests import costs_of, deserves_a_question
+        from napari_deblur._napari.speeds import Work
 
-        text = costs_of(costs, self.speed)
-        if deserves_a_question(costs, self.speed):
+        speed = self.speeds.of(Work(**costs["work"]))
+        text = costs_of(costs, speed)
+        self._costs, self._unknown = costs, speed is None
+        if self._unknown:
+            text = f"{text} {UNKNOWN}"
+        if deserves_a_question(costs, speed):
             self.say_costs(f"{text} {QUESTION}")
             self.pause.setText("Start")
             self.progress("Waiting for your word.", 0, 1)
             return
         self.say_costs(text)
         self._run.go()
+
+    def _timed(self, each: float) -> None:
+        """Learn from the tiles how fast it is; say it, if it was not known before."""
+        from napari_deblur._napari.requests import costs_of
+        from napari_deblur._napari.speeds import Work
+
+        costs, seconds = self._costs, each * self._costs["tiles"]
+        self.speeds.learn(Work(**costs["work"]), seconds, costs["voxels"])
+        if self._unknown:
+            self._unknown = False
+            self.say_costs(costs_of(costs, (seconds, costs["voxels"])))
 
     def _pause(self) -> None:
         """Start what waits for a word; pause what runs; let go on what was paused."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.speeds import computed
 from napari_deblur._napari.telling import details
 from napari_deblur.tiles import Box, Grid, Index, Tile
 
@@ -50,8 +51,8 @@ class Window:
 class Preview:
     """What came out: image (c, z, y, x) of a box, the plan, and kernels found in this tile.
 
-    `seconds` is what restoring took and `voxels` what was restored for it, halo included: a run's
-    speed. `residuals` are those of each channel, `summary` the notes and the plan in words.
+    `seconds` is what restoring took and `voxels` what was `computed` for it: a run's speed.
+    `residuals` are those of each channel, `summary` the notes and the plan in words.
     """
 
     window: Window
@@ -106,6 +107,7 @@ def previewing(
             for (a, b), (first, _) in zip(window.box, grid.box, strict=True)
         )
         tiles, seconds = [], 0.0
+        read = grid.tile((window.t, window.channels[0], 0, 0, 0)).read
         for c in window.channels:
             yield "restoring what is seen" + (f", channel {c}" if len(window.channels) > 1 else "")
             start = perf_counter()
@@ -120,7 +122,7 @@ def previewing(
         plan,
         own[-1] if own else _kernel_at(plan, window),
         seconds,
-        math.prod(grid.tile_shape) * len(tiles),
+        computed([b - a for a, b in read], plan.kernel.shape) * len(tiles),
         tuple(one.residuals for one in tiles),
         summary,
     )

@@ -17,6 +17,7 @@ from napari_deblur._napari.orders import Order
 from napari_deblur._napari.placing import correct, lend
 from napari_deblur._napari.region import Region
 from napari_deblur._napari.settings import preferences
+from napari_deblur._napari.speeds import Speeds, of_plan
 from napari_deblur._napari.swipe import Overlay
 from napari_deblur._napari.telling import verdicts
 
@@ -37,7 +38,7 @@ class Previews(Choices):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.plan_known: tuple[Any, Plan] | None = None  # of the last preview
-        self.speed: tuple[float, int] | None = None  # its seconds and voxels
+        self.speeds = Speeds()
         self.busy_with: Any = self.layer.currentData()  # the image of what was begun last
         self.decided = Decided()
         self.overlay = Overlay(viewer)
@@ -156,7 +157,7 @@ class Previews(Choices):
         if layer is not self.layer.currentData():
             return
         self.plan_known = ((order.read().key, *order.read_as), preview.plan)
-        self.speed = (preview.seconds, preview.voxels)
+        self.speeds.learn(of_plan(preview.plan), preview.seconds, preview.voxels)
         self.say_details(preview.summary)
         seen = preview.window.channels[0]
         methods = [channel.method for channel in preview.plan.channels]
@@ -176,7 +177,7 @@ class Previews(Choices):
 
     def _another_image(self) -> None:
         """Leave nothing of what was shown and said of the image before."""
-        self.plan_known = self.speed = None
+        self.plan_known = None
         self.live_row.forget()
         if self.layer.currentData() is None:
             QTimer.singleShot(0, self._no_region)

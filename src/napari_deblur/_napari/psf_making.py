@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur import optics
+from napari_deblur._napari.stated import said_by
 from napari_deblur.protocols import Facts
 
 if TYPE_CHECKING:
@@ -106,20 +107,14 @@ def preset(cls: type, objective: str | None, fluorophore: str | None) -> dict[st
 
 def read_optics(path: str) -> dict[str, float]:
     """Give what a file says of its optics, by the names of models' fields; empty if nothing."""
-    from napari_deblur.opening import open_stack
-
-    if "://" in path:  # the window waits for no network
+    said = said_by(path)
+    if said is None:
         return {}
-    try:
-        stack = open_stack(path)
-    except (ValueError, OSError, TypeError):
-        return {}
-    channel = stack.channels[0]
     known = {
-        "na": stack.optics.na,
-        "n_immersion": stack.optics.n_immersion,
-        "n_sample": stack.optics.n_sample,
-        "wavelength": channel.emission,
+        "na": said.optics.na,
+        "n_immersion": said.optics.n_immersion,
+        "n_sample": said.optics.n_sample,
+        "wavelength": said.channels[0].emission,
     }
     return {name: float(value) for name, value in known.items() if value is not None}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.stated import said_by
 from napari_deblur.opening import open_stack
 from napari_deblur.stack import Channel, Optics
 
@@ -23,7 +23,6 @@ __all__ = [
     "channel_in",
     "described_by",
     "finest",
-    "is_quick",
     "kernel_of",
     "kernel_read",
     "kernel_stack",
@@ -31,6 +30,7 @@ __all__ = [
     "pixel_size_of",
     "size_in",
     "stack_of",
+    "stated_by",
     "stated_size",
     "with_optics",
 ]
@@ -39,8 +39,6 @@ Sizes = tuple[float | None, float | None, float | None]
 
 WORDS = {"time": "t", "channel": "c", "channels": "c", "depth": "z", "plane": "z"}
 USUAL = {2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
-# Bytes of a file whose headers the window reads by itself.
-QUICK = 2**26
 # More than any kernel; a layer of that size is an image.
 MOST_KERNEL = 2**24
 
@@ -94,13 +92,12 @@ def pixel_size_of(layer: napari.layers.Image, axes: str) -> Sizes:
 
 def stated_size(layer: napari.layers.Image) -> Sizes:
     """Give (z, y, x) in µm as the layer's own file says it; readers often leave it out."""
-    path = layer.source.path
     try:
         size = stack_of(layer).pixel_size
-        if size is None and path and "://" not in str(path):  # the window waits for no network
-            size = open_stack(str(path)).pixel_size
     except (ValueError, OSError, TypeError):
-        size = None
+        return (None, None, None)
+    if size is None and (said := said_by(layer.source.path)) is not None:
+        size = said.pixel_size
     return size or (None, None, None)
 
 
@@ -110,16 +107,11 @@ def described_by(layer: napari.layers.Image) -> tuple[tuple[Channel, ...], Optic
     The window waits for no network, so a file there says nothing. Metadata are what our samples
     have: ``{"optics": {"na": 1.2, "n_immersion": 1.33, "wavelengths": [0.52, 0.61]}}``.
     """
-    path = layer.source.path
-    if path and "://" not in str(path):
-        try:
-            found = open_stack(str(path))
-        except (ValueError, OSError, TypeError, KeyError):
-            pass
-        else:
-            # One channel of a file with several: napari calls it by its name, if it has one.
-            own = tuple(one for one in found.channels if one.name and one.name in layer.name)
-            return (own if len(own) == 1 else found.channels), found.optics
+    found = said_by(layer.source.path)
+    if found is not None:
+        # One channel of a file with several: napari calls it by its name, if it has one.
+        own = tuple(one for one in found.channels if one.name and one.name in layer.name)
+        return (own if len(own) == 1 else found.channels), found.optics
     said = layer.metadata.get("optics")
     if not isinstance(said, Mapping):
         return (), Optics()
@@ -128,15 +120,11 @@ def described_by(layer: napari.layers.Image) -> tuple[tuple[Channel, ...], Optic
     return tuple(Channel(emission=float(v)) for v in lights), Optics(**numbers)
 
 
-def is_quick(layer: napari.layers.Image) -> bool:
-    """Tell whether `described_by` takes no time: a large TIFF can have pages without number."""
-    path = layer.source.path
-    if not path or "://" in str(path):
-        return True
-    try:
-        return Path(path).is_dir() or Path(path).stat().st_size < QUICK
-    except OSError:
-        return True
+def stated_by(
+    layer: napari.layers.Image,
+) -> tuple[Sizes, tuple[tuple[Channel, ...], Optics]]:
+    """Give what `stated_size` and `described_by` do, for any thread: the file is read once."""
+    return stated_size(layer), described_by(layer)
 
 
 def with_optics(stack: Stack, channels: tuple[Channel, ...], optics: Optics) -> Stack:

@@ -26,6 +26,7 @@ from napari_deblur._napari.showing import (
     restored_levels,
     role,
 )
+from napari_deblur._napari.speeds import Pace
 from napari_deblur._napari.telling import details, said, sentence, verdicts
 from napari_deblur._napari.window import cut_of
 
@@ -75,6 +76,7 @@ class Run:
     costs: Mapping[str, Any] | None = None
     paused: bool = False
     done: tuple[int, int] = (0, 0)
+    pace: Pace = field(default_factory=Pace)
     complete: bool = False
     _layers: dict[str, Any] = field(default_factory=dict)
     _views: dict[str, Seen] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class Run:
     def pause(self, *, yes: bool) -> None:
         """Let the child wait in its next iteration, or go on."""
         self.paused = yes
+        self.pace.paused |= yes
         self.child.tell("pause" if yes else "resume")
 
     def poll(self) -> bool:
@@ -218,6 +221,7 @@ class Run:
             progress = message["progress"]
             self._stale |= bool(message.get("seen"))
             self._begun |= progress["phase"] != "tiles" or progress["done"] > 0
+            self.pace.hear(progress)
             self._last = said(progress)
             self.done = progress["done"], progress["total"]
             self.tell(self._last, progress["done"], progress["total"])
@@ -229,7 +233,7 @@ class Run:
             self._last = f"{sentence(note) if note else 'Done'}: {message['done']['output']}"
             emptied = message["done"]["emptied"]
             lost = [f"{emptied} voxels that had data have none now."] if emptied else []
-            if not note:
+            if not note or self.complete:
                 self._last = "\n".join([self._last, *self._verdicts, *lost])
             self._stale = True
             restored = self._layers.get("restored")

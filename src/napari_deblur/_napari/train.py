@@ -44,6 +44,7 @@ class Train(TrainingForm):
         self._child: TrainingRun | None = None
         self._own_folder = False
         self._note = ""
+        self._shown_from = -1  # where the form was scrolled to, to show how it goes
         self._doubts = Doubts(self._describe)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
@@ -142,6 +143,8 @@ class Train(TrainingForm):
         self.view.begin(folder)
         self.learned.hide()
         self.begin("Starting", self._child.ask_to_stop)
+        self._shown_from = -1
+        QTimer.singleShot(0, self._scroll_to_view)  # when the curves have their place
         self._timer.start(TICK)
 
     def _poll(self) -> None:
@@ -163,7 +166,10 @@ class Train(TrainingForm):
                 self._ended(child, message["ended"])
 
     def _stepped(self, child: TrainingRun, message: dict[str, Any]) -> None:
+        there = not self.view.cases.isHidden()
         self.view.add(message["step"], message["picture"])
+        if message["picture"] and not there:
+            QTimer.singleShot(0, self._scroll_to_view)
         child.best = message["best"] or child.best
         text = said(message["step"], child.iterations)
         if child.best:
@@ -174,6 +180,16 @@ class Train(TrainingForm):
             self.progress(text, message["step"]["iteration"], child.iterations)
         if message["best"]:
             self._show_weights(child.folder / "best.safetensors")
+
+    def _scroll_to_view(self) -> None:
+        """Show how it goes, unless the user has scrolled to something else since it began."""
+        if not isalive(self):
+            return
+        bar = self.area.verticalScrollBar()
+        if self._shown_from in (-1, bar.value()):
+            self.area.widget().adjustSize()
+            bar.setValue(self.view.y())
+            self._shown_from = bar.value()
 
     def _ended(self, child: TrainingRun, crash: str) -> None:
         self._timer.stop()
@@ -190,7 +206,11 @@ class Train(TrainingForm):
         self._show_weights(Path(done["weights"]))
         how = "Stopped" if done["stopped"] else "Trained"
         text = f"{how} after {done['iterations']} iterations. {best_said(best)}"
-        return f"{text}. In Deblur, choose gdunet and these weights. {self._note}".strip()
+        if best and not best["iterations"]:
+            said = "Nothing better than these was learned yet: Go on, with more iterations."
+        else:
+            said = "In Deblur, choose gdunet and these weights."
+        return f"{text}. {said} {self._note}".strip()
 
     def _show_weights(self, path: Path) -> None:
         self.weights.setText(str(path))

@@ -20,6 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from napari_deblur._napari.mistakes import words
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -48,12 +50,9 @@ def main(request: str) -> int:
         text = Path(request).read_text("utf-8")
         Path(request).unlink(missing_ok=True)
         _work(json.loads(text), talk, stop, learning)
-    except (ValueError, OSError, MemoryError) as error:
-        talk(error=str(error) or type(error).__name__)
-        return 1
     except Exception as error:  # noqa: BLE001 - shown in the window, the rest goes to the log
         traceback.print_exc()
-        talk(error=f"{type(error).__name__}: {error}")
+        talk(error=words(error))
         return 1
     return 0
 

@@ -12,6 +12,8 @@ from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
 from napari_deblur._napari.calm import Calm
+from napari_deblur._napari.docking import Tabbed
+from napari_deblur._napari.mistakes import words
 from napari_deblur._napari.rows import sentence
 
 __all__ = ["Working", "words"]
@@ -57,6 +59,7 @@ class Working(QWidget):  # type: ignore[misc]
         self.cancel.clicked.connect(self.stop)
         self.destroyed.connect(self._stopper)
         Calm(self)
+        Tabbed(self, lambda other: isinstance(other, Working))
 
     def sizeHint(self) -> Any:
         """Wide enough for all rows; what is drawn asks for more than it needs."""
@@ -190,14 +193,3 @@ def _tamed(steps: Any, cancelled: Event) -> Any:
     finally:
         steps.close()
     return None
-
-
-def words(error: Exception) -> str:
-    """Say an error as a sentence; only what nobody foresaw is called by its Python name."""
-    if isinstance(error, MemoryError):
-        return "there is not enough memory"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    if isinstance(error, ValueError | TypeError | OSError) and str(error):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
