@@ -1,5 +1,6 @@
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +163,24 @@ def test_one_kernel_in_a_tiff_can_be_read_again(tmp_path):
     plan = plan_of(stack, kernel=np.ones((1, 3, 3)))
     list(run(plan, tmp_path / "a.tif", stack))
     assert load_kernel(tmp_path / "a.kernels.tif").at() == pytest.approx(plan.kernel.at())
+
+
+def test_what_was_killed_while_it_removed_its_store_is_not_in_the_way(tmp_path, monkeypatch):
+    class Stopped(BaseException):
+        pass
+
+    def half(folder, **_):
+        (Path(folder) / "zarr.json").unlink()
+        raise Stopped
+
+    plan, stack = small()
+    monkeypatch.setattr(shutil, "rmtree", half)
+    with pytest.raises(Stopped):
+        list(run(plan, tmp_path / "a.tif", stack))
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 3  # with kernels, and what is left
+    with pytest.raises(FileExistsError, match="choose another output, or use --overwrite"):
+        run(plan, tmp_path / "a.tif", stack)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.tif", "a.kernels.tif"}
+    *_, last = run(plan, tmp_path / "a.tif", stack, overwrite=True)
+    assert last.phase == "complete"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import finishing, joining
+from napari_deblur import batch, finishing, joining
 from napari_deblur.batch import Claimed, run
 from napari_deblur.claims import FINISH, take
 from napari_deblur.finishing import Unfinished, finish
@@ -252,6 +252,25 @@ def test_while_one_finishes_another_part_leaves_it_to_that(tmp_path):
         assert "the finishing of" in last.note
         assert not open_result(path).complete
     assert list(finish(path))[-1].phase == "complete"
+
+
+def test_a_part_that_has_nothing_to_do_never_takes_complete_back(tmp_path, monkeypatch):
+    plan, stack = small()
+    path = tmp_path / "a.zarr"
+    list(run(plan, path, stack, part=(1, 2)))
+    numbers_of = batch._numbers
+
+    def late(*arguments):  # after this part has read the ledger, the other one finishes
+        monkeypatch.setattr(batch, "_numbers", numbers_of)
+        list(run(plan, path, stack, part=(2, 2)))
+        return numbers_of(*arguments)
+
+    monkeypatch.setattr(batch, "_numbers", late)
+    phases = []
+    for progress in run(plan, path, stack, part=(1, 2)):
+        assert open_result(path).complete
+        phases.append(progress.phase)
+    assert phases[-1] == "complete"
 
 
 # One plan -----------------------------------------------------------------------------------------

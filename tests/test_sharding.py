@@ -21,7 +21,7 @@ from napari_deblur.job import Job
 from napari_deblur.opening import open_stack
 from napari_deblur.parts import Part
 from napari_deblur.registry import methods
-from napari_deblur.results import KERNELS, LEDGER
+from napari_deblur.results import KERNELS, LEDGER, RESIDUALS
 from napari_deblur.store import Store, open_result
 from napari_deblur.tasks import Task
 from napari_deblur.tiles import Grid, Shards
@@ -276,25 +276,62 @@ def test_a_damaged_file_is_found_and_its_tiles_are_made_again(tmp_path, third_pa
         assert list(verify(path)) == []
 
 
-def test_a_tile_that_changes_while_it_waits_is_never_joined(tmp_path, third_party):  # noqa: F811
-    plan, stack = example(third_party)
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("0", 30), ("0", -6), ("mask", 30), (KERNELS, 30), (RESIDUALS, 30)],  # -6: its index
+)
+def test_a_tile_that_changes_while_it_waits_is_never_joined(tmp_path, third_party, name, place):  # noqa: F811
+    plan, stack = example(third_party, dtype="uint16", scope="tile")
     path = tmp_path / "a.zarr"
     progress = run(plan, path, stack)
     while next(progress).done < 4:
         pass
     progress.close()
-    file = path / sharding.loose("0", (0, 0, 0))
+    block = {RESIDUALS: (0,) * 6, KERNELS: (0,) * 5}.get(name, (0, 0, 0))
+    file = path / sharding.loose(name, block)
     raw = bytearray(file.read_bytes())
-    raw[30] ^= 1
+    raw[place] ^= 1
     file.write_bytes(raw)
     with pytest.raises(ValueError, match="napari-deblur verify --discard"):
         ended(plan, path, stack)
     findings = [finding for finding in verify(path) if finding.is_damage]
-    assert [finding.path for finding in findings] == [sharding.loose("0", (0, 0, 0))]
+    assert [finding.path for finding in findings] == [sharding.loose(name, block)]
     discard(path, findings)
     assert ended(plan, path, stack).phase == "complete"
     ended(plan, tmp_path / "whole.zarr", stack)
     assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")
+
+
+def test_a_file_of_a_tile_that_the_ledger_does_not_have_is_not_joined(
+    tmp_path,
+    third_party,  # noqa: F811
+    monkeypatch,
+):
+    array = numbers((6, 300, 280))
+    array[0, 0, 0] = 999
+    stack, path, repaired = stack_of(array), tmp_path / "a.zarr", tmp_path / "repaired"
+    plan = replace(
+        plan_of(stack, core=(3, 90, 100), method=third_party.Broken(repaired=str(repaired))),
+        shard=BOX,
+    )
+    repaired.touch()
+
+    def killed(ledger, entry, append=ledger.Ledger.append):
+        if entry.kind == "tile":
+            raise Stopped
+        append(ledger, entry)
+
+    monkeypatch.setattr(ledger.Ledger, "append", killed)
+    with pytest.raises(Stopped):
+        ended(plan, path, stack)
+    monkeypatch.undo()
+    assert (path / sharding.loose("0", (0, 0, 0))).is_file()
+    repaired.unlink()  # now it can't be made any more
+    assert ended(plan, path, stack).phase == "incomplete"
+    assert np.isnan(open_result(path).levels[0][:3, :90, :100]).all()
+    repaired.touch()
+    assert ended(plan, path, stack).phase == "complete"
+    assert list(verify(path)) == []
 
 
 def test_a_tile_that_failed_leaves_a_gap_that_is_filled_later(tmp_path, third_party):  # noqa: F811
@@ -308,9 +345,16 @@ def test_a_tile_that_failed_leaves_a_gap_that_is_filled_later(tmp_path, third_pa
     assert np.isnan(image[:3, :90, :100]).all()
     assert np.isnan(image).sum() == 3 * 90 * 100
     (finding,) = verify(path)
-    assert "1 failed" in finding.text
+    assert "23 of 24 tiles and 8 of 8 chunks of the pyramid are done, 1 failed" in finding.text
     assert ended(plan, path, stack).phase == "incomplete"
     (tmp_path / "repaired").touch()
+    progress = run(plan, path, stack)
+    while next(progress).done < 24:
+        pass
+    progress.close()
+    (finding,) = verify(path)
+    assert "24 of 24 tiles" in finding.text
+    assert "failed" not in finding.text
     assert ended(plan, path, stack).phase == "complete"
     ended(plan, tmp_path / "whole.zarr", stack)
     assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")

@@ -11,11 +11,13 @@ import zarr
 from by_hand import five_axes, numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
 from napari_deblur import creating, gridding, system
 from napari_deblur.batch import run
+from napari_deblur.finishing import finish
 from napari_deblur.ledger import Entry, Ledger, damaged_lines, entries
 from napari_deblur.methods.richardson_lucy import RichardsonLucy
 from napari_deblur.protocols import Kernel
 from napari_deblur.pyramid import below, levels_of, shrunk
 from napari_deblur.restoring import Restored
+from napari_deblur.results import LEDGER, mask_of
 from napari_deblur.store import Store, as_stored, open_result
 from napari_deblur.verifying import verify
 
@@ -183,6 +185,42 @@ def test_pyramid_is_the_mean_of_known_voxels_at_odd_sizes_too(tmp_path):
         below = level[:]
 
 
+@pytest.mark.parametrize("shard", [(1, 1, 1, 1, 1), (1, 1, 1, 2, 2)])
+def test_what_has_no_data_has_no_say_in_a_pyramid_of_integers(tmp_path, shard):
+    image = np.full((1, 601, 523), 1000, np.float32)
+    image[:, 101:, 101:] = np.nan
+    image[:, ::2, :40] = np.nan
+    image[:, 300:, 64] = 0
+    stack = stack_of(image)
+    plan = replace(plan_of(stack, core=(1, 150, 131)), shard=shard)
+    known = finished(plan, stack, tmp_path / "floats.zarr").levels
+    path = tmp_path / "integers.zarr"
+    plan = replace(plan, dtype="uint16")
+    levels = finished(plan, stack, path).levels
+    assert len(levels) == 3
+    for number, (level, floats) in enumerate(zip(levels, known, strict=True)):
+        mask = zarr.open_array(path / mask_of(number), mode="r")
+        np.testing.assert_array_equal(mask[:], np.isnan(floats[:]))
+        assert np.abs(level[:] - np.nan_to_num(floats[:])).max() <= number / 2  # rounded each time
+
+
+def test_levels_of_integers_that_did_not_know_the_mask_are_made_again(tmp_path):
+    stack = stack_of(numbers((1, 300, 280)))
+    plan = replace(plan_of(stack, core=(1, 150, 140)), dtype="uint16")
+    path = tmp_path / "a.zarr"
+    finished(plan, stack, path)
+    (file,) = (path / LEDGER).glob("*.jsonl")
+    found = [Entry.from_line(line) for line in file.read_text().splitlines()]
+    file.unlink()
+    book = Ledger(path / LEDGER)
+    for entry in found:
+        files = {name: one for name, one in entry.files.items() if not name.startswith("mask_")}
+        book.append(replace(entry, files=files))
+    *_, last = run(plan, path, stack)
+    assert (last.phase, last.note) == ("complete", "")
+    assert list(verify(path)) == []
+
+
 @pytest.mark.parametrize(
     ("size", "planes", "steps"),
     [
@@ -294,6 +332,56 @@ def test_a_result_whose_tiles_read_other_voxels_is_not_gone_on_with(tmp_path):
     root["attributes"]["napari_deblur"]["complete"] = True
     (path / "zarr.json").write_text(json.dumps(root))
     assert list(run(plan, path, stack))[-1].phase == "complete"  # nothing is left to read
+
+
+class Stopped(BaseException):
+    """As a kill, in this process: nothing catches it."""
+
+
+@pytest.mark.parametrize("n", range(1, 7))
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_was_killed_while_it_overwrote_is_gone_on_with_or_overwritten(
+    tmp_path, monkeypatch, n, overwrite
+):
+    plan, stack = small()
+    path = tmp_path / "a.zarr"
+    finished(plan, stack, path)
+    before, left = tree_hash(path), [n]
+
+    def stopping(call):
+        def instead(*arguments, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stopped
+            return call(*arguments, **options)
+
+        return instead
+
+    monkeypatch.setattr(creating.places, "remove_tree", stopping(creating.places.remove_tree))
+    monkeypatch.setattr(Path, "unlink", stopping(Path.unlink))
+    with pytest.raises(Stopped):
+        list(run(plan, path, stack, overwrite=True))
+    monkeypatch.undo()
+    assert not (path / "zarr.json").exists() or not open_result(path).complete
+    *_, last = run(plan, path, stack, overwrite=overwrite)
+    assert last.phase == "complete"
+    assert tree_hash(path) == before
+    assert list(verify(path)) == []
+
+
+@pytest.mark.parametrize("way", ["run", "finish"])
+def test_a_plan_that_was_changed_on_the_disk_is_not_gone_on_with(tmp_path, way):
+    plan, stack = small()
+    path = tmp_path / "a.zarr"
+    progress = run(plan, path, stack)
+    while next(progress).done < 5:
+        pass
+    progress.close()
+    root = json.loads((path / "zarr.json").read_text())
+    root["attributes"]["napari_deblur"]["plan"]["keep_background"] = False
+    (path / "zarr.json").write_text(json.dumps(root))
+    with pytest.raises(FileExistsError, match=r"the plan in .* was changed after it was written"):
+        list(run(plan, path, stack) if way == "run" else finish(path))
 
 
 def test_only_results_and_empty_folders_are_ever_deleted(tmp_path):

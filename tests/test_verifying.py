@@ -1,4 +1,5 @@
 import random
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -6,7 +7,11 @@ import numpy as np
 import pytest
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
+from napari_deblur import sharding, verifying
 from napari_deblur.batch import run
+from napari_deblur.claims import Claimed
+from napari_deblur.ledger import Entry, Ledger
+from napari_deblur.results import LEDGER
 from napari_deblur.store import open_result
 from napari_deblur.verifying import discard, verify
 
@@ -121,6 +126,84 @@ def test_damaged_chunks_are_restored_by_the_next_run(result):
     assert list(verify(path)) == []
 
 
+def damaged(path, name="0/c/0/1/1"):
+    raw = (path / name).read_bytes()
+    (path / name).write_bytes(flipped(raw, random.Random(1)))
+    return raw
+
+
+def test_a_result_that_lost_chunks_is_not_complete(result):
+    path, _, _ = result
+    damaged(path)
+    assert discard(path, verify(path)) == 1
+    assert not open_result(path).complete
+
+
+@pytest.mark.parametrize("name", ["../mine.txt", "{}/mine.txt", "0/../../mine.txt", "notes.txt"])
+def test_names_that_a_stranger_wrote_into_the_ledger_are_never_deleted(result, name, tmp_path):
+    path, plan, _ = result
+    mine = (tmp_path / "mine.txt", path / "notes.txt")
+    for file in mine:
+        file.write_text("the only copy")
+    files = {name.format(tmp_path): (5, "0" * 64)}
+    Ledger(path / LEDGER).append(Entry("metadata", plan.key, files=files))
+    findings = list(verify(path))
+    assert {f.kind for f in findings} == {"foreign"}
+    assert any("a file that no result has" in f.text for f in findings)
+    findings.append(verifying.Finding("changed", name.format(tmp_path), "as a caller may say"))
+    assert discard(path, findings) == 0
+    assert all(file.exists() for file in mine)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_what_is_elsewhere_by_a_link_is_not_deleted(result, tmp_path):
+    path, _, _ = result
+    (path / "1/c").rename(tmp_path / "elsewhere")
+    (path / "1/c").symlink_to(tmp_path / "elsewhere")
+    damaged(path, "1/c/0/0/0")
+    findings = list(verify(path))
+    assert ("changed", "1/c/0/0/0") in {(f.kind, f.path) for f in findings}
+    assert discard(path, findings) == 0
+    assert (tmp_path / "elsewhere/0/0/0").exists()
+
+
+def test_nothing_is_deleted_while_a_run_goes_on_or_when_it_was_made_anew(result):
+    path, plan, stack = result
+    raw = damaged(path)
+    findings = list(verify(path))
+    (path / "0/c/0/1/1").unlink()
+    progress = run(plan, path, stack)
+    next(progress)
+    with pytest.raises(Claimed, match="is going on"):
+        discard(path, findings)
+    *_, last = progress
+    assert last.phase == "complete"
+    assert discard(path, findings) == 0
+    assert (path / "0/c/0/1/1").read_bytes() == raw
+    assert list(verify(path)) == []
+
+
+def test_what_a_run_writes_and_joins_meanwhile_is_no_damage(tmp_path, monkeypatch):
+    monkeypatch.setattr(verifying, "PAUSE", 0.0)
+    stack = stack_of(numbers((2, 258, 16)))
+    plan = replace(plan_of(stack, core=(1, 129, 4)), shard=(1, 1, 1, 2, 2))
+    progress = run(plan, tmp_path / "a.zarr", stack)
+    while next(progress).done < 3:
+        pass
+    assert any((tmp_path / "a.zarr" / sharding.LOOSE / "0").iterdir())
+    foreign = verifying._foreign
+
+    def later(*arguments):  # the ledger was read, the files were not
+        for _ in range(12):
+            next(progress, None)
+        yield from foreign(*arguments)
+
+    monkeypatch.setattr(verifying, "_foreign", later)
+    findings = list(verify(tmp_path / "a.zarr"))
+    progress.close()
+    assert [finding.kind for finding in findings] == ["incomplete"]
+
+
 def test_an_unfinished_run_is_not_damage(tmp_path):
     plan, stack = small()
     progress = run(plan, tmp_path / "a.zarr", stack)
@@ -128,7 +211,7 @@ def test_an_unfinished_run_is_not_damage(tmp_path):
         pass
     (finding,) = verify(tmp_path / "a.zarr")
     assert (finding.kind, finding.is_damage) == ("incomplete", False)
-    assert str(finding) == "incomplete: .: 6 of 25 chunks are done: run the same again to go on"
+    assert str(finding) == "incomplete: .: 5 of 24 tiles are done: run the same again to go on"
     progress.close()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur.pyramid import levels_of
-from napari_deblur.results import IMAGE, KERNELS, LEDGER, MASK, RESIDUALS
+from napari_deblur.results import IMAGE, KERNELS, LEDGER, MASK, RESIDUALS, mask_of
 from napari_deblur.stack import AXES
 from napari_deblur.tiles import Grid, Index, Shards
 
@@ -144,8 +144,10 @@ def specs_of(plan: Plan) -> dict[str, Spec]:
         arrays[str(level.number)] = Spec(
             tuple(axes), dtype.name, fill, shape, chunks, tiles, file, plan.codec
         )
-    if dtype.kind != "f":  # True where nothing was written: a tile that failed has no data
-        arrays[MASK] = replace(arrays[IMAGE], dtype="bool", fill=True, codec="zstd")
+        if dtype.kind != "f":  # True where nothing was written: a tile that failed has no data
+            arrays[mask_of(level.number)] = replace(
+                arrays[str(level.number)], dtype="bool", fill=True, codec="zstd"
+            )
     arrays[KERNELS] = _kernels(plan)
     length = max(getattr(channel.method, "iterations", 0) for channel in plan.channels)
     if length:

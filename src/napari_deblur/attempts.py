@@ -30,12 +30,13 @@ def attempted(
     fail_fast: bool = False,
 ) -> Iterator[Progress]:
     """Let an engine do tasks; what fails comes again at the end, three times in all."""
-    todo = Todo(tasks)
+    todo = Todo(_told(task, done) for task in tasks)
     with closing(engine(todo)) as outcomes:
         for task, outcome in outcomes:
             if isinstance(outcome, Entry):
                 done.add(outcome)
                 if task.joins:
+                    done.joined(task.level, task.index)
                     yield tally.progress()
                     continue
                 tally.done += 1
@@ -64,6 +65,11 @@ def attempted(
                 tally.failed.append(failure)
                 note += f" {TRIES} times and is left out"
             yield tally.progress(task.index, note)
+
+
+def _told(task: Task, done: Done) -> Task:
+    """Say to whoever joins files which ones these are: what lies there need not be of a tile."""
+    return replace(task, sums=done.sums(task.level, task.index)) if task.joins else task
 
 
 def _joined_by_another(store: Store, task: Task) -> bool:

@@ -165,7 +165,9 @@ def _run(
         if finishing.all_there(store, done):
             yield finishing.was_complete(store, done, tally)
             return
-        store.mark_incomplete()
+        # Another part may be finishing, or have finished, since the ledger was read.
+        if how.part is None or any(next(tasks, None) for tasks in _tasks(store, done, how)):
+            store.mark_incomplete()
         store.sweep()
         if how.part is not None:
             store.note_part(how.part.number, how.part.of)
@@ -227,8 +229,13 @@ def _finished_by_last(
             except Claimed as other:
                 note = f"part {how.part} is done; {other}"
             else:
+                done = store.done()
+                if finishing.all_there(store, done):
+                    yield finishing.was_complete(store, done, tally)
+                    return
+                store.mark_incomplete()
                 yield from finishing.finished(
-                    store, engine, store.done(), tally, end, fail_fast=how.fail_fast
+                    store, engine, done, tally, end, fail_fast=how.fail_fast
                 )
                 return
     tally.start("part", len(store.plan), len(done.tiles))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -14,7 +16,8 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import claims, ngff, places, system
-from napari_deblur.outputs import is_blank, refuse_foreign
+from napari_deblur.outputs import REMOVING, is_blank, refuse_foreign, sweep
+from napari_deblur.places import Remote
 from napari_deblur.results import (
     IMAGE,
     KERNELS,
@@ -86,38 +89,59 @@ def create(
 def remove(path: Place) -> None:
     """Delete a result of this package, or an empty folder; refuse anything else.
 
+    In one moment it is gone; what a process that was killed meanwhile left goes with the next.
+
     Raises
     ------
     FileExistsError
         When `path` is not recognisable as a result.
     """
     refuse_foreign(path)
-    if path.exists():
+    if isinstance(path, Remote):
+        _empty(path)
         places.remove_tree(path)
+        return
+    if path.exists():
+        path.rename(path.with_name(f".{path.name}{REMOVING}{uuid.uuid4().hex[:8]}"))
+    sweep(path)
 
 
 def _empty(path: Place) -> None:
-    """Remove a result, but no claims: who overwrites holds one of them."""
+    """Remove a result, but no claims: who overwrites holds one of them.
+
+    The root's metadata go last: until then it is a result, which is not complete and can be
+    overwritten again.
+    """
     refuse_foreign(path)
     if not path.exists():
         return
-    (path / "zarr.json").unlink(missing_ok=True)  # what is half removed is no result any more
-    for inner in path.iterdir():
-        if inner.name != LEDGER:
-            places.remove_tree(inner) if inner.is_dir() else inner.unlink()
-    for inner in (path / LEDGER).iterdir() if (path / LEDGER).is_dir() else ():
-        if inner.suffix != claims.SUFFIX:
-            places.remove_tree(inner) if inner.is_dir() else inner.unlink()
+    root = path / "zarr.json"
+    if root.is_file():
+        data = json.loads(root.read_bytes())
+        data["attributes"][OURS]["complete"] = False
+        places.write_atomically(root, json.dumps(data, indent=2).encode())
+    inside = [inner for inner in path.iterdir() if inner.name not in (LEDGER, root.name)]
+    if (path / LEDGER).is_dir():
+        inside += [one for one in (path / LEDGER).iterdir() if one.suffix != claims.SUFFIX]
+    for inner in inside:
+        places.remove_tree(inner) if inner.is_dir() else inner.unlink()
+    root.unlink(missing_ok=True)
 
 
 def _resumable(path: Place, plan: Plan, *, resume: bool) -> Plan:
     try:
         result = open_result(path)
-    except (FileNotFoundError, ValueError) as error:
+        changed = result.plan.key != result.key
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileExistsError(
             f"{path} exists and is no result that could be continued ({error}): "
             "choose another output"
         ) from error
+    if changed:
+        raise FileExistsError(
+            f"the plan in {path} was changed after it was written: overwrite it (--overwrite) or "
+            "choose another output"
+        )
     if result.key != plan.key:
         raise FileExistsError(
             f"{path} holds the result of another plan ({result.key[:8]}, this one is "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
     from napari_deblur.pyramid import Level
-    from napari_deblur.tiles import Grid, Index
+    from napari_deblur.tiles import Grid, Index, Shards
 
 __all__ = ["Digests", "Done"]
 
@@ -88,6 +88,10 @@ class Done:
         Chunks made since then are among them.
     parts : set of int
         How many parts there were to be, of all that were begun.
+    boxes : mapping of a level to its files, or nothing
+        Nothing if it need not be known what waits.
+    waiting : mapping of (level, index of a file) to {chunk: {path: SHA-256 of the file}}
+        Chunks with files of their own, which are to be joined. Those of few files at a time.
     """
 
     values: Sequence[Digests]
@@ -99,13 +103,16 @@ class Done:
     recorded: set[tuple[str, int, str]] = field(default_factory=set)
     failed: dict[tuple[int, Index], str] = field(default_factory=dict)
     parts: set[int] = field(default_factory=set)
+    boxes: Mapping[int, Shards] = field(default_factory=dict)
+    waiting: dict[tuple[int, Index], dict[Index, dict[str, str]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, levels: Sequence[Level]) -> Done:
+    def of(cls, levels: Sequence[Level], boxes: Mapping[int, Shards] | None = None) -> Done:
         """Give one in which nothing is done."""
         tiles = prod(levels[0].grid.counts)
         values, inputs = ([Digests(level.grid) for level in levels] for _ in range(2))
-        return cls(values, inputs, np.zeros(tiles, np.int64), np.zeros(tiles, np.int64))
+        clipped, emptied = (np.zeros(tiles, np.int64) for _ in range(2))
+        return cls(values, inputs, clipped, emptied, boxes=boxes or {})
 
     @property
     def tiles(self) -> Digests:
@@ -115,6 +122,8 @@ class Done:
     def add(self, entry: Entry) -> None:
         """Count one more entry."""
         index: Any = entry.index  # of five numbers, by its kind
+        if entry.kind in ("tile", "level"):
+            self._wait(entry, index)
         if entry.kind == "tile":
             self.tiles[index] = entry.values
             number = self.tiles.number(index)
@@ -154,3 +163,24 @@ class Done:
         """Count a chunk as not there."""
         del self.values[level][index]
         del self.inputs[level][index]
+        if level in self.boxes:
+            self.waiting.get((level, self.boxes[level].of(index)), {}).pop(index, None)
+
+    def sums(self, level: int, shard: Index) -> dict[str, str]:
+        """Give the files of their own that the chunks of a file have, with their SHA-256."""
+        found: dict[str, str] = {}
+        for index in self.boxes[level].chunks(shard):
+            if index in self.values[level]:
+                found |= self.waiting[level, shard][index]
+        return found
+
+    def joined(self, level: int, shard: Index) -> None:
+        """Forget the files of their own of chunks that were joined, unless some were missing."""
+        if all(index in self.values[level] for index in self.boxes[level].chunks(shard)):
+            self.waiting.pop((level, shard), None)
+
+    def _wait(self, entry: Entry, index: Index) -> None:
+        box = self.boxes.get(entry.level)
+        if box is not None and box.several:
+            files = {path: digest for path, (_, digest) in entry.files.items()}
+            self.waiting.setdefault((entry.level, box.of(index)), {})[index] = files

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
 __all__ = [
+    "REMOVING",
     "SOFTWARE",
     "is_blank",
     "is_ours",
@@ -31,9 +34,11 @@ __all__ = [
     "store_of",
     "stored_plan",
     "suggested_output",
+    "sweep",
 ]
 
 SOFTWARE = "napari-deblur"  # as TIFFs say it
+REMOVING = ".removing-"  # in the name of what is being removed
 SUFFIXES = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".ome"}
 SUFFIXES |= {".nd2", ".lif", ".czi"}
 
@@ -93,6 +98,8 @@ def refuse(
 ) -> None:
     """Raise what a run would raise whatever its plan: before planning, which may take long.
 
+    What killed processes left of results that they were removing goes.
+
     Raises
     ------
     ValueError
@@ -115,6 +122,7 @@ def refuse(
     if part is not None:
         _refuse_part(part, output, overwrite=overwrite)
     _refuse_place(output)
+    sweep(store_of(output))
     if overwrite:
         refuse_foreign(store_of(output))
     elif output.suffix == ".zarr":
@@ -153,6 +161,14 @@ def refuse_foreign(path: Place) -> None:
             f"{path} is not recognisable as a result of napari-deblur, so it is not overwritten: "
             "delete it yourself or choose another output"
         )
+
+
+def sweep(path: Place) -> None:
+    """Delete what is left of results that were here and are being removed."""
+    if isinstance(path, Path):
+        for left in path.absolute().parent.glob(f".{escape(path.name)}{REMOVING}????????"):
+            if not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)  # another process may be at it
 
 
 def is_blank(path: Place) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.plans import Layout
 
-__all__ = ["Level", "below", "levels_of", "shrunk"]
+__all__ = ["Level", "below", "emptied", "levels_of", "pieces", "shrunk"]
 
 SMALLEST = 256  # a level whose y and x both fit into this is the last
 LARGEST_CHUNK = (64, 512, 512)
@@ -98,32 +98,63 @@ def pieces(level: Level, lower: Level, index: Index) -> Iterator[tuple[Box, Box]
         yield (z[0], y[0], x[0]), (z[1], y[1], x[1])
 
 
-def shrunk(block: NDArray[Any], step: tuple[int, int, int]) -> NDArray[Any]:
+def shrunk(
+    block: NDArray[Any], step: tuple[int, int, int], mask: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
     """Average boxes of `step` voxels; NaN has no say, and at an odd end a box is smaller.
 
     Parameters
     ----------
     block : array (z, y, x), float or unsigned integer
     step : (z, y, x)
+    mask : array (z, y, x) or None
+        True where integers have no data.
 
     Returns
     -------
     array of the same type, (ceil(z / step), …)
+        Where no voxel has data NaN, or 0 in integers.
 
     Examples
     --------
     >>> shrunk(np.array([[[1, 3, np.nan, np.nan, 5]]], np.float32), (1, 2, 2)).tolist()
     [[[2.0, nan, 5.0]]]
     """
-    shape = tuple(-(-n // s) for n, s in zip(block.shape, step, strict=True))
-    total = np.zeros(shape, np.float64)
-    count = np.zeros(shape, np.uint8)
-    for z, y, x in product(*(range(s) for s in step)):
-        part = block[z :: step[0], y :: step[1], x :: step[2]]
-        here = tuple(slice(0, n) for n in part.shape)
-        known = ~np.isnan(part)
+    total = np.zeros(_shape(block, step), np.float64)
+    count = np.zeros(total.shape, np.uint8)
+    for here, there in _corners(block, step):
+        part = block[there]
+        known = ~np.isnan(part) if mask is None else ~mask[there]
         total[here] += np.where(known, part, 0)
         count[here] += known
-    mean = np.full(shape, np.nan)
+    whole = block.dtype.kind in "ui"
+    mean = np.full(total.shape, 0.0 if whole else np.nan)
     np.divide(total, count, out=mean, where=count > 0)
-    return (np.rint(mean) if block.dtype.kind in "ui" else mean).astype(block.dtype)
+    return (np.rint(mean) if whole else mean).astype(block.dtype)
+
+
+def emptied(mask: NDArray[np.bool_], step: tuple[int, int, int]) -> NDArray[np.bool_]:
+    """Say which boxes of `step` voxels have no data at all.
+
+    Examples
+    --------
+    >>> emptied(np.array([[[True, False, True, True, True]]]), (1, 2, 2)).tolist()
+    [[[False, True, True]]]
+    """
+    empty = np.ones(_shape(mask, step), np.bool_)
+    for here, there in _corners(mask, step):
+        empty[here] &= mask[there]
+    return empty
+
+
+def _shape(block: NDArray[Any], step: tuple[int, int, int]) -> tuple[int, ...]:
+    return tuple(-(-n // s) for n, s in zip(block.shape, step, strict=True))
+
+
+def _corners(
+    block: NDArray[Any], step: tuple[int, int, int]
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Give one voxel of each box after the other, as (where its box is, where it is)."""
+    for start in product(*(range(s) for s in step)):
+        there = tuple(slice(a, None, s) for a, s in zip(start, step, strict=True))
+        yield tuple(slice(0, n) for n in block[there].shape), there

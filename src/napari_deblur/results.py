@@ -35,6 +35,7 @@ __all__ = [
     "Result",
     "is_field",
     "load_field",
+    "mask_of",
     "open_result",
     "save_field",
 ]
@@ -51,6 +52,11 @@ KERNELS = "kernels/0"
 RESIDUALS = "residuals/values"
 MASK = "mask"
 LEDGER = "ledger"
+
+
+def mask_of(level: int) -> str:
+    """Give the path of the array that says where a level of integers has no data."""
+    return f"{MASK}_{level}" if level else MASK
 
 
 @dataclass(frozen=True, eq=False)

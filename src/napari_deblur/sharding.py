@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.arrays import Spec
 
-__all__ = ["LOOSE", "Summed", "decoded", "encoded", "file_of", "joined", "loose"]
+__all__ = ["LOOSE", "Summed", "encoded", "file_of", "joined", "loose"]
 
 LOOSE = f"{LEDGER}/tiles"  # where tiles wait for those with which they will share a file
 ABSENT = np.uint64(2**64 - 1)  # offset and length of a chunk that nobody wrote
@@ -67,22 +67,6 @@ def encoded(spec: Spec, values: NDArray[Any]) -> memoryview:
     return memoryview(held[_only(spec)].as_numpy_array())
 
 
-def decoded(spec: Spec, content: bytes, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Give the values of a tile from what is in its file.
-
-    Raises
-    ------
-    ValueError, RuntimeError
-        When a checksum is wrong.
-    """
-    from zarr.core.buffer import default_buffer_prototype
-
-    held: dict[str, Any] = {}
-    array = _in_memory(spec, held)
-    held[_only(spec)] = default_buffer_prototype().buffer.from_bytes(content)
-    return np.asarray(array[tuple(slice(n) for n in shape)])
-
-
 def joined(spec: Spec, tiles: Iterable[tuple[tuple[int, ...], bytes]]) -> Iterator[Piece]:
     """Join the shards of tiles into one, piece by piece.
 
@@ -119,7 +103,10 @@ def _parted(content: bytes, counts: list[int]) -> tuple[NDArray[np.uint64], memo
     start = len(content) - size - CHECK.size
     raw, check = content[start : start + size], content[start + size :]
     if start < 0 or CHECK.unpack(check)[0] != _checksum(raw):
-        raise ValueError("a tile that was written is damaged")
+        raise ValueError(
+            "a tile that waits for others is damaged: run napari-deblur verify --discard, and then "
+            "the same again"
+        )
     return np.frombuffer(raw, "<u8").astype(np.uint64).reshape(*counts, 2), memoryview(content)[
         :start
     ]

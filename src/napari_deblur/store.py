@@ -6,7 +6,7 @@
     0, 1, …        the image and its pyramid: one file = one core = one task, or that of several
     kernels/0      the kernels, axes t, c, z, y, x, with their own voxel size
     residuals/     values (t, c, nz, ny, nx, iteration)
-    mask           where integers have no data; floats are NaN there
+    mask, mask_1, … where integers have no data, in each level; floats are NaN there
     ledger/        what is finished, one file for each process
     ledger/tiles/  tiles that share a file with others, until all of these are there
 
@@ -20,7 +20,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +30,7 @@ from napari_deblur.arrays import shards_of, specs_of
 from napari_deblur.done import Done
 from napari_deblur.ledger import Entry, Ledger, entries, now
 from napari_deblur.places import Place, Remote
-from napari_deblur.pyramid import Level, below, levels_of, pieces, shrunk
+from napari_deblur.pyramid import Level, below, emptied, levels_of, pieces, shrunk
 from napari_deblur.results import (
     IMAGE,
     KERNELS,
@@ -40,6 +39,7 @@ from napari_deblur.results import (
     OURS,
     RESIDUALS,
     Result,
+    mask_of,
     open_result,
 )
 from napari_deblur.stack import AXES
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     import zarr
     from numpy.typing import NDArray
 
-    from napari_deblur.arrays import Spec
     from napari_deblur.plans import Plan
     from napari_deblur.restoring import Restored
     from napari_deblur.tiles import Box, Index
@@ -78,6 +77,7 @@ class Store:
         self.arrays, self.shards = specs_of(plan), shards_of(plan)
         self.ledger = Ledger(path / LEDGER)
         self._synced: set[Path] = set()
+        self._opened: dict[str, zarr.Array] = {}
 
     @classmethod
     def at(cls, path: Place, key: str) -> Store:
@@ -95,11 +95,13 @@ class Store:
 
         What was joined with others is there if the joined file is, and is made of these.
         """
-        done, joined = Done.of(self.levels), Done.of(self.levels)
+        done, joined = Done.of(self.levels, self.shards), Done.of(self.levels)
         size = places.size_in(self.path)
         for entry in entries(self.path / LEDGER):
             if entry.key != self.plan.key:
                 continue
+            if entry.kind == "level" and MASK in self.arrays and len(entry.files) < 2:
+                continue  # of an earlier build, for which what has no data was 0
             if entry.kind == "metadata" or all(size(p) == n for p, (n, _) in entry.files.items()):
                 done.add(entry)
             elif entry.kind in ("tile", "level") and self.shards[entry.level].several:
@@ -113,6 +115,7 @@ class Store:
             if all(found) and _hash_of(found) == inputs:
                 for index in chunks:
                     done.take(joined, number, index)
+                done.joined(number, shard)
         return done
 
     # Writing ------------------------------------------------------------------------------------
@@ -155,37 +158,51 @@ class Store:
         level, lower = self.levels[number], self.levels[number - 1]
         core = level.grid.tile(index).core
         image = np.empty([stop - start for start, stop in core], self.plan.dtype)
+        empty = np.empty(image.shape, np.bool_) if MASK in self.arrays else None
         for box, source in pieces(level, lower, index):
             where = tuple(slice(a - s, b - s) for (a, b), (s, _) in zip(box, core, strict=True))
-            image[where] = shrunk(self.read(number - 1, index[:2], source), level.step)
+            mask = None
+            if empty is not None:
+                mask = self._read(mask_of(number - 1), index[:2], source)
+                empty[where] = emptied(mask, level.step)
+            image[where] = shrunk(self.read(number - 1, index[:2], source), level.step, mask)
         files = dict([self._write(str(number), self._place(str(number), index), image)])
+        values = digest(image)
+        if empty is not None:
+            name = mask_of(number)
+            files |= [self._write(name, self._place(name, index), empty)]
+            values = _hash_of([values, digest(empty)])  # the next level depends on both
         key = self.plan.key
         return self._record(
-            Entry("level", key, index, number, files, digest(image), inputs, finished=now())
+            Entry("level", key, index, number, files, values, inputs, finished=now())
         )
 
-    def write_shard(self, number: int, index: Index, *, inputs: str) -> Entry:
+    def write_shard(
+        self, number: int, index: Index, *, inputs: str, sums: Mapping[str, str]
+    ) -> Entry:
         """Join the chunks of a level that share a file, and what was written with them.
 
-        Their own files are removed if none is missing; else this is done again when it is there.
+        `sums` has the files to be joined, with the SHA-256 that the ledger has of each. They are
+        removed if no chunk is missing; else this is done again when it is there.
         """
         chunks, names = list(self.shards[number].chunks(index)), [str(number)]
+        names += [name for name in (mask_of(number),) if name in self.arrays]
         if number == 0:
-            names += [name for name in (MASK, RESIDUALS) if name in self.arrays]
+            names += [RESIDUALS] if RESIDUALS in self.arrays else []
             names += [KERNELS] if self.plan.finds_kernels else []
-        there = [chunk for chunk in chunks if self._loose(names[0], chunk).is_file()]
         files: dict[str, tuple[int, str]] = {}
         for name in names:
-            tiles = self._checked(name, chunks, there, inputs if name == names[0] else None)
+            tiles = self._checked(name, chunks, sums)
             file = sharding.file_of(name, self.arrays[name], self._place(name, chunks[0]))
             files |= [self._put(file, sharding.joined(self.arrays[name], tiles))]
         key = self.plan.key
         entry = Entry("shard", key, index, number, files, inputs=inputs, finished=now())
         self._record(entry)
-        if len(there) == len(chunks):
+        if all(sharding.loose(names[0], self._place(names[0], one)) in sums for one in chunks):
             for name in names:
                 for chunk in chunks:
-                    self._loose(name, chunk).unlink(missing_ok=True)
+                    loose = self.path / sharding.loose(name, self._place(name, chunk))
+                    loose.unlink(missing_ok=True)
         return entry
 
     def write_kernel(self, t: int, c: int) -> Entry:
@@ -239,9 +256,12 @@ class Store:
 
     def read(self, number: int, frame: tuple[int, int], box: Box) -> NDArray[Any]:
         """Read stored values (z, y, x) of one level, (frame, channel) and box."""
+        return self._read(str(number), frame, box)
+
+    def _read(self, name: str, frame: tuple[int, int], box: Box) -> NDArray[Any]:
         spans: dict[str, Any] = dict(zip("tc", frame, strict=True))
         spans |= {a: slice(*span) for a, span in zip("zyx", box, strict=True)}
-        block = np.asarray(self._stored[number][tuple(spans[a] for a in self.plan.layout.axes)])
+        block = np.asarray(self._stored(name)[tuple(spans[a] for a in self.plan.layout.axes)])
         return block if "z" in self.plan.layout.axes else block[None]
 
     def chunk_names(self) -> Iterator[str]:
@@ -309,34 +329,26 @@ class Store:
             sharding.loose(name, block) if spec.is_joined else sharding.file_of(name, spec, block)
         )
 
-    def _loose(self, name: str, chunk: Index) -> Place:
-        return self.path / sharding.loose(name, self._place(name, chunk))
-
     def _checked(
-        self, name: str, chunks: Sequence[Index], there: Sequence[Index], inputs: str | None
+        self, name: str, chunks: Iterable[Index], sums: Mapping[str, str]
     ) -> Iterator[tuple[tuple[int, ...], bytes]]:
-        """Read the files of chunks one by one; in the end they must be those that were meant."""
-        spec, known = self.arrays[name], set(there)
-        values: list[str | None] = []
+        """Read the files of chunks one by one; each must be what was written.
+
+        A tile that failed has none, and a channel that is only copied has no kernels.
+        """
         for chunk in chunks:
-            block, file = self._place(name, chunk), self._loose(name, chunk)
-            if chunk not in known:
-                values.append(None)
+            block = self._place(name, chunk)
+            path = sharding.loose(name, block)
+            if path not in sums:
                 continue
-            # A channel that is only copied has no kernels. If its image is gone as well, another
-            # process has joined them, and removes them one after the other.
-            if name == KERNELS and not file.is_file() and self._loose(IMAGE, chunk).is_file():
-                continue
-            content = file.read_bytes()
-            if inputs is not None:
-                values.append(_digest_in(content, spec, spec.size(block)))
+            content = (self.path / path).read_bytes()
+            if hashlib.sha256(content).hexdigest() != sums[path]:
+                raise ValueError(
+                    f"{self.path / path} is not what was written: run napari-deblur verify "
+                    "--discard, and then the same again"
+                )
             yield block, content
             del content  # before the next one is read
-        if inputs is not None and _hash_of(values) != inputs:
-            raise ValueError(
-                f"a tile in {self.path / sharding.LOOSE} is not what was written: run "
-                "napari-deblur verify --discard, and then the same again"
-            )
 
     def _write(
         self, name: str, block: tuple[int, ...], values: NDArray[Any]
@@ -388,14 +400,13 @@ class Store:
         attributes[OURS] |= {"failed": list(failed), "complete": complete}
         self.write_group("", attributes)
 
-    @cached_property
-    def _stored(self) -> dict[int, zarr.Array]:
-        """The levels, to be read."""
+    def _stored(self, name: str) -> zarr.Array:
+        """Open a level, or its mask, to be read."""
         import zarr
 
-        return {
-            n: zarr.open_array(places.storage(self.path / str(n)), mode="r") for n in self.shards
-        }
+        if name not in self._opened:
+            self._opened[name] = zarr.open_array(places.storage(self.path / name), mode="r")
+        return self._opened[name]
 
 
 def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], int]:
@@ -421,14 +432,6 @@ def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], in
 def _hash_of(values: Iterable[str | None]) -> str:
     """Give one hash of many; that of a chunk that is not known is a dash."""
     return hashlib.sha256("".join(value or "-" for value in values).encode()).hexdigest()
-
-
-def _digest_in(content: bytes, spec: Spec, shape: tuple[int, ...]) -> str | None:
-    """Give the hash of the values in a file; None if it is damaged."""
-    try:
-        return digest(sharding.decoded(spec, content, shape))
-    except (ValueError, RuntimeError):
-        return None
 
 
 def digest(values: NDArray[Any]) -> str:

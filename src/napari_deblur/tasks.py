@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -39,7 +39,8 @@ __all__ = [
 class Task:
     """A chunk to make: level 0 is a tile. A few numbers, nothing heavy.
 
-    With `joins` it is the file of several chunks, by its index among the files.
+    With `joins` it is the file of several chunks, by its index among the files; `sums` are the
+    files that are put into it, with their SHA-256.
     """
 
     index: Index
@@ -48,6 +49,7 @@ class Task:
     splits: int = 0
     inputs: str = ""
     retries: int = 0
+    sums: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 class Todo:
@@ -91,8 +93,9 @@ def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
 
 def _made_of_others(store: Store, task: Task) -> Entry:
     """Make what is made of chunks that are there."""
-    write = store.write_shard if task.joins else store.write_level
-    return write(task.level, task.index, inputs=task.inputs)
+    if task.joins:
+        return store.write_shard(task.level, task.index, inputs=task.inputs, sums=task.sums)
+    return store.write_level(task.level, task.index, inputs=task.inputs)
 
 
 @dataclass

@@ -22,8 +22,12 @@ def verify(
     debug: o.Debug = False,
 ) -> None:
     """Read a result again, every byte, and compare it with what was written."""
-    from napari_deblur import verifying
+    from napari_deblur import claims, verifying
+    from napari_deblur.places import place_of
+    from napari_deblur.results import LEDGER
 
+    if discard:  # before all of it is read, which may take long
+        claims.refuse(place_of(store) / LEDGER, claims.ALL)
     findings = list(verifying.verify(store))
     for finding in findings:
         printing.say(str(finding))
