@@ -138,7 +138,7 @@ class OpticsPsf(Working):
         self._asked = asked
         self.picture.show(sections(found.kernel))
         whole = " × ".join(map(str, found.shape))
-        part = "The middle of the kernel" if found.kernel.shape != found.shape else "The kernel"
+        part = "Middle of the kernel" if found.kernel.shape != found.shape else "The kernel"
         self.picture.title.setText(f"{part}, {whole} voxels")
         self.facts.setText(widths(found.kernel))
         self.advice.setText(" ".join(map(_said, found.notes)))
