@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import struct
 import sys
 import zipfile
@@ -158,6 +159,16 @@ def test_a_missing_chunk_is_refused_unless_that_is_meant(tmp_path, settings, siz
     for name in ("lost", "meant"):
         assert "is missing, and would be taken for empty" in refusal(read, tmp_path / name)
         np.testing.assert_array_equal(read(tmp_path / name, sparse=True), holes)
+
+
+@pytest.mark.parametrize("settings", [{}, {"shards": (4, 24, 20)}, {"zarr_format": 2}])
+def test_a_sparse_array_that_goes_away_is_not_all_empty(tmp_path, settings):
+    zarr.create_array(tmp_path / "a", data=VOLUME, chunks=(4, 12, 10), **settings)
+    stack = open_stack(tmp_path / "a", "zyx", sparse=True)
+    assert stack.read(0, 0).any()
+    shutil.rmtree(tmp_path / "a")
+    with pytest.raises(FileNotFoundError, match="no longer there"):
+        stack.read(0, 0)
 
 
 def test_a_missing_chunk_is_no_data_where_the_fill_value_says_so(tmp_path):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Guarded", "Stored", "stored_pixels"]
 
+ARRAY = ("zarr.json", ".zarray")
 METADATA = {"zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata"}
 # A chunk is decoded as a whole; a few bytes can promise more than any machine has.
 MOST_CHUNK = 2**33
@@ -59,6 +60,7 @@ class Guarded(WrapperStore):  # type: ignore[misc]
     def __init__(self, store: Store, *, sparse: bool = True, most: int | None = None) -> None:
         super().__init__(store)
         self.sparse, self.most = sparse, most
+        self._metadata = ""  # of the array whose chunks are read, once one was missing
 
     def _with_store(self, store: Store) -> Guarded:
         return Guarded(store, sparse=self.sparse, most=self.most)
@@ -79,6 +81,10 @@ class Guarded(WrapperStore):  # type: ignore[misc]
                 f'chunk "{key}" is missing, and would be taken for empty: copy the store again; '
                 "if empty chunks were left out of it on purpose, say so (sparse)"
             )
+        if found is None and not await self._is_array(key):
+            raise FileNotFoundError(
+                "the array is no longer there: all of its chunks would be empty"
+            )
         if found is not None and not len(found):
             raise ValueError(f'chunk "{key}" has 0 bytes: copy the store again')
         if found is not None and self.most is not None:
@@ -89,6 +95,16 @@ class Guarded(WrapperStore):  # type: ignore[misc]
                     "copy the store again from a place that you trust"
                 )
         return found
+
+    async def _is_array(self, key: str) -> bool:
+        """Whether the array that a chunk belongs to is still there."""
+        folders = PurePosixPath(key).parents
+        names = [str(folder / name) for folder in folders for name in ARRAY]
+        for name in [self._metadata] if self._metadata else names:
+            if await self._store.exists(name):
+                self._metadata = name
+                return True
+        return False
 
     def _refuse_link(self, key: str) -> None:
         if not isinstance(self._store, LocalStore):
