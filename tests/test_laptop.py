@@ -48,5 +48,6 @@ def test_half_a_terabyte_plans_within_the_memory_of_a_laptop(laptop):
     said = plan.summary()
     assert f"{len(plan)} (1 × 1 × " in said
     assert f"({read:.2g} × the stack)" in said
-    assert "uint16, up to 667 GB on the disk" in said  # the image and its pyramid
+    # The image, its mask and their pyramids, and a file while it is joined.
+    assert "uint16, up to 723 GB on the disk" in said
     assert f"{size(plan.memory)} for each task" in said

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "IMAGE",
     "KERNELS",
+    "LAYER",
     "LEDGER",
     "MASK",
     "OURS",
@@ -50,6 +51,7 @@ WINDOWS = 2
 IMAGE = "0"
 KERNELS = "kernels/0"
 RESIDUALS = "residuals/values"
+LAYER = "layer.json"  # how the image lay and looked in napari
 MASK = "mask"
 LEDGER = "ledger"
 

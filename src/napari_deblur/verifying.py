@@ -16,7 +16,7 @@ import numpy as np
 from napari_deblur import claims, places, sharding, system
 from napari_deblur.ledger import damaged_lines, entries
 from napari_deblur.places import Place, Remote, place_of
-from napari_deblur.results import KERNELS, LEDGER, Result, open_result
+from napari_deblur.results import KERNELS, LAYER, LEDGER, Result, open_result
 from napari_deblur.store import Done, Store, digest
 
 __all__ = ["Finding", "discard", "verify"]
@@ -161,7 +161,7 @@ def _names(store: Store) -> re.Pattern[str]:
     arrays = "|".join(map(re.escape, store.arrays))
     return re.compile(
         rf"((({arrays}|kernels|residuals)/)?zarr\.json|({arrays})/c(/[0-9]+)*"
-        rf"|{sharding.LOOSE}/({arrays})/[0-9]+(\.[0-9]+)*)"
+        rf"|{sharding.LOOSE}/({arrays})/[0-9]+(\.[0-9]+)*|{re.escape(LAYER)})"
     )
 
 

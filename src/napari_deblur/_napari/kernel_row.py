@@ -151,7 +151,10 @@ class KernelRows(QWidget):  # type: ignore[misc]
             return
         try:
             self.comes_to.setText(matched(self._model(), self._known(), self._lights))
-        except ValueError:  # while it is typed; Preview and Run say what is wrong
+        except (
+            ValueError,
+            ArithmeticError,
+        ):  # while it is typed; Preview and Run say what is wrong
             self.comes_to.setText("")
 
     def _optics_page(self) -> Any:

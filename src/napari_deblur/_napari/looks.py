@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import places
+from napari_deblur.results import LAYER
 
 if TYPE_CHECKING:
     from napari_deblur.results import Result
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["applied", "looks_of", "recalled", "remember"]
 
 ARRAYS = ("scale", "translate", "rotate", "shear", "affine")
-FILE = "layer.json"
 
 
 def looks_of(layer: Any) -> dict[str, Any]:
@@ -44,15 +44,15 @@ def remember(result: Result, looks: Mapping[str, Any]) -> None:
     from napari_deblur.store import Store
 
     store, content = Store(result.path, result.plan), json.dumps(dict(looks), indent=2).encode()
-    store.record_metadata(result.path / FILE, content)
-    places.write_atomically(result.path / FILE, content)
+    store.record_metadata(result.path / LAYER, content)
+    places.write_atomically(result.path / LAYER, content)
     store.close()
 
 
 def recalled(result: Result, spatial: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give what `own_kwargs` gave with the place that was kept, and the colours for the image."""
     try:
-        kept = json.loads((result.path / FILE).read_bytes())
+        kept = json.loads((result.path / LAYER).read_bytes())
     except (OSError, ValueError):
         kept = None
     return applied(kept, spatial, rgb=result.plan.layout.rgb)

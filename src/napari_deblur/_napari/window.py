@@ -100,8 +100,10 @@ def same_view(viewer: Any, layer: napari.layers.Image) -> Iterator[None]:
     world[list(viewer.dims.displayed[-2:])] = camera.center[1:]
     voxel = voxel_at(viewer, layer, world)
     yield
+    if viewer.dims.ndisplay != 2 or min(axes) < 0:
+        return
     ratio = (world_steps(viewer, layer) / before)[axes]
-    if viewer.dims.ndisplay != 2 or min(axes) < 0 or np.array_equal(ratio, (1, 1)):
+    if np.array_equal(ratio, (1, 1)):
         return
     camera.center = (first, *world_of(viewer, layer, voxel)[axes])
     camera.zoom /= float(np.sqrt(ratio.prod()))

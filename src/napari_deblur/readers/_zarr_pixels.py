@@ -51,19 +51,22 @@ class Guarded(WrapperStore):  # type: ignore[misc]
     Parameters
     ----------
     store : zarr's store
+    path : str
+        Of the array whose chunks are read; without one they are metadata only.
     sparse : bool
         A chunk without a file is the fill value after all.
     most : int or None
         Bytes of a decoded chunk, if chunks are frames of Zstandard.
     """
 
-    def __init__(self, store: Store, *, sparse: bool = True, most: int | None = None) -> None:
+    def __init__(
+        self, store: Store, *, path: str = "", sparse: bool = True, most: int | None = None
+    ) -> None:
         super().__init__(store)
-        self.sparse, self.most = sparse, most
-        self._metadata = ""  # of the array whose chunks are read, once one was missing
+        self.path, self.sparse, self.most = path, sparse, most
 
     def _with_store(self, store: Store) -> Guarded:
-        return Guarded(store, sparse=self.sparse, most=self.most)
+        return Guarded(store, path=self.path, sparse=self.sparse, most=self.most)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -81,7 +84,7 @@ class Guarded(WrapperStore):  # type: ignore[misc]
                 f'chunk "{key}" is missing, and would be taken for empty: copy the store again; '
                 "if empty chunks were left out of it on purpose, say so (sparse)"
             )
-        if found is None and not await self._is_array(key):
+        if found is None and not await self._is_there():
             raise FileNotFoundError(
                 "the array is no longer there: all of its chunks would be empty"
             )
@@ -96,15 +99,10 @@ class Guarded(WrapperStore):  # type: ignore[misc]
                 )
         return found
 
-    async def _is_array(self, key: str) -> bool:
-        """Whether the array that a chunk belongs to is still there."""
-        folders = PurePosixPath(key).parents
-        names = [str(folder / name) for folder in folders for name in ARRAY]
-        for name in [self._metadata] if self._metadata else names:
-            if await self._store.exists(name):
-                self._metadata = name
-                return True
-        return False
+    async def _is_there(self) -> bool:
+        """Whether the array is still there."""
+        folder = f"{self.path}/" if self.path else ""
+        return any([await self._store.exists(folder + name) for name in ARRAY])
 
     def _refuse_link(self, key: str) -> None:
         if not isinstance(self._store, LocalStore):
@@ -229,6 +227,6 @@ def stored_pixels(array: Any, address: str, *, sparse: bool = False) -> Stored:
     frames = "zstd" in json.dumps(array.metadata.to_dict(), default=str)
     # Codecs before it may make a chunk a little longer.
     unpacked = 2 * math.prod(array.chunks) * size + 2**16
-    guarded = Guarded(store, sparse=sparse or nothing, most=unpacked if frames else None)
     path, version = array.path, array.metadata.zarr_format
+    guarded = Guarded(store, path=path, sparse=sparse or nothing, most=unpacked if frames else None)
     return Stored(zarr.open_array(guarded, path=path, mode="r", zarr_format=version), address)
