@@ -279,7 +279,7 @@ def _write_zarr(path: Path, name: str, picture: Picture) -> None:
     # A few planes tell what is dark and what is bright.
     known = picture.array.reshape(-1, *picture.array.shape[-2:])
     known = known[:: max(1, known.size // CHUNK)]
-    known = known[np.isfinite(known)]
+    known = known[np.isfinite(known)].astype("f8")
     low, high = (float(known.min()), float(np.percentile(known, 99.9))) if known.size else (0, 1)
     window = {"min": low, "start": low, "end": max(high, low + 1e-9), "max": max(high, low + 1e-9)}
     count = picture.array.shape[picture.axes.index("c")] if "c" in picture.axes else 1
