@@ -231,7 +231,7 @@ def test_a_long_table_is_filled_again_at_once(qtbot):
     table.fill(beads)
     start = time.thread_time()
     table.fill(beads)
-    assert time.thread_time() - start < 0.1
+    assert time.thread_time() - start < 0.4
     assert table.rowCount() == 300
 
 
