@@ -465,3 +465,14 @@ def test_integers_have_a_mask_of_what_has_no_data(tmp_path, third_party):  # noq
     assert np.argwhere(mask[:, :, :8]).tolist() == [[1, 2, 3]]
     assert mask[:, :, 8:].all()  # the tile that failed
     assert open_result(finished(*small(), tmp_path / "b.zarr").path).mask is None
+
+
+def test_a_result_that_cannot_be_renamed_is_removed_all_the_same(tmp_path, monkeypatch):
+    def refused(self, target):
+        raise PermissionError(13, "a file in it is open", str(self))
+
+    store = creating.create(tmp_path / "a.zarr", plan_of(stack_of(numbers((3, 8, 9)), "zyx")))
+    store.close()
+    monkeypatch.setattr(type(tmp_path), "rename", refused)
+    creating.remove(tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []

@@ -102,7 +102,12 @@ def remove(path: Place) -> None:
         places.remove_tree(path)
         return
     if path.exists():
-        path.rename(path.with_name(f".{path.name}{REMOVING}{uuid.uuid4().hex[:8]}"))
+        aside = path.with_name(f".{path.name}{REMOVING}{uuid.uuid4().hex[:8]}")
+        try:
+            system.insisting(lambda: path.rename(aside))
+        except PermissionError:  # on Windows, while a file in it is open
+            _empty(path)
+            places.remove_tree(path)
     sweep(path)
 
 

@@ -67,6 +67,8 @@ def refuse_gone(address: str, error: BaseException) -> None:
 
 def _is_gone(address: str, error: BaseException) -> bool:
     """Whether an input is gone; FileNotFoundError if a file is."""
+    if "://" in address and not is_address(address):
+        return False  # nobody here can look
     if not is_address(address):
         os.stat(address)
         return os.path.isdir(address) and not os.listdir(address)  # a drive that was taken away

@@ -179,3 +179,18 @@ def test_the_same_voxels_are_seen_when_the_voxel_size_is_corrected():
     with same_view(viewer, image):
         correct(image, "zyx", (0.3, 0.1, 0.1))
     np.testing.assert_allclose(camera.zoom, 40)
+
+
+def test_looks_that_a_stranger_wrote_are_left_out():
+    from napari_deblur._napari.looks import applied, looks_of
+
+    image = Image(np.zeros((4, 5)), axis_labels=("y", "x"), shear=[0.3], blending="additive")
+    spatial = {"axis_labels": ("y", "x"), "scale": (1.0, 1.0)}
+    kept = {"axes": ["y", "x"], **looks_of(image)}
+    place, seen = applied(kept, spatial, rgb=False)
+    assert np.shape(place["shear"]) in ((1,), (2, 2))
+    assert seen["blending"] == "additive"
+    strange = {**kept, "shear": [1.0, 2.0, 3.0], "blending": ["additive"], "colormap": {}}
+    place, seen = applied(strange, spatial, rgb=False)
+    assert place == spatial
+    assert not {"blending", "colormap"} & set(seen)

@@ -92,8 +92,10 @@ def _place(kept: Mapping[str, Any]) -> dict[str, Any]:
             pint.Unit(unit)
         shapes = {"scale": (n,), "translate": (n,), "rotate": (n, n), "affine": (n + 1, n + 1)}
         fits = len(units) == n and all(place[name].shape == (n,) for name in ARRAYS[:2])
+        shears = ((n * (n - 1) // 2,), (n, n))
         fits = fits and all(
-            place[name].shape == shapes.get(name, place[name].shape) for name in place
+            array.shape in (shears if name == "shear" else (shapes[name],))
+            for name, array in place.items()
         )
         fits = fits and bool((place["scale"] != 0).all())
         fits = fits and all(bool(np.isfinite(value).all()) for value in place.values())
@@ -110,12 +112,13 @@ def _seen(kept: Mapping[str, Any], *, rgb: bool) -> dict[str, Any]:
     from napari.utils.colormaps import AVAILABLE_COLORMAPS
 
     seen: dict[str, Any] = {}
-    if kept.get("blending") in {str(one.value) for one in Blending}:
-        seen["blending"] = kept["blending"]
+    blending, colormap = kept.get("blending"), kept.get("colormap")
+    if isinstance(blending, str) and blending in {str(one.value) for one in Blending}:
+        seen["blending"] = blending
     if rgb:
         return seen
-    if kept.get("colormap") in AVAILABLE_COLORMAPS:
-        seen["colormap"] = kept["colormap"]
+    if isinstance(colormap, str) and colormap in AVAILABLE_COLORMAPS:
+        seen["colormap"] = colormap
     if isinstance(gamma := kept.get("gamma"), int | float) and gamma > 0:
         seen["gamma"] = float(gamma)
     limits = kept.get("contrast_limits")
