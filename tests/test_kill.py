@@ -102,6 +102,15 @@ def test_a_run_killed_often_leaves_the_same_bytes(tmp_path, third_party, server,
     assert list(run(plan, path, stack))[-1].note == "it was complete already"
 
 
+def test_what_is_killed_when_all_was_done_leaves_nothing_behind(tmp_path, third_party):  # noqa: F811
+    plan, stack = example(third_party)
+    list(run(plan, tmp_path / "a.zarr", stack))
+    expected = tree_hash(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / "ledger" / "0_all_1.claim.2.partial").write_bytes(b"{")
+    assert list(run(plan, tmp_path / "a.zarr", stack))[-1].note == "it was complete already"
+    assert tree_hash(tmp_path / "a.zarr") == expected
+
+
 def test_of_three_runs_of_one_plan_those_that_came_late_are_refused(tmp_path, third_party):  # noqa: F811
     script = """
 import sys

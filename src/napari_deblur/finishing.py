@@ -117,7 +117,8 @@ def all_there(store: Store, done: Done) -> bool:
 
 
 def was_complete(store: Store, done: Done, tally: Tally) -> Progress:
-    """Say that there is nothing to do."""
+    """Say that there is nothing to do but to remove what was half written when one was killed."""
+    store.sweep(0)
     tally.start("complete", len(store.plan), len(done.tiles))
     return replace(tally.progress(), note="it was complete already")
 
