@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import zarr
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import system
+from napari_deblur import arrays, system
 from napari_deblur.batch import Claimed, RunStopped, replay, run
 from napari_deblur.opening import open_stack
 from napari_deblur.store import Store, open_result
@@ -194,6 +195,22 @@ def test_too_little_disk_is_said_before_the_first_tile(tmp_path, monkeypatch):
     monkeypatch.setattr(system, "free_disk", lambda path: 10**9)
     with pytest.raises(RunStopped, match=r"needs about 1.1 GB and the disk has 1 GB free"):
         list(run(plan, tmp_path / "a.zarr", stack))
+
+
+def test_what_workers_need_on_the_disk_is_counted_too(tmp_path, monkeypatch):
+    stack = stack_of(numbers((6, 300, 280)))
+    plan = replace(plan_of(stack, core=(3, 90, 100)), shard=(1, 1, 2, 2, 2), disk=10**9)
+    monkeypatch.setattr(system, "free_disk", lambda path: 0)
+    monkeypatch.setattr(arrays, "joining_of", lambda plan: 10**8)
+
+    def needed(workers, stack=stack):
+        with pytest.raises(RunStopped) as caught:
+            list(run(plan, tmp_path / f"{workers}.zarr", stack, workers=workers))
+        return float(re.search(r"about (\S+) GB", str(caught.value))[1])
+
+    copy = stack.data.nbytes / 1e9
+    assert needed(0) == pytest.approx(1.1 * 1.0, rel=0.01)
+    assert needed(2) == pytest.approx(1.1 * (0.9 + 4 * 0.1 + copy), rel=0.01)
 
 
 def test_an_output_below_a_file_is_one_sentence(tmp_path):

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import suppress
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import zarr
 from distributed import KilledWorker, LocalCluster
 
 from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import creating, sending, working
+from napari_deblur import creating, devices, sending, working
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.bench.wire import Wire
 from napari_deblur.opening import open_stack
@@ -133,6 +135,17 @@ def test_processes_take_turns_on_a_gpu(tmp_path):
     assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
 
 
+def test_numbered_workers_take_the_gpus_of_a_machine_in_turn(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for number in range(4):
+        devices.take_turn("cuda", number)
+    for device, name in [("cpu", 1), ("cuda:1", 2), ("cuda", "tcp://10.0.0.1:0")]:
+        devices.take_turn(device, name)
+    assert taken == [0, 1, 2, 0]
+
+
 def test_short_tiles_go_in_batches_and_a_batch_that_killed_is_taken_apart():
     flight = sending._Flight(SimpleNamespace(), Order("/x", "key"))
     todo = Todo(Task((0, 0, 0, 0, i)) for i in range(100))
@@ -173,25 +186,25 @@ def test_an_environment_without_this_package_is_one_sentence(tmp_path, lacking):
     ways = dict.fromkeys(("scheduler", "worker"), os.environ.get("PYTHONPATH", ""))
     ways[lacking] = str(hidden)
     file = tmp_path / "scheduler.json"
-    common = ["--no-dashboard", "--scheduler-file", str(file)]
-    options = {
-        "scheduler": ["--port", "0", "--host", "127.0.0.1"],
-        "worker": ["--nthreads", "1", "--no-nanny", "--local-directory", str(tmp_path)],
-    }
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{name}", *common, *options[name]],
-            env={**os.environ, "PYTHONPATH": ways[name]},
-            stderr=subprocess.DEVNULL,
+
+    def started(name, *options):
+        words = [f"distributed.cli.dask_{name}", "--no-dashboard", *options]
+        environment = {**os.environ, "PYTHONPATH": ways[name]}
+        process = subprocess.Popen(
+            [sys.executable, "-m", *words], env=environment, stderr=subprocess.DEVNULL
         )
-        for name in options
-    ]
+        running.append(process)
+
+    running = []
     try:
+        started("scheduler", "--port", "0", "--host", "127.0.0.1", "--scheduler-file", str(file))
         for _ in range(300):
-            if file.exists() and "address" in file.read_text():
+            with suppress(OSError, ValueError):  # not there yet, or half written
+                address = json.loads(file.read_text())["address"]
                 break
             time.sleep(0.1)
-        address = json.loads(file.read_text())["address"]
+        started("worker", address, "--nthreads", "1", "--no-nanny",
+                "--local-directory", str(tmp_path))  # fmt: skip
         plan = plan_of(on_disk(tmp_path, numbers((4, 8, 8))))
         with pytest.raises(RunStopped, match=f"the {lacking} .*has no napari-deblur"):
             list(run(plan, tmp_path / "a.zarr", scheduler=address))

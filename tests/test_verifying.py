@@ -12,7 +12,7 @@ from napari_deblur.batch import run
 from napari_deblur.claims import Claimed
 from napari_deblur.ledger import Entry, Ledger
 from napari_deblur.results import LEDGER
-from napari_deblur.store import open_result
+from napari_deblur.store import Store, open_result
 from napari_deblur.verifying import discard, verify
 
 
@@ -153,6 +153,57 @@ def test_names_that_a_stranger_wrote_into_the_ledger_are_never_deleted(result, n
     findings.append(verifying.Finding("changed", name.format(tmp_path), "as a caller may say"))
     assert discard(path, findings) == 0
     assert all(file.exists() for file in mine)
+
+
+NO_HASH = "not a hash"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"kind": "tile", "index": (0, 0, 7, 0, 0)},
+        {"kind": "tile", "index": (0, 0, -1, 0, 0)},
+        {"kind": "tile", "index": (0, 0)},
+        {"kind": "tile", "index": (0, 0, 0, 0, 0), "values": NO_HASH},
+        {"kind": "tile", "index": (0, 0, 0, 0, 0), "level": 1},
+        {"kind": "level", "index": (0, 0, 0, 0, 0), "level": 9},
+        {"kind": "level", "index": (0, 0, 0, 0, 0), "level": 1, "inputs": NO_HASH},
+        {"kind": "split", "index": (0,), "splits": 3},
+        {"kind": "failed", "index": (9, 9, 9, 9, 9), "error": "?"},
+        {"kind": "shard", "index": (0, 0, 5, 0, 0)},
+        {"kind": "part", "index": (1,)},
+        {"kind": "tile", "index": (0.5, 0, 0, 0, 0)},
+        {"kind": "tile", "index": 3},
+        {"kind": "tile", "files": ["0/c/0/0/0"]},
+    ],
+)
+def test_lines_of_what_the_plan_does_not_have_do_not_count(result, strange):
+    path, plan, stack = result
+    entry = Entry(key=plan.key, **{"values": "0" * 64, "inputs": "0" * 64} | strange)
+    (path / LEDGER / "stranger.jsonl").write_text(entry.to_line())
+    assert [f for f in verify(path) if f.kind != "ledger"] == []
+    assert [p.note for p in run(plan, path, stack)] == ["it was complete already"]
+
+
+def test_a_run_that_ends_while_it_is_verified_is_no_unfinished_one(result, monkeypatch):
+    path, plan, stack = result
+    store = Store(path, plan)
+    store.mark_incomplete()
+    read = Store.done
+
+    def done(store):
+        monkeypatch.setattr(Store, "done", read)
+        list(run(plan, path, stack))
+        return read(store)
+
+    monkeypatch.setattr(Store, "done", done)
+    assert list(verify(path)) == []
+
+
+def test_what_a_killed_run_left_of_its_claim_is_no_damage(result):
+    path, _, _ = result
+    (path / LEDGER / "0_all_1.claim.2.partial").write_bytes(b"{")
+    assert list(verify(path)) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur import claims, creating, export, finishing, outputs, packing, places, system
+from napari_deblur import (
+    arrays,
+    claims,
+    creating,
+    export,
+    finishing,
+    outputs,
+    packing,
+    places,
+    system,
+)
 from napari_deblur.attempts import attempted
 from napari_deblur.claims import Claim, Claimed
 from napari_deblur.opening import as_planned, reopen
@@ -20,7 +31,7 @@ from napari_deblur.results import LEDGER, open_result
 from napari_deblur.scratch import copied
 from napari_deblur.stopping import RunStopped, explained
 from napari_deblur.store import Store
-from napari_deblur.tasks import Engine, Task, in_this_process
+from napari_deblur.tasks import AT_ONCE, Engine, Task, in_this_process
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,7 +182,7 @@ def _run(
         store.sweep()
         if how.part is not None:
             store.note_part(how.part.number, how.part.of)
-        _check_disk(plan, output, share=(tally.total - there) / len(plan))
+        _check_disk(plan, output, stack, how, (tally.total - there) / len(plan))
         yield tally.progress(note=_greeting(store, tally))
         with _engine(store, stack, how) as engine:
             for tasks in _tasks(store, done, how):
@@ -242,6 +253,11 @@ def _finished_by_last(
     yield tally.progress(note=note)
 
 
+def _is_copied(plan: Plan, how: _How) -> bool:
+    """Whether a stack from memory is put on the disk, for workers."""
+    return plan.source is None and (how.workers > 0 or how.scheduler is not None)
+
+
 @contextmanager
 def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
     if not how.workers and how.scheduler is None:
@@ -250,7 +266,7 @@ def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
     from napari_deblur.cluster import cluster_engine
 
     with ExitStack() as cleanup:
-        if store.plan.source is None and stack is not None:
+        if stack is not None and _is_copied(store.plan, how):
             cleanup.enter_context(copied(stack, store.path, store.plan.grid))
         key = store.plan.key
         yield cleanup.enter_context(
@@ -258,8 +274,13 @@ def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
         )
 
 
-def _check_disk(plan: Plan, output: Place, *, share: float) -> None:
-    needed, free = plan.disk * share * MARGIN, places.free_space(output)
+def _check_disk(plan: Plan, output: Place, stack: Stack | None, how: _How, share: float) -> None:
+    """Refuse to begin what the disk has no room for: `share` of the tiles is to be made."""
+    joining = arrays.joining_of(plan)  # of one file; a worker may be at two
+    needed = (plan.disk - joining) * share + joining * max(1, AT_ONCE * how.workers)
+    if stack is not None and _is_copied(plan, how):
+        needed += prod(stack.shape) * stack.dtype.itemsize
+    needed, free = needed * MARGIN, places.free_space(output)
     if needed > free:
         raise RunStopped(
             f"{output} needs about {needed / 1e9:.3g} GB and the disk has {free / 1e9:.3g} GB "

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["alone_on", "among_processes"]
+__all__ = ["alone_on", "among_processes", "take_turn"]
 
 _within: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 _among = threading.Event()
@@ -34,6 +34,18 @@ def alone_on(device: str) -> Iterator[None]:
         if _among.is_set() and device.startswith("cuda"):
             held.enter_context(_file_of(_name(device)))
         yield
+
+
+def take_turn(device: str, worker: object) -> None:
+    """Let this thread compute on one of a machine's GPUs, in turn by the number of its worker.
+
+    Workers that were not numbered, such as those of dask-cuda, see the GPU that they are to take.
+    """
+    if device != "cuda" or not isinstance(worker, int):
+        return
+    import torch
+
+    torch.cuda.set_device(worker % torch.cuda.device_count())
 
 
 @lru_cache(maxsize=8)

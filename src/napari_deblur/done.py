@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Digests", "Done"]
 
 SIZE = 32  # bytes of a SHA-256
+HASH = re.compile("[0-9a-f]{64}")
 
 
 class Digests:
@@ -59,6 +61,12 @@ class Digests:
     def count(self, numbers: slice | np.ndarray[Any, Any]) -> int:
         """Count the chunks that are there among those at some positions in the grid's order."""
         return int(np.count_nonzero(self._there[numbers]))
+
+    def has_place(self, index: Sequence[int]) -> bool:
+        """Whether an index is one of the grid's."""
+        return len(index) == len(self._counts) and all(
+            0 <= i < n for i, n in zip(index, self._counts, strict=True)
+        )
 
     def number(self, index: Index) -> int:
         """Give the position of a chunk in the grid's order; IndexError when there is none."""
@@ -119,8 +127,23 @@ class Done:
         """The values of tiles."""
         return self.values[0]
 
+    def fits(self, entry: Entry) -> bool:
+        """Whether an entry is of something that there is: anybody may have written a ledger."""
+        if entry.kind in ("tile", "level", "split", "failed"):
+            if not (
+                0 <= entry.level < len(self.values)
+                and self.values[entry.level].has_place(entry.index)
+                and (entry.kind != "tile" or entry.level == 0)
+            ):
+                return False
+            hashes = {"tile": [entry.values], "level": [entry.values, entry.inputs]}
+            return all(HASH.fullmatch(one) for one in hashes.get(entry.kind, []))
+        if entry.kind == "shard":
+            return entry.level in self.boxes and entry.index in self.boxes[entry.level]
+        return entry.kind != "part" or len(entry.index) == len(("number", "of"))
+
     def add(self, entry: Entry) -> None:
-        """Count one more entry."""
+        """Count one more entry, which `fits`."""
         index: Any = entry.index  # of five numbers, by its kind
         if entry.kind in ("tile", "level"):
             self._wait(entry, index)

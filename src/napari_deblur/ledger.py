@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import operator
 import os
 import platform
 import re
@@ -86,8 +87,13 @@ class Entry:
         data: dict[str, Any] = json.loads(text)
         known = {f.name for f in fields(cls)}  # a later version may say more
         data = {name: value for name, value in data.items() if name in known}
-        files = {path: (size, digest) for path, (size, digest) in data["files"].items()}
-        return cls(**{**data, "index": tuple(data["index"]), "files": files})
+        try:
+            files = {path: (size, digest) for path, (size, digest) in data["files"].items()}
+            return cls(
+                **{**data, "index": tuple(map(operator.index, data["index"])), "files": files}
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None  # nobody here wrote it
 
 
 class Ledger:

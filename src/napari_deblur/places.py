@@ -486,9 +486,9 @@ def times(folder: Place, pattern: str) -> dict[Place, float]:
 
 
 def files(folder: Place) -> Iterator[Place]:
-    """Give all files below a folder, sorted."""
+    """Give all files below a folder, by name; of objects there may be millions."""
     if isinstance(folder, Remote):
-        yield from sorted(folder.rglob("*"))
+        yield from folder.rglob("*")  # servers list them so
     else:
         yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
 

@@ -98,7 +98,7 @@ class Store:
         done, joined = Done.of(self.levels, self.shards), Done.of(self.levels)
         size = places.size_in(self.path)
         for entry in entries(self.path / LEDGER):
-            if entry.key != self.plan.key:
+            if entry.key != self.plan.key or not done.fits(entry):
                 continue
             if entry.kind == "level" and MASK in self.arrays and len(entry.files) < 2:
                 continue  # of an earlier build, for which what has no data was 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_deblur.tiles import Box, Index
 
 __all__ = [
+    "AT_ONCE",
     "Clock",
     "Engine",
     "Task",
@@ -33,6 +34,10 @@ __all__ = [
     "in_this_process",
     "perform",
 ]
+
+# A worker of a cluster computes one while another is read or written; the memory that a plan states
+# allows no more.
+AT_ONCE = 2
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ shrinking, so that every tile uses the same transform length.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
@@ -168,6 +168,11 @@ class Shards:
             range(ceil(n / many)) for n, many in zip(self.counts, self.box, strict=True)
         )
         return product(t, c, z, y, x)
+
+    def __contains__(self, shard: Sequence[int]) -> bool:
+        return len(shard) == len(self.counts) and all(
+            0 <= i < ceil(n / many) for i, n, many in zip(shard, self.counts, self.box, strict=True)
+        )
 
     @property
     def several(self) -> bool:

@@ -26,6 +26,7 @@ Kind = Literal[
 ]
 Known = dict[str, set[tuple[int, str]]]
 DELETED = ("empty", "torn", "changed")  # what `discard` deletes
+OF_LEDGER = (".jsonl", claims.SUFFIX, ".partial")
 LOOKS, PAUSE = 3, 0.5  # at a file that is not as it should be while a run goes on; seconds
 
 
@@ -225,7 +226,8 @@ def _foreign(result: Result, known: Known, foreign: dict[str, int]) -> Iterator[
         yield Finding("link", places.relative(link, path), f"leads to {link.resolve()}")
     for file in places.files(path):
         name = places.relative(file, path)
-        ledger = name.startswith(f"{LEDGER}/") and file.suffix in (".jsonl", claims.SUFFIX)
+        # What was half written of a claim goes with the next run.
+        ledger = name.startswith(f"{LEDGER}/") and file.suffix in OF_LEDGER
         # A run that goes on, or was killed, has files that are not in the ledger yet.
         pending = not result.complete and (
             "/c/" in name
@@ -245,6 +247,8 @@ def _unfinished(result: Result, store: Store, known: Known) -> Iterator[Finding]
                 yield Finding("missing", name, "the result is said to be complete without it")
         return
     done = store.done()
+    if open_result(store.path).complete:
+        return  # a run has ended meanwhile
     said = f"{len(done.tiles)} of {len(store.plan)} tiles"
     if above := sum(len(level.grid) for level in store.levels[1:]):
         said += f" and {sum(map(len, done.values[1:]))} of {above} chunks of the pyramid"

@@ -24,7 +24,7 @@ from napari_deblur.restoring import source_of
 from napari_deblur.scratch import scratch_of, stack_of
 from napari_deblur.stopping import RunStopped, stops_the_run
 from napari_deblur.store import Store
-from napari_deblur.tasks import Task, perform
+from napari_deblur.tasks import AT_ONCE, Task, perform
 
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Order", "work"]
 
-# One is computed while another reads or writes; the memory that a plan states allows no more.
-AT_ONCE = 2
 RECOUNT = 60.0  # seconds between two looks at who else is on this machine
 PATIENCE = 5.0  # seconds to wait for that
 
@@ -80,6 +78,7 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
                 "run the same again"
             ) from error
         _take_share()
+        devices.take_turn(store.plan.device, get_worker().name)
         outcomes: list[Entry | Exception] = []
         for task in tasks:
             try:

@@ -1,4 +1,4 @@
-"""A scheduler that is killed and started again at its address: the same bytes."""
+"""A scheduler that is started again, and ways that are silent for a while: the same bytes."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from threading import Timer
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ import zarr
 
 from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
 from napari_deblur.batch import run
+from napari_deblur.bench.wire import Wire
 from napari_deblur.opening import open_stack
 from napari_deblur.verifying import verify
 
@@ -57,10 +59,10 @@ def answering(host):
     raise AssertionError(f"no scheduler listens at {host}")
 
 
-def workers(host, folder, count=2):
+def workers(host, folder, count=2, port=PORT):
     """Workers in a loop, as a job file starts them."""
     command = (
-        f"while true; do {sys.executable} -m distributed.cli.dask_worker tcp://{host}:{PORT} "
+        f"while true; do {sys.executable} -m distributed.cli.dask_worker tcp://{host}:{port} "
         f"--nthreads 1 --no-dashboard --death-timeout 60 --local-directory {folder}; sleep 1; done"
     )
     quiet = subprocess.DEVNULL
@@ -101,5 +103,28 @@ def test_a_scheduler_that_is_started_again_gets_the_rest(tmp_path, plan):
                 died = time.monotonic()
             if died and step.phase == "tiles" and step.done == 60:
                 print(f"60 tiles {time.monotonic() - died:.0f} s after the scheduler was killed")
+    assert step.phase == "complete"
+    sound(tmp_path / "a.zarr", plan, tmp_path / "one.zarr")
+
+
+@pytest.mark.parametrize("seconds", [8, 40])
+@pytest.mark.parametrize("who", ["worker", "run"])
+def test_a_way_that_is_silent_for_a_while(tmp_path, plan, who, seconds, monkeypatch):
+    """Shorter and longer than a scheduler waits for a worker, and a run for a scheduler."""
+    host = "127.0.0.1"
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "15s")
+    with ended(scheduler(host), *workers(host, tmp_path, 1)) as running, Wire(PORT) as wire:
+        answering(host)
+        port = wire.address.rpartition(":")[2]
+        running += workers(host, tmp_path, 1, port if who == "worker" else PORT)
+        address = wire.address if who == "run" else f"tcp://{host}:{PORT}"
+        cut = back = None
+        for step in run(plan, tmp_path / "a.zarr", scheduler=address):
+            if step.phase == "tiles" and step.done >= 20 and cut is None:
+                wire.held, cut = True, time.monotonic()
+                back = Timer(seconds, setattr, (wire, "held", False))
+                back.start()
+        print(f"{who}: silent for {seconds} s; done {time.monotonic() - cut:.0f} s after the cut")
+        back.join()
     assert step.phase == "complete"
     sound(tmp_path / "a.zarr", plan, tmp_path / "one.zarr")
