@@ -178,6 +178,7 @@ def test_a_worker_that_does_not_see_the_output_stops_the_run(tmp_path, cluster):
 
 @pytest.mark.parametrize("lacking", ["scheduler", "worker"])
 def test_an_environment_without_this_package_is_one_sentence(tmp_path, lacking):
+    """Workers come when the run has begun: until then nothing is sent."""
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "napari_deblur.py").write_text(
@@ -212,6 +213,23 @@ def test_an_environment_without_this_package_is_one_sentence(tmp_path, lacking):
         for process in running:
             process.kill()
             process.wait()
+
+
+def test_what_could_not_be_sent_is_sent_again():
+    calls = []
+
+    def map_(do, batches, **options):
+        calls.append(batches)
+        if len(calls) == 1:
+            raise OSError("the connection is closed")
+        return [SimpleNamespace(key=str(n), add_done_callback=id) for n in range(len(batches))]
+
+    line = SimpleNamespace(client=SimpleNamespace(map=map_), workers=lambda: 1)
+    flight, todo = sending._Flight(line, Order("/x", "key")), Todo(Task((0,) * 5) for _ in range(3))
+    with pytest.raises(OSError, match="closed"):
+        flight.fill(todo)
+    flight.fill(todo)
+    assert calls[0] == calls[1] == [(Task((0,) * 5),)] * 3
 
 
 def test_a_connection_that_breaks_is_made_again(tmp_path, cluster, third_party, caplog):  # noqa: F811

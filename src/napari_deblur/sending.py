@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, suppress
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Self
 
 from distributed import Client, Future, KilledWorker
@@ -37,6 +37,7 @@ MOST = 100  # tasks in a batch
 DEATHS = 3  # workers that may die over a batch before it is given back
 LINGER = 0.2  # seconds in which answers are collected, until most of the window is back
 RECOUNT = 5.0  # seconds between two looks at how many workers there are
+POLL = 0.5  # the same, while there are none
 PATIENCE = 20.0  # seconds until a scheduler has answered
 SILENCE = 30.0  # seconds after which one that says nothing is taken for lost
 RETURN = 60.0  # seconds that a lost one has to come back
@@ -235,10 +236,22 @@ class _Flight:
         batches = list(self._batches(todo, free))
         if not batches:
             return
-        futures = self._line.client.map(self._do, batches, order=self._order, pure=False)
+        try:
+            self._wait_for_workers()
+            futures = self._line.client.map(self._do, batches, order=self._order, pure=False)
+        except BaseException:
+            self._again.extend(batches)
+            raise
         for future, batch in zip(futures, batches, strict=True):
             self.out[future.key] = future, batch
             future.add_done_callback(self._back.put)
+
+    def _wait_for_workers(self) -> None:
+        """Send nothing until there is one that was asked for its version: others die of it."""
+        while not self._workers:
+            sleep(POLL)
+            self._counted = -RECOUNT
+            self._count()
 
     def landed(self) -> list[tuple[Batch, Answer]]:
         """Wait for answers, at most until the workers are to be counted again."""
@@ -325,7 +338,7 @@ class _Flight:
         if monotonic() - self._counted < RECOUNT:
             return
         workers = self._line.workers()
-        if not workers and self._workers:
+        if not workers and self._workers:  # not each time
             LOG.warning("the scheduler has no workers: the run waits for some, or for Ctrl-C")
         self._workers, self._counted = workers, monotonic()
         self._width = AHEAD * max(1, workers)
