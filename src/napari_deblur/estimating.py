@@ -198,6 +198,9 @@ def estimated(
 ) -> Kernel:
     """Find the kernel of one channel, or one for each of its frames, each from the one before.
 
+    A network would go further from what it was trained to begin with, frame by frame: it begins
+    anew in each.
+
     With `crop` what holds next to no light is cut off, if the estimator looked widely.
     """
     solid = shape[0] > 1
@@ -228,7 +231,8 @@ def estimated(
         samples = views.samples(solid=solid, blurs=None, most=most, times=(t,), shape=room)
         found = judged_found(views, find(samples, start), t)
         kernels.append(found)
-        if verdict_of(found.report)[0] != NOTHING:  # a point is no place to start from
+        learned = getattr(estimator, "learned", False)
+        if not learned and verdict_of(found.report)[0] != NOTHING:  # a point is no place to start
             start = found
     every = Kernel(
         np.concatenate([k.array for k in kernels]),
@@ -302,13 +306,16 @@ def _optical(views: Views, shape: Triple) -> Kernel | None:
     return Gaussian((z, y, x))(shape, size)
 
 
-def start_of(first: Kernel | None, shape: Triple, views: Views, stack: Stack) -> Kernel:
+def start_of(first: Kernel | None, shape: Triple, views: Views, method: Any) -> Kernel:
     """Give the kernel that each tile starts from."""
     from napari_deblur.psfs.gaussian import Gaussian
 
     if first is not None:
         return first
-    size = complete_size(stack.pixel_size)
+    size = complete_size(views.stack.pixel_size)
+    if hasattr(method, "first_kernel"):
+        kernel: Kernel = method.first_kernel(shape, size, views.facts)
+        return kernel
     optical = _optical(views, shape)
     if optical is not None:
         return optical

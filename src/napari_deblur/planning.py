@@ -351,7 +351,7 @@ def _kernel(
     if shape is None:
         return wish.kernel if wish.kernel is not None else Kernel(np.ones((1, 1)))
     if scope == "tile":
-        return start_of(wish.kernel, shape, views, views.stack)
+        return start_of(wish.kernel, shape, views, wish.method)
     return estimated(views, wish.method, shape, wish.kernel, scope, device, crop=crop)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "insisting",
     "links_out_of",
     "refuse_unguarded_script",
+    "stop_asked",
     "stopping_on_signals",
     "sync_file",
     "sync_folder",
@@ -197,13 +198,33 @@ def stopping_on_signals() -> Iterator[None]:
 
     Outside the main thread, where Python allows no handlers, this does nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
+    with _handled(stop):
+        yield
+
+
+@contextmanager
+def stop_asked() -> Iterator[Callable[[], bool]]:
+    """Give what tells whether Ctrl-C or SIGTERM came inside; a second one stops at once."""
+    asked = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
+        asked.set()
+
+    with _handled(stop):
+        yield asked.is_set
+
+
+@contextmanager
+def _handled(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     names = ("SIGTERM", "SIGINT", "SIGBREAK")  # the last one is Windows'
     kinds = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {kind: signal.signal(kind, stop) for kind in kinds}

@@ -96,6 +96,9 @@ def train_network(
     fewer, decay = changes.get("iterations"), values.get("decay")
     if "decay" not in changes and isinstance(fewer, int) and isinstance(decay, int):
         values["decay"] = min(decay, max(fewer // 5, 1))  # of fewer, the last fifth
+    start = words.get("start", "")
+    if start:  # it knows already what is easy
+        values.setdefault("curriculum", 0)
     chosen = Settings.of(values)
     device = chosen_device(device)
     if out.exists() and not out.is_dir():
@@ -105,6 +108,11 @@ def train_network(
     materials: list[Material] = []
     for i, part in enumerate(words.get("images", [])):
         folder, patterns = root / part["folder"], part.get("patterns", ["*"])
+        if data is None and path.parent == SETTINGS and not folder.is_dir():
+            raise FileNotFoundError(
+                f'the images that "{settings}" was trained on are not in the package: say where '
+                f"the folder {part['folder']} is (--data FOLDER), or write settings of your own"
+            )
         files = _files(folder, patterns, say)
         found = [plane for file in files for plane in _planes(file)]
         name = part["folder"] if part["folder"] not in images else f"{part['folder']} ({i + 1})"
@@ -117,7 +125,6 @@ def train_network(
         pairs += _pairs(*two, names)
         materials += _materials("blurred of a pair", [two[0] / name for name in names])
         materials += _materials("sharp of a pair", [two[1] / name for name in names])
-    start = words.get("start", "")
     if start and (root / start).is_file():
         start = str(root / start)
     program = f"napari-deblur {napari_deblur.__version__}"
@@ -126,7 +133,8 @@ def train_network(
         chosen, images, out, pairs=pairs, device=device, start=start, stop=stop, say=say
     ):
         if step.shown:
-            page_of(step).image.save(out / "progress.png")
+            page_of(step).image.save(out / ".progress.png")
+            (out / ".progress.png").replace(out / "progress.png")
         if step.validation:
             card.write()
         yield step
@@ -150,7 +158,8 @@ def line_of(step: Step) -> str:
     """Say in a line how far a training is; in another one what the validation says."""
     n = step.numbers
     known = np.isfinite(step.loss)
-    words = [f"{step.iteration}: loss {step.loss:.4f}" if known else f"{step.iteration}: validated"]
+    begun = not known and not step.numbers
+    words = [f"{step.iteration}: " + ("validated" if begun else f"loss {step.loss:.4f}")]
     if "psnr out" in n:
         words.append(f"PSNR {n['psnr in']:.2f} to {n['psnr out']:.2f} dB")
         words.append(f"kernel NCC {n['ncc first']:.3f} to {n['ncc out']:.3f}")
@@ -158,7 +167,7 @@ def line_of(step: Step) -> str:
         words.append(f"pairs {n['psnr in pairs']:.2f} to {n['psnr out pairs']:.2f} dB")
     if "psnr out given" in n:
         words.append(f"kernel given {n['psnr in given']:.2f} to {n['psnr out given']:.2f} dB")
-    line = ", ".join([*words, *([f"{n['seconds']:.2f} s each"] if known else [])])
+    line = ", ".join([*words, *([f"{n['seconds']:.2f} s each"] if "seconds" in n else [])])
     if step.validation is None:
         return line
     v = step.validation

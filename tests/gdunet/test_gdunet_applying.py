@@ -58,7 +58,9 @@ def test_even_kernels_keep_their_centre(network):
     odd = torch.nn.functional.pad(even, (0, 1, 0, 1))
     one, two = (restored(network, tile, kernel, scale) for kernel in (even, odd))
     torch.testing.assert_close(one, two)
-    assert stages(network, tile, even, scale)[0].kernel.shape == (8, 6)
+    for _, kernel in stages(network, tile, even, scale):
+        assert kernel.shape == (8, 6)
+        assert float(kernel.sum()) == pytest.approx(1, abs=1e-5)
     with pytest.raises(ValueError, match="plane by plane"):
         restored(network, tile, even[None], scale)
 

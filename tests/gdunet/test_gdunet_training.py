@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from napari_deblur.gdunet import training
 from napari_deblur.gdunet.kernels import FAMILIES, made_kernels
 from napari_deblur.gdunet.losses import kernel_decibels, loss, psnr
 from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Pair
@@ -122,12 +123,12 @@ def test_a_training_goes_on_bit_for_bit_after_it_was_stopped(tmp_path):
     stopped = train(FEW, {}, tmp_path / "parts")
     next(stopped)
     next(stopped)
-    next(stopped)  # the second iteration was saved before the third
+    next(stopped)  # each is saved before it is told
     stopped.close()
     rest = list(train(FEW, {}, tmp_path / "parts"))
     assert [step.iteration for step in whole] == [1, 2, 3, 4]
-    assert [step.iteration for step in rest] == [3, 4]
-    assert [step.loss for step in whole[2:]] == [step.loss for step in rest]
+    assert [step.iteration for step in rest] == [4]
+    assert [step.loss for step in whole[3:]] == [step.loss for step in rest]
     names = ("checkpoint.safetensors", "weights.safetensors")
     for name in names:
         one, two = (load_file(tmp_path / part / name) for part in ("whole", "parts"))
@@ -146,6 +147,51 @@ def test_a_training_goes_on_bit_for_bit_after_it_was_stopped(tmp_path):
         load_network(path, "0" * 64)
     with pytest.raises(ValueError, match="choose another folder"):
         next(train(replace(FEW, configuration="tiny"), {}, tmp_path / "whole"))
+
+
+def test_the_best_of_another_network_is_not_kept(tmp_path, monkeypatch):
+    list(train(FEW, {}, tmp_path))
+    (tmp_path / "checkpoint.safetensors").unlink()  # as the refusal of other settings says
+    monkeypatch.setitem(CONFIGURATIONS, "other", replace(SMALL, width=8))
+    list(train(replace(FEW, configuration="other"), {}, tmp_path))
+    best = tmp_path / "best.safetensors"
+    assert load_network(best, digest(best))[0].configuration.width == 8
+
+
+def test_a_training_that_is_lost_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "ASTRAY", 2)
+    monkeypatch.setattr(training, "loss", lambda *a, **k: loss(*a, **k) * torch.nan)
+    with pytest.raises(ValueError, match="2 iterations up to 2 gave numbers that are not finite"):
+        list(train(FEW, {}, tmp_path))
+
+
+def test_a_log_that_was_cut_in_a_line_is_gone_on_with(tmp_path):
+    list(train(FEW, {}, tmp_path))
+    log = tmp_path / "log.jsonl"
+    whole = log.read_text()
+    log.write_text(whole[:-1] + '\n{"iteration": 4, "numbers": {}')
+    assert list(train(replace(FEW, iterations=5), {}, tmp_path))[-1].iteration == 5
+    assert log.read_text().startswith(whole)
+
+
+def test_what_was_trained_before_is_not_begun_with_what_is_easy(tmp_path, monkeypatch):
+    chosen = []
+
+    def never(settings, images, folder, **kwargs):
+        folder.mkdir()
+        chosen.append(settings)
+        return iter(())
+
+    monkeypatch.setattr(training, "train", never)
+    for name, start in (("new", ""), ("more", 'start = "tiny"\n')):
+        (tmp_path / f"{name}.toml").write_text(f"{start}[training]\niterations = 10\n")
+        list(train_network(tmp_path / f"{name}.toml", tmp_path / name))
+    assert [settings.curriculum for settings in chosen] == [2500, 0]
+
+
+def test_packaged_settings_say_that_they_need_images(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--data FOLDER"):
+        list(train_network("tiny", tmp_path / "out"))
 
 
 def test_settings_say_what_is_wrong(tmp_path):

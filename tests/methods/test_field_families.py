@@ -209,8 +209,8 @@ def test_tiles_that_will_find_their_kernels_are_judged_beforehand():
     stack = nd.open_stack(made.image, "yx")
     camera = {0: Facts(gain=1.0, offset=0.0, read_noise=0.0, background=8.0)}
     views = views_of(stack, solid=False, given=camera, gamma="linear")[0]
-    start = start_of(None, (1, 11, 11), views, stack)
     method = nd.methods["blind-richardson-lucy"]()
+    start = start_of(None, (1, 11, 11), views, method)
     told = judged_tiles(views, method, start, "cpu")
     np.testing.assert_array_equal(told.array, start.array)
     judged = told.report["judged"]

@@ -94,6 +94,10 @@ def test_packaged_weights_are_whole_and_small(tmp_path, monkeypatch):
     listed = (weights.FOLDER / weights.SUMS).read_text("utf-8").split()[1::2]
     assert listed == [file.name for file in files]
     assert all(len(weights.checked_digest(file)) == 64 for file in files)
+    assert weights.name_of(weights.weights_path("tiny")) == "tiny"
+    (tmp_path / "mine.safetensors").write_bytes(b"mine")
+    with pytest.raises(FileNotFoundError):  # a path is one, not a name
+        weights.weights_path(tmp_path / "mine")
     (tmp_path / "tiny.safetensors").write_bytes(b"cut off")
     (tmp_path / weights.SUMS).write_bytes((weights.FOLDER / weights.SUMS).read_bytes())
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
@@ -435,10 +439,25 @@ def test_each_tile_and_each_frame_may_have_its_own_kernel():
     movie = stack_of(np.stack([counts((80, 84), seed=i) for i in range(2)]), "tyx")
     plan = nd.plan(movie, "gdunet", scope="channel-time")
     assert plan.kernel.array.shape[0] == 2
+    back = nd.plan(stack_of(movie.data.compute()[::-1], "tyx"), "gdunet", scope="channel-time")
+    np.testing.assert_allclose(back.kernel.array[::-1], plan.kernel.array, atol=1e-6)
     plan = nd.plan(movie, "gdunet", scope="tile", shape=(1, 21, 21))
     restored = restore_tile(plan, movie, (1, 0, 0, 0, 0))
     assert restored.kernel.shape == (1, 21, 21)
     assert restored.kernel.sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_tiles_begin_with_what_the_training_began_with():
+    size = (1.0, 0.1, 0.1)
+    places = np.arange(31) - 15
+
+    def sigma(**optics):
+        kernel = GDUNet().first_kernel((1, 31, 31), size, Facts(**optics))
+        return (kernel.array.sum((0, 1, 2, 3)) @ places**2) ** 0.5
+
+    assert sigma() == pytest.approx(3.1, rel=0.05)
+    limit = Gaussian.from_optics(1.2, 0.52, 1.515).sigma[2] / 0.1
+    assert sigma(na=1.2, wavelength=0.52) == pytest.approx(1.5 * limit, rel=0.05)
 
 
 def test_small_images_are_restored_with_smaller_kernels():

@@ -47,18 +47,28 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a network on sharp images, or pairs; stopped at any time, it goes on where it was."""
-    from napari_deblur import printing, words
+    from napari_deblur import printing, system, words
     from napari_deblur.gdunet.asked import typed
     from napari_deblur.training import line_of, train_network
 
     changes = typed(words.pairs(set_ or []))
     if iterations is not None:
         changes["iterations"] = iterations
-    steps = train_network(settings, out, data=data, device=device, say=printing.note, **changes)
     last = 0
-    for step in steps:
-        typer.echo(line_of(step))
-        last = step.iteration
+    with system.stop_asked() as asked:
+
+        def stop() -> bool:
+            if stops := asked():
+                printing.note("stopping: all is saved and looked at before")
+            return stops
+
+        for step in train_network(
+            settings, out, data=data, device=device, stop=stop, say=printing.note, **changes
+        ):
+            typer.echo(line_of(step))
+            last = step.iteration
+        if asked():
+            raise KeyboardInterrupt
     if last:
         printing.note(f"weights after {last} iterations, and the best of all, are in {out}")
 

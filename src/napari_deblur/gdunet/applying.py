@@ -115,6 +115,9 @@ def stages(
     known = torch.isfinite(planes)
     whole = _filled(planes, known).sub_(scale.background).div_(scale.span)
     _check(network, fixed=fixed)
+    # A row that has no counterpart on the other side is left out of a search.
+    cut = [0 if fixed or n % 2 else 1 for n in kernel.shape]
+    kernel = kernel[cut[0] :, cut[1] :]
     odd = _odd(kernel)
     size = (odd.shape[-2], odd.shape[-1])
     beyond = [max(k - n, 0) for n, k in zip(planes.shape[-2:], size, strict=True)]
@@ -129,7 +132,8 @@ def stages(
         image = inner(pair.image[0], size)[..., :ny, :nx].mul(scale.span).add_(scale.background)
         image = image.reshape(tile.shape)
         ky, kx = kernel.shape
-        done.append(Pair(image, pair.kernel[0, 0, :ky, :kx]))
+        found = functional.pad(pair.kernel[0, 0, :ky, :kx], (cut[1], 0, cut[0], 0))
+        done.append(Pair(image, found))
     return done
 
 

@@ -11,7 +11,12 @@ from safetensors import SafetensorError, safe_open
 
 from napari_deblur.gdunet.checkpoints import Checkpoint, save_checkpoint
 from napari_deblur.gdunet.validation import score_of
-from napari_deblur.gdunet.weights import digest, load_network, save_weights, weights_path
+from napari_deblur.gdunet.weights import (
+    checked_digest,
+    load_network,
+    save_weights,
+    weights_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +40,8 @@ class Keeper:
     settings : Settings
     state : Checkpoint
     cases : str
-        Digest of what is validated on: the best of other cases is the best no more.
+        Digest of what is validated on: the best of other cases, or of another network, is the best
+        no more.
     begun_with : str
         The weights that it began with; "" if with none.
     """
@@ -48,9 +54,16 @@ class Keeper:
     score: float = field(default=-math.inf, init=False)
 
     def __post_init__(self) -> None:
-        known = facts_of(self.folder / BEST).get("best", {})
-        if known.get("cases") == self.cases:
+        facts = facts_of(self.folder / BEST)
+        known = facts.get("best", {})
+        same = known.get("network", self._network) == self._network
+        if known.get("cases") == self.cases and same and facts.get("begun_with") == self.begun_with:
             self.score = float(known["score"])
+
+    @property
+    def _network(self) -> str:
+        """Give what stands for the network that is trained."""
+        return repr(self.state.average.configuration)
 
     def save(self, iteration: int) -> None:
         """Write the state, to go on from, and the weights as they are, to be used."""
@@ -62,7 +75,12 @@ class Keeper:
         score = score_of(validation)
         if score > self.score:
             self.score = score
-            best = {"score": score, "cases": self.cases, "validation": dict(validation)}
+            best = {
+                "score": score,
+                "cases": self.cases,
+                "network": self._network,
+                "validation": dict(validation),
+            }
             facts = {**self._facts(iteration), "best": best}
             save_weights(self.folder / BEST, self.state.average, facts)
 
@@ -90,7 +108,7 @@ def begin_with(start: str | Path, *networks: Network) -> None:
         When they are of another network.
     """
     path = weights_path(start)
-    known, _ = load_network(path, digest(path))
+    known, _ = load_network(path, checked_digest(path))
     for network in networks:
         if known.configuration != network.configuration:
             raise ValueError(

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ __all__ = ["Shown", "Step", "train"]
 
 Images = Mapping[str, tuple[float, Sequence["NDArray[Any]"]]]
 PairsOfImages = Sequence[tuple["NDArray[Any]", "NDArray[Any]"]]
+
+
+# Iterations in a row whose gradients are no numbers, after which a training is given up.
+ASTRAY = 20
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def train(
         validation, shown = validated(average, cases, place)
         keeper.offer(0, validation)
         yield _logged(log, Step(0, math.nan, {}, validation), shown)
-    sums, began = _Sums(), time.monotonic()
+    sums, began, astray = _Sums(), time.monotonic(), 0
 
     for iteration, recipe, made in _batches(bank, several, settings, done):
         if stop():
@@ -157,6 +162,10 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
         if torch.isfinite(norm):
             optimiser.step()
+            astray = 0
+        else:
+            astray += 1
+            _refuse_to_stray(astray, iteration)
         _averaged(average, network, min(settings.average, (1 + iteration) / (10 + iteration)))
         sums.add(float(value.detach()), stages, drawn, fixed=fixed)
 
@@ -169,12 +178,12 @@ def train(
             found, shown = validated(average, cases, place)
             keeper.offer(count, found)
             checked = count
-        if count % settings.log_every == 0 or found or last:
-            yield _logged(log, sums.step(count, spent, found), shown)
-            sums, began = _Sums(), time.monotonic()
         if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
             keeper.save(count)
             saved = time.monotonic()
+        if count % settings.log_every == 0 or found or last:
+            yield _logged(log, sums.step(count, spent, found), shown)
+            sums, began = _Sums(), time.monotonic()
 
     if done < count < settings.iterations:  # stopped
         keeper.save(count)
@@ -250,8 +259,23 @@ def _averaged(average: Network, network: Network, kept: float) -> None:
         torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - kept)
 
 
+def _refuse_to_stray(times: int, iteration: int) -> None:
+    """Stop a training that learns nothing any more."""
+    if times >= ASTRAY:
+        raise ValueError(
+            f"the training is lost: {times} iterations up to {iteration + 1} gave numbers that are "
+            "not finite. Go on from the last checkpoint with a lower rate (--set rate=…), or look "
+            "for images that are nothing like the others"
+        )
+
+
 def _cut_log(path: Path, done: int) -> None:
-    """Leave out of the log what a crash made undone."""
-    lines = path.read_text().splitlines() if path.exists() and done else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["iteration"] <= done]
-    path.write_text("".join(line + "\n" for line in kept))
+    """Leave out of the log what a crash made undone, or half written."""
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() and done else []:
+        with suppress(ValueError, KeyError, TypeError):
+            if json.loads(line)["iteration"] <= done:
+                kept.append(line + "\n")
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text("".join(kept))
+    beside.replace(path)

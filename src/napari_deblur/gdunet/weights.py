@@ -61,7 +61,8 @@ def weights_path(weights: str | Path) -> Path:
         When there is neither.
     """
     packaged = FOLDER / f"{weights}.safetensors"
-    path = packaged if packaged.exists() else Path(weights).expanduser()
+    named = packaged.parent == FOLDER and packaged.exists()
+    path = packaged if named else Path(weights).expanduser()
     if not path.is_file():
         names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
         there = ", ".join(names) or "none is packaged"
@@ -98,13 +99,14 @@ def checked_digest(path: Path) -> str:
     """
     found = digest(path)
     sums = path.parent / SUMS
-    if path.parent == FOLDER and sums.is_file():
-        lines = (line.split() for line in sums.read_text("utf-8").splitlines())
-        known = {name: value for value, name in lines}
-        if known.get(path.name, found) != found:
+    if path.parent == FOLDER:
+        text = sums.read_text("utf-8") if sums.is_file() else ""
+        known = {name: value for value, name in map(str.split, text.splitlines())}
+        said = known.get(path.name, "none")
+        if said != found:
             raise ValueError(
                 f"the packaged weights {path.name} are damaged (SHA-256 {found[:12]}… instead of "
-                f"{known[path.name][:12]}…): install napari-deblur again"
+                f"{said[:12]}…): install napari-deblur again"
             )
     return found
 
@@ -153,7 +155,7 @@ def _check_sizes(configuration: Configuration, file: Any) -> None:
 
 def _foreign(path: Path) -> ValueError:
     return ValueError(
-        f"{path} holds no weights of this version's network: give a weights.safetensors that "
+        f"{path} holds no weights of this version's network: give a best.safetensors that "
         "napari-deblur train has written"
     )
 

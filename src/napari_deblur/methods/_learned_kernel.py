@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_deblur.protocols import Kernel, Sample
+    from napari_deblur.protocols import Facts, Kernel, Sample
 
-__all__ = ["centred", "held", "likeness", "plane", "rounded", "sound", "starts"]
+__all__ = ["centred", "held", "likeness", "optical", "plane", "rounded", "sound", "starts"]
 
 # A microscope's kernel is wider than the diffraction limit by about so much, to begin with.
 WIDER = 1.5
@@ -62,9 +62,7 @@ def starts(sample: Sample, size: tuple[int, int], first: Kernel | None) -> list[
 
     from napari_deblur import ops
     from napari_deblur.gdunet.kernels import gaussians
-    from napari_deblur.psfs.gaussian import Gaussian
 
-    facts, pixel = sample.facts, sample.pixel_size
     if first is not None:
         array = torch.from_numpy(ops.reshaped(plane(first), size))
         if not float(array.sum()) > 0:
@@ -73,14 +71,28 @@ def starts(sample: Sample, size: tuple[int, int], first: Kernel | None) -> list[
                 "middle: centre it, or ask for a larger shape"
             )
         return [ops.normalised(array)]
-    if facts.na is not None and facts.wavelength is not None and pixel:
-        limit = Gaussian.from_optics(facts.na, facts.wavelength, facts.n_immersion or 1.515)
-        across = WIDER * limit.sigma[1]
-        model = Gaussian((0.0, across, across))
-        return [torch.from_numpy(model((1, *size), pixel).at()[0].copy())]
+    known = optical(sample.facts, sample.pixel_size, size)
+    if known is not None:
+        return [known]
     widest = max(max(size) * WIDEST, min(STARTS))
     sigmas = torch.tensor([sigma for sigma in STARTS if sigma <= widest])
     return [one[0] for one in gaussians(sigmas, size)]
+
+
+def optical(
+    facts: Facts, pixel: tuple[float, float, float] | None, size: tuple[int, int]
+) -> Tensor | None:
+    """Give a kernel somewhat wider than the diffraction limit, where the optics are known."""
+    import torch
+
+    from napari_deblur.psfs.gaussian import Gaussian
+
+    if facts.na is None or facts.wavelength is None or not pixel:
+        return None
+    limit = Gaussian.from_optics(facts.na, facts.wavelength, facts.n_immersion or 1.515)
+    across = WIDER * limit.sigma[1]
+    model = Gaussian((0.0, across, across))
+    return torch.from_numpy(model((1, *size), pixel).at()[0].copy())
 
 
 def centred(kernel: Tensor) -> Tensor:

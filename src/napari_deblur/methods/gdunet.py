@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_deblur.gdunet.applying import Scale
     from napari_deblur.gdunet.network import Network
-    from napari_deblur.protocols import Blur, Estimate, Kernel, KernelField, Sample
+    from napari_deblur.protocols import Blur, Estimate, Facts, Kernel, KernelField, Sample
 
 __all__ = ["GDUNet"]
 
@@ -139,6 +139,23 @@ class GDUNet:
             gain=gain,
             noise=noise,
         )
+
+    def first_kernel(
+        self,
+        shape: tuple[int, int, int],
+        pixel_size: tuple[float, float, float] | None,
+        facts: Facts,
+    ) -> Kernel:
+        """Give what each tile begins with: from the optics, or as the training began."""
+        from napari_deblur.gdunet.synthesis import default_kernel
+        from napari_deblur.methods._learned_kernel import optical
+        from napari_deblur.protocols import Kernel
+
+        size = (shape[1], shape[2])
+        array = optical(facts, pixel_size, size)
+        if array is None:
+            array = default_kernel(1, size)[0, 0]
+        return Kernel(array.numpy()[None], pixel_size)
 
     def restorer(self) -> GDUNet:
         """Give the same network with the kernel left as it is."""
