@@ -213,6 +213,21 @@ def test_what_workers_need_on_the_disk_is_counted_too(tmp_path, monkeypatch):
     assert needed(2) == pytest.approx(1.1 * (0.9 + 4 * 0.1 + copy), rel=0.01)
 
 
+def test_what_the_workers_of_a_scheduler_need_on_the_disk_is_counted_too(tmp_path, monkeypatch):
+    from napari_deblur import cluster
+
+    zarr.create_array(tmp_path / "raw.zarr", data=numbers((6, 300, 280)))
+    stack, asked = open_stack(tmp_path / "raw.zarr", "zyx"), []
+    plan = replace(plan_of(stack, core=(3, 90, 100)), disk=10**9)
+    monkeypatch.setattr(system, "free_disk", lambda path: 0)
+    monkeypatch.setattr(arrays, "joining_of", lambda plan: 10**8)
+    monkeypatch.setattr(cluster, "count", lambda address: asked.append(address) or 3)
+    for name, shard, said in (("a", (1, 1, 2, 2, 2), "1.65"), ("b", (1, 1, 1, 1, 1), "1.1")):
+        with pytest.raises(RunStopped, match=rf"needs about {said} GB"):
+            list(run(replace(plan, shard=shard), tmp_path / f"{name}.zarr", scheduler="tcp://a:1"))
+    assert asked == ["tcp://a:1"]  # where no files are joined nobody need be asked
+
+
 def test_an_output_below_a_file_is_one_sentence(tmp_path):
     plan, stack = small()
     (tmp_path / "file").write_text("")

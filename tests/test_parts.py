@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import batch, finishing, joining
+from napari_deblur import batch, finishing, joining, places
 from napari_deblur.batch import Claimed, run
 from napari_deblur.claims import FINISH, take
 from napari_deblur.finishing import Unfinished, finish
 from napari_deblur.job import Job
 from napari_deblur.parts import Part
-from napari_deblur.results import LEDGER, open_result
+from napari_deblur.results import IMAGE, KERNELS, LEDGER, RESIDUALS, open_result
 from napari_deblur.store import Store
 from napari_deblur.tiles import Grid, Shards
 from napari_deblur.verifying import verify
@@ -271,6 +271,72 @@ def test_a_part_that_has_nothing_to_do_never_takes_complete_back(tmp_path, monke
         assert open_result(path).complete
         phases.append(progress.phase)
     assert phases[-1] == "complete"
+
+
+def test_a_part_looks_at_no_files_but_its_own(tmp_path, monkeypatch):
+    plan, stack = small()
+    path = tmp_path / "a.zarr"
+    ended(plan, path, stack, part=(1, 3))
+    asked, sizes_of = set(), places.size_in
+
+    def noted(folder):
+        size = sizes_of(folder)
+
+        def asked_for(name):
+            asked.add((folder / name).relative_to(path).as_posix())
+            return size(name)
+
+        return asked_for
+
+    monkeypatch.setattr(places, "size_in", noted)
+    monkeypatch.setattr(Store, "sweep", lambda *_: pytest.fail("it walks through all folders"))
+    last = run(plan, path, stack, part=(2, 3))
+    while next(last).done < 2:
+        pass
+    last.close()
+    assert ended(plan, path, stack, part=(2, 3)).phase == "part"
+    store = Store(path, plan)
+    own = {store.chunk_name(0, index) for index in Part(2, 3).tiles(plan.shards)}
+    image = {name for name in asked if name.startswith(f"{IMAGE}/")}
+    assert image
+    assert image <= own
+    assert all(name.startswith((f"{KERNELS}/", f"{RESIDUALS}/")) for name in asked - image)
+
+
+def test_of_joined_files_a_part_looks_at_its_own_too(tmp_path, monkeypatch):
+    stack = stack_of(numbers((6, 300, 280)))
+    plan = replace(plan_of(stack, core=(3, 90, 100)), shard=(1, 1, 1, 2, 2))
+    ended(plan, tmp_path / "whole.zarr", stack)
+    path = tmp_path / "a.zarr"
+    phases = []
+    for k in (2, 1, 2, 3, 1):
+        store = Store(path, plan) if path.exists() else None
+        if store is not None and not open_result(path).complete:
+            span = Part(k, 3).span(len(plan.shards))
+            own = set(Part(k, 3).tiles(plan.shards))
+            assert set(store.done(span).tiles) == own & set(store.done().tiles)
+        phases.append(ended(plan, path, stack, part=(k, 3)).phase)
+    assert phases == ["part", "part", "part", "complete", "complete"]
+    assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")
+
+
+def test_a_file_that_was_lost_does_not_count_when_the_last_part_is_done(tmp_path):
+    plan, stack = small()
+    ended(plan, tmp_path / "whole.zarr", stack)
+    path = tmp_path / "a.zarr"
+    ended(plan, path, stack, part=(1, 2))
+    (path / "0/c/0/1/2").unlink()
+    last = ended(plan, path, stack, part=(2, 2))
+    assert (last.phase, last.done) == ("part", 23)
+    assert last.note == "part 2/2 is done; 1 tiles of other parts are not there yet"
+    assert not open_result(path).complete
+    assert ended(plan, path, stack, part=(1, 2)).phase == "complete"
+    assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")
+    # Also of a complete result: of the part itself, and of another one.
+    (path / "0/c/0/1/2").unlink()
+    assert ended(plan, path, stack, part=(2, 2)).done == 23
+    assert ended(plan, path, stack, part=(1, 2)).phase == "complete"
+    assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")
 
 
 # One plan -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from by_hand import numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import arrays, batch, ledger, packing, pixels, planning, sharding, system
+from napari_deblur import arrays, ledger, packing, pixels, planning, sharding, system
 from napari_deblur.batch import run
 from napari_deblur.finishing import finish
 from napari_deblur.job import Job
@@ -251,7 +251,7 @@ def test_a_run_never_needs_more_disk_than_its_plan_says(
     monkeypatch.setattr(system, "sync_file", measured)
     assert ended(plan, path, stack).phase == "complete"
     assert max(sizes) > 1.5 * sizes[-1]  # when the tiles and their file lie together
-    assert 0.5 * plan.disk < max(sizes) < plan.disk * batch.MARGIN
+    assert 0.5 * plan.disk < max(sizes) < plan.disk * arrays.MARGIN
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])

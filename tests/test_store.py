@@ -1,7 +1,8 @@
 import json
 import warnings
+import zlib
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from by_hand import five_axes, numbers, plan_of, small, stack_of, third_party, t
 from napari_deblur import creating, gridding, system
 from napari_deblur.batch import run
 from napari_deblur.finishing import finish
-from napari_deblur.ledger import Entry, Ledger, damaged_lines, entries
+from napari_deblur.ledger import Entry, Head, Ledger, damaged_lines, entries, heads
 from napari_deblur.methods.richardson_lucy import RichardsonLucy
 from napari_deblur.protocols import Kernel
 from napari_deblur.pyramid import below, levels_of, shrunk
@@ -264,6 +265,26 @@ def test_torn_and_damaged_ledger_lines_do_not_count(tmp_path):
         file.write_bytes(bytes(flipped))
         assert list(damaged_lines(tmp_path)) == [(file, 1)]
         assert [e.index[-1] for e in entries(tmp_path)] == [1, 2, 3]
+
+
+def test_what_a_line_is_about_is_read_from_its_beginning(tmp_path):
+    ledger = Ledger(tmp_path)
+    kinds = ("tile", "level", "kernel", "metadata", "split", "failed", "shard", "part")
+    for n, kind in enumerate(kinds):
+        ledger.append(Entry(kind, "0a", tuple(range(n)), level=n, error='"index": [7]'))
+    ledger.close()
+    assert [Head.of(one.to_line()) for one in entries(tmp_path)] == list(heads(tmp_path))
+    assert [head[2:] for head in heads(tmp_path)] == [(tuple(range(n)), n) for n in range(8)]
+    found = entries(tmp_path, lambda head: head.kind in ("split", "part"))
+    assert [one.kind for one in found] == ["split", "part"]
+    # Lines that begin in another way are read as a whole.
+    (file,) = tmp_path.glob("*.jsonl")
+    text = json.dumps({"level": 3, **asdict(Entry("tile", "0a", (1,)))})
+    check = f"{zlib.crc32(text.encode()):08x}"
+    file.write_text(f'{text[:-1]}, "check": "{check}"}}\n')
+    assert [one.kind for one in entries(tmp_path, lambda head: pytest.fail(str(head)))] == ["tile"]
+    assert [head.kind for head in heads(tmp_path)] == ["tile"]
+    assert Head.of('{"kind": "tile", "key": "0a", "index": [' + "1" * 100) is None
 
 
 def test_after_a_torn_line_a_new_file_is_begun(tmp_path, monkeypatch):

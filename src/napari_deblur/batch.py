@@ -16,6 +16,7 @@ from napari_deblur import (
     creating,
     export,
     finishing,
+    noted,
     outputs,
     packing,
     places,
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from napari_deblur.tiles import Index
 
 __all__ = ["Claimed", "Progress", "RunStopped", "replay", "run"]
-
-MARGIN = 1.1  # metadata, ledger and folders on top of the planned bytes
 
 
 def replay(store: str | Path | Remote) -> Plan:
@@ -167,20 +166,25 @@ def _run(
             creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
         ) as store,
     ):
-        done = store.done()
+        done = store.done(None if how.part is None else how.part.span(len(plan.shards)))
         numbers = _numbers(plan, done, how)
         there = done.tiles.count(numbers)
         tally.start("tiles", len(done.clipped[numbers]), there)
         tally.clipped = int(done.clipped[numbers].sum())
         tally.emptied = int(done.emptied[numbers].sum())
-        if finishing.all_there(store, done):
-            yield finishing.was_complete(store, done, tally)
-            return
         # Another part may be finishing, or have finished, since the ledger was read.
-        if how.part is None or any(next(tasks, None) for tasks in _tasks(store, done, how)):
+        lacks = how.part is None or any(next(tasks, None) for tasks in _tasks(store, done, how))
+        everything = done if how.part is None else None
+        if not lacks and open_result(output).complete:
+            everything = store.done()
+        if everything is not None and finishing.all_there(store, everything):
+            yield finishing.was_complete(store, everything, tally)
+            return
+        if lacks:
             store.mark_incomplete()
-        store.sweep()
-        if how.part is not None:
+        if how.part is None:
+            store.sweep()
+        else:  # who finishes sweeps: a thousand parts would all walk through all folders
             store.note_part(how.part.number, how.part.of)
         _check_disk(plan, output, stack, how, (tally.total - there) / len(plan))
         yield tally.progress(note=_greeting(store, tally))
@@ -228,29 +232,32 @@ def _finished_by_last(
 ) -> Iterator[Progress]:
     """Finish the result if no part has anything left to do, and none is finishing it."""
     claim.check()
-    done = store.done()
-    left = sum(1 for _ in finishing.missing(store, done))
-    note = f"part {how.part} is done; {left} tiles of other parts are not there yet"
+    there, left = noted.said_of(store.path, store.plan)
+    other = ""
     with ExitStack() as held:
         if not left:
             try:
                 end = held.enter_context(
                     claims.take(store.ledger.folder, store.plan.key, claims.FINISH)
                 )
-            except Claimed as other:
-                note = f"part {how.part} is done; {other}"
+            except Claimed as error:
+                other = str(error)
             else:
+                # Files that were lost since count here, and not before.
                 done = store.done()
+                there, left = len(done.tiles), sum(1 for _ in finishing.missing(store, done))
                 if finishing.all_there(store, done):
                     yield finishing.was_complete(store, done, tally)
                     return
-                store.mark_incomplete()
-                yield from finishing.finished(
-                    store, engine, done, tally, end, fail_fast=how.fail_fast
-                )
-                return
-    tally.start("part", len(store.plan), len(done.tiles))
-    yield tally.progress(note=note)
+                if not left:
+                    store.mark_incomplete()
+                    yield from finishing.finished(
+                        store, engine, done, tally, end, fail_fast=how.fail_fast
+                    )
+                    return
+    tally.start("part", len(store.plan), there)
+    other = other or f"{left} tiles of other parts are not there yet"
+    yield tally.progress(note=f"part {how.part} is done; {other}")
 
 
 def _is_copied(plan: Plan, how: _How) -> bool:
@@ -276,16 +283,24 @@ def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
 
 def _check_disk(plan: Plan, output: Place, stack: Stack | None, how: _How, share: float) -> None:
     """Refuse to begin what the disk has no room for: `share` of the tiles is to be made."""
-    joining = arrays.joining_of(plan)  # of one file; a worker may be at two
-    needed = (plan.disk - joining) * share + joining * max(1, AT_ONCE * how.workers)
+    needed = arrays.room_for(plan, share, max(1, AT_ONCE * _workers(plan, how)))
     if stack is not None and _is_copied(plan, how):
-        needed += prod(stack.shape) * stack.dtype.itemsize
-    needed, free = needed * MARGIN, places.free_space(output)
+        needed += prod(stack.shape) * stack.dtype.itemsize * arrays.MARGIN
+    free = places.free_space(output)
     if needed > free:
         raise RunStopped(
             f"{output} needs about {needed / 1e9:.3g} GB and the disk has {free / 1e9:.3g} GB "
             "free: free some space or choose an output on another disk"
         )
+
+
+def _workers(plan: Plan, how: _How) -> int:
+    """Count the workers that may be joining files at the same time."""
+    if how.scheduler is None or not plan.shards.several:
+        return how.workers
+    from napari_deblur import cluster
+
+    return cluster.count(how.scheduler)
 
 
 def _greeting(store: Store, tally: Tally) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_deblur.places import Place
     from napari_deblur.tasks import Engine, Task, Todo
 
-__all__ = ["cluster_engine", "local_workers"]
+__all__ = ["cluster_engine", "count", "local_workers"]
 
 
 @contextmanager
@@ -57,6 +57,12 @@ def cluster_engine(
             return sent(line, str(path.absolute()), key, todo)
 
         yield engine
+
+
+def count(scheduler: str) -> int:
+    """Count the workers of a running scheduler; ConnectionError when none answers."""
+    with Line(partial(connected, scheduler)) as line:
+        return line.workers()
 
 
 @contextmanager

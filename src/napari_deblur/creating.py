@@ -16,6 +16,7 @@ import numpy as np
 
 import napari_deblur
 from napari_deblur import claims, ngff, places, system
+from napari_deblur.noted import recorded_of
 from napari_deblur.outputs import REMOVING, is_blank, refuse_foreign, sweep
 from napari_deblur.places import Remote
 from napari_deblur.results import (
@@ -169,8 +170,7 @@ def _resumable(path: Place, plan: Plan, *, resume: bool) -> Plan:
 
 def _complete_layout(store: Store) -> None:
     """Write the groups, arrays and kernels that are not there yet."""
-    plan, done = store.plan, store.done()
-    recorded = {path for path, _, _ in done.recorded}
+    plan, recorded = store.plan, recorded_of(store.path, store.plan)
     for name in ("kernels", "residuals"):
         (store.path / name).mkdir(exist_ok=True)
         if not (store.path / name / "zarr.json").is_file():

@@ -108,7 +108,6 @@ class Done:
     emptied: np.ndarray[Any, np.dtype[np.int64]]
     splits: dict[Index, int] = field(default_factory=dict)
     shards: dict[tuple[int, Index], str] = field(default_factory=dict)
-    recorded: set[tuple[str, int, str]] = field(default_factory=set)
     failed: dict[tuple[int, Index], str] = field(default_factory=dict)
     parts: set[int] = field(default_factory=set)
     boxes: Mapping[int, Shards] = field(default_factory=dict)
@@ -164,8 +163,6 @@ class Done:
             self.failed[entry.level, index] = entry.error
         elif entry.kind == "part":
             self.parts.add(index[1])
-        else:
-            self.recorded |= {(path, *sizes) for path, sizes in entry.files.items()}
 
     def take(self, other: Done, level: int, index: Index) -> None:
         """Count a chunk as another one does, unless it is there."""

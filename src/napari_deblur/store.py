@@ -28,7 +28,8 @@ import numpy as np
 from napari_deblur import ngff, places, sharding, system
 from napari_deblur.arrays import shards_of, specs_of
 from napari_deblur.done import Done
-from napari_deblur.ledger import Entry, Ledger, entries, now
+from napari_deblur.ledger import Entry, Ledger, now
+from napari_deblur.noted import done_of, hash_of
 from napari_deblur.places import Place, Remote
 from napari_deblur.pyramid import Level, below, emptied, levels_of, pieces, shrunk
 from napari_deblur.results import (
@@ -90,33 +91,9 @@ class Store:
             )
         return cls(path, result.plan)
 
-    def done(self) -> Done:
-        """Read the ledger; what has no file of the right size any more does not count.
-
-        What was joined with others is there if the joined file is, and is made of these.
-        """
-        done, joined = Done.of(self.levels, self.shards), Done.of(self.levels)
-        size = places.size_in(self.path)
-        for entry in entries(self.path / LEDGER):
-            if entry.key != self.plan.key or not done.fits(entry):
-                continue
-            if entry.kind == "level" and MASK in self.arrays and len(entry.files) < 2:
-                continue  # of an earlier build, for which what has no data was 0
-            if entry.kind == "metadata" or all(size(p) == n for p, (n, _) in entry.files.items()):
-                done.add(entry)
-            elif entry.kind in ("tile", "level") and self.shards[entry.level].several:
-                joined.add(entry)
-        for (number, shard), inputs in done.shards.items():
-            chunks = list(self.shards[number].chunks(shard))
-            found = [
-                done.values[number].get(index) or joined.values[number].get(index)
-                for index in chunks
-            ]
-            if all(found) and _hash_of(found) == inputs:
-                for index in chunks:
-                    done.take(joined, number, index)
-                done.joined(number, shard)
-        return done
+    def done(self, span: tuple[int, int] | None = None) -> Done:
+        """Read the ledger, as `noted.done_of` does; with a span only about some files."""
+        return done_of(self.path, self.plan, span)
 
     # Writing ------------------------------------------------------------------------------------
 
@@ -171,7 +148,7 @@ class Store:
         if empty is not None:
             name = mask_of(number)
             files |= [self._write(name, self._place(name, index), empty)]
-            values = _hash_of([values, digest(empty)])  # the next level depends on both
+            values = hash_of([values, digest(empty)])  # the next level depends on both
         key = self.plan.key
         return self._record(
             Entry("level", key, index, number, files, values, inputs, finished=now())
@@ -248,11 +225,11 @@ class Store:
     def inputs(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that a chunk of a level is made of."""
         under = below(self.levels[number], self.levels[number - 1], index)
-        return _hash_of(done.values[number - 1].get(one) for one in under)
+        return hash_of(done.values[number - 1].get(one) for one in under)
 
     def joined(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that share a file of a level."""
-        return _hash_of(map(done.values[number].get, self.shards[number].chunks(index)))
+        return hash_of(map(done.values[number].get, self.shards[number].chunks(index)))
 
     def read(self, number: int, frame: tuple[int, int], box: Box) -> NDArray[Any]:
         """Read stored values (z, y, x) of one level, (frame, channel) and box."""
@@ -427,11 +404,6 @@ def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], in
         clipped += int(((piece < 0) | (piece > top)).sum())  # comparing with NaN gives False
         taken[start : start + PIECE] = np.where(np.isnan(piece), 0, np.clip(piece, 0, top))
     return stored, clipped
-
-
-def _hash_of(values: Iterable[str | None]) -> str:
-    """Give one hash of many; that of a chunk that is not known is a dash."""
-    return hashlib.sha256("".join(value or "-" for value in values).encode()).hexdigest()
 
 
 def digest(values: NDArray[Any]) -> str:

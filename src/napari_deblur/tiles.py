@@ -179,6 +179,13 @@ class Shards:
         """Whether a file holds more than one of them."""
         return prod(self.box) > 1
 
+    def number(self, shard: Index) -> int:
+        """Give the position of a file in their order."""
+        number = 0
+        for i, n, many in zip(shard, self.counts, self.box, strict=True):
+            number = number * ceil(n / many) + i
+        return number
+
     def of(self, chunk: Index) -> Index:
         """Give the file in which a chunk lies."""
         t, c, z, y, x = (i // many for i, many in zip(chunk, self.box, strict=True))
