@@ -4,6 +4,7 @@ import csv
 import errno
 import io
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import zarr
 from rich.console import Console
 from typer.testing import CliRunner
 
-from napari_deblur import batch, cli, many
+from napari_deblur import batch, cli, many, system
 from napari_deblur.commands import run_many
 from napari_deblur.commands.run_many import is_for_many, restored_all
 from napari_deblur.job import Job
@@ -312,7 +313,7 @@ def test_the_verdict_on_the_kernel_is_that_of_each_channel(folder, job, tmp_path
 def test_workers_are_started_once_for_all(folder, job, tmp_path, monkeypatch):
     from contextlib import contextmanager
 
-    from napari_deblur import cluster
+    from napari_deblur import cluster, dealing
 
     started, asked = [], []
 
@@ -326,6 +327,7 @@ def test_workers_are_started_once_for_all(folder, job, tmp_path, monkeypatch):
         return real(plan, output, **how)
 
     real = batch.run
+    monkeypatch.setattr(dealing, "TINY", 0)
     monkeypatch.setattr(cluster, "local_workers", local)
     monkeypatch.setattr(batch, "run", noted)
     _, outcomes = run(job, [folder], tmp_path / "out", workers=2)
@@ -374,12 +376,28 @@ def test_the_report_is_a_table_with_what_failed_below(folder, job, tmp_path):
 
 
 def test_plans_of_many_are_a_table_too(folder, job, tmp_path):
-    out, _ = command(job, folder, tmp_path / "out", plan_only=True)
-    head, *rows, last = out.splitlines()
+    out, told = command(job, folder, tmp_path / "out", plan_only=True)
+    head, *rows, tiles, time, disk, last = out.splitlines()
     assert head.split() == ["image", "kernel", "tiles", "disk", "output"]
     assert len(rows) == 3
+    assert tiles.split() == ["tiles", "3"]
+    assert re.fullmatch(r"time +about .* on one such machine", time)
+    assert re.fullmatch(r"disk +about \S+ kB at most, .* are free", disk)
     assert last.startswith("3 images in ")
     assert last.endswith(", 0 failed")
+    assert "timing a tile of each method" in told
+
+
+def test_plans_of_many_say_what_they_cost_in_parts_on_workers_and_a_full_disk(
+    folder, job, tmp_path, monkeypatch
+):
+    (folder / "a.tif").write_bytes(b"")
+    monkeypatch.setattr(system, "free_disk", lambda path: 1000)
+    how = {"plan_only": True, "workers": 2, "part": (1, 2), "status": 3}
+    out, _ = command(job, folder, tmp_path / "out", **how)
+    assert "by 2 processes on one such machine" in out
+    assert re.search(r"\non 2 +about .* on each; .* machine hours in all\n", out)
+    assert "1 kB are free: NOT ENOUGH, choose an output on another disk" in out
 
 
 def test_without_a_folder_for_the_results_the_usage_is_wrong(folder, job):

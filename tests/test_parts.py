@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -458,6 +459,10 @@ def test_the_command_does_a_part_and_finish_says_what_is_missing(job, tmp_path):
     assert "on one such machine" in said
     assert "on 2 about" in said
     assert "4–5 tiles" in said
+    assert "timing a tile of each method" in said
+    assert re.search(r"disk about \S+ kB at most, .* are free", said)
+    said = call(*line, "--plan", "--workers", "3")
+    assert "by 3 processes on one such machine" in said
     assert not job.output_path.exists()
     said = call(*line, "--part", "2/2")
     assert "part 2/2 is done; 4 tiles of other parts are not there yet" in said

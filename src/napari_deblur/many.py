@@ -7,26 +7,30 @@ import io
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur import batch, joining, outputs, places, printing, system
+from napari_deblur.dealing import Turn, parted, turns_of
 from napari_deblur.kernel_verdicts import verdict_of
 from napari_deblur.many_inputs import Target, targets_of
 from napari_deblur.parts import Part
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.protocols import Cancelled
 from napari_deblur.stopping import RunStopped
+from napari_deblur.together import alone, side_by_side, slots_of
 
 if TYPE_CHECKING:
     from napari_deblur.job import Job
     from napari_deblur.plans import Plan
     from napari_deblur.progress import Progress
 
-__all__ = ["SUMMARY", "Outcome", "Step", "run", "write_summary"]
+__all__ = ["SUMMARY", "Outcome", "Step", "run", "summary_of", "write_summary"]
 
 SUMMARY = "summary.csv"
+EVERY = 1.0  # seconds between two times that it is written: there may be thousands of lines
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class Step:
         What is being decided.
     outcome : Outcome or None
         In the last step of each image.
+    plan : Plan or None
+        In the last step of an image that is only planned.
     """
 
     number: int
@@ -94,6 +100,7 @@ class Step:
     progress: Progress | None = None
     note: str = ""
     outcome: Outcome | None = None
+    plan: Plan | None = None
 
     def __str__(self) -> str:
         said = self.note if self.progress is None else str(self.progress)
@@ -114,8 +121,9 @@ def run(
 ) -> Iterator[Step]:
     """Do a job on many images; a generator of how far it is.
 
-    What is complete already is passed over, what was begun goes on. At the end, however it comes,
-    ``FOLDER/summary.csv`` has a line for each image that had its turn.
+    What is complete already is passed over, what was begun goes on. ``FOLDER/summary.csv`` has a
+    line for each image that had its turn, and is written after each; a part has one of its own.
+    A part does small images as a whole, and of larger ones some tiles: see `Part.dealt`.
 
     Parameters
     ----------
@@ -138,16 +146,25 @@ def run(
         When the disk is full or may not be written to; the run can be continued.
     """
     targets = targets_of(job, inputs, folder)
+    part = Part(*how["part"]) if how.get("part") else None
+    turns = turns_of(job, targets, None if plan_only else part)
     if not plan_only:
         names = ("workers", "scheduler", "overwrite")
         place: dict[str, Any] = {name: how[name] for name in names if name in how}
-        place["part"] = Part(*how["part"]) if how.get("part") else None
-        for target in targets:
-            outputs.refuse_input(target.output, target.input)
-            outputs.refuse(target.output, **place)
+        for turn in turns:
+            outputs.refuse_input(turn.target.output, turn.target.input)
+            outputs.refuse(turn.target.output, **place, part=turn.part or part)
     how["fail_fast"] = fail_fast
-    path = None if plan_only else place_of(folder) / SUMMARY
-    return _run(job, targets, how, path)
+    path = None if plan_only else summary_of(folder, how.get("part"))
+    return _run(job, turns, how, path)
+
+
+def summary_of(folder: str | Path | Remote, part: tuple[int, int] | None = None) -> Place:
+    """Say where the table of a run is: ``summary.csv``, or ``summary.K-of-N.csv`` of a part."""
+    if part is None:
+        return place_of(folder) / SUMMARY
+    stem, _, suffix = SUMMARY.partition(".")
+    return place_of(folder) / f"{stem}.{part[0]}-of-{part[1]}.{suffix}"
 
 
 def write_summary(path: str | Path | Remote, outcomes: Sequence[Outcome]) -> None:
@@ -162,20 +179,74 @@ def write_summary(path: str | Path | Remote, outcomes: Sequence[Outcome]) -> Non
 
 
 def _run(
-    job: Job, targets: Sequence[Target], how: Mapping[str, Any], summary: Place | None
+    job: Job, turns: Sequence[Turn], how: Mapping[str, Any], summary: Place | None
 ) -> Iterator[Step]:
     """Do one image after the other; without a `summary` only their plans are made."""
     outcomes: list[Outcome] = []
-    plan_only = summary is None
-    try:
-        with _helped({**how, "workers": 0} if plan_only else how) as how:
-            for number, target in enumerate(targets, 1):
-                step = Step(number, len(targets), target)
-                yield from _one(job, step, how, outcomes, plan_only=plan_only)
-    finally:
+    plan_only, written = summary is None, -EVERY
+
+    def write() -> None:
         if summary is not None:
-            with suppress(OSError):  # a full disk has been told already
+            with suppress(OSError):  # a full disk is told by the images
                 write_summary(summary, outcomes)
+
+    def write_now_and_then() -> None:
+        nonlocal written
+        if monotonic() >= written + EVERY:
+            write()
+            written = monotonic()
+
+    workers = 0 if plan_only else how.get("workers", 0)
+    try:
+        with _helped({**how, "workers": workers}) as how:
+            small, turns = parted(job, turns, workers)
+            count = len(small) + len(turns)
+            for step in _together(job, small, how, count) if small else ():
+                if step.outcome is not None:
+                    outcomes.append(step.outcome)
+                yield step
+                write_now_and_then()
+            for number, turn in enumerate(turns, len(small) + 1):
+                step = Step(number, count, turn.target)
+                part = None if turn.part is None else (turn.part.number, turn.part.of)
+                yield from _one(job, step, {**how, "part": part}, outcomes, plan_only=plan_only)
+                write_now_and_then()
+    finally:
+        write()
+
+
+def _together(
+    job: Job, turns: Sequence[Turn], how: Mapping[str, Any], count: int
+) -> Iterator[Step]:
+    """Let each worker do one image after the other; `count` is that of all images."""
+    from distributed import KilledWorker
+
+    with slots_of(how["scheduler"]) as slots:
+        note = f"{len(turns)} small images, {len(slots)} at a time"
+        yield Step(1, count, turns[0].target, note=note)
+        do = partial(alone, partial(_whole, job, {**how, "scheduler": None, "part": None}))
+        targets = [turn.target for turn in turns]
+        for number, (target, future) in enumerate(side_by_side(slots, do, targets), 1):
+            try:
+                outcome = future.result()
+            except KilledWorker:
+                note = "worker processes died over it again and again, perhaps of memory"
+                outcome = replace(_blank(target), note=note)
+            yield Step(number, count, target, outcome=outcome)
+
+
+def _whole(job: Job, how: Mapping[str, Any], target: Target) -> Outcome:
+    """Do one image in this process."""
+    outcomes: list[Outcome] = []
+    for _ in _one(job, Step(1, 1, target), how, outcomes, plan_only=False):
+        pass
+    return outcomes[0]
+
+
+def _blank(target: Target) -> Outcome:
+    """Give what is known of an image before anything was done."""
+    name = target.image.title or target.image.place
+    return Outcome(target.input, name, str(target.output), state="failed")
 
 
 @contextmanager
@@ -195,14 +266,17 @@ def _one(
     job: Job, step: Step, how: Mapping[str, Any], outcomes: list[Outcome], *, plan_only: bool
 ) -> Iterator[Step]:
     target, begun = step.target, monotonic()
-    asked, image = target.job(job), target.image
-    outcome = Outcome(target.input, image.title or image.place, str(target.output), state="failed")
+    asked, outcome = target.job(job), _blank(target)
     try:
         plan = yield from _planned(asked, step, how)
         known: dict[str, Any] = {"tiles": len(plan), "disk": plan.disk}
         known["remarks"] = "; ".join(plan.notes)
         outcome = replace(outcome, state="planned", kernel=_verdict(plan), **known)
-        if not plan_only:
+        if plan_only:
+            step = replace(step, plan=plan)
+        elif lacking := _nothing_of(plan, how):
+            outcome = replace(outcome, state="part", note=lacking)
+        else:
             last = yield from _restored(asked, plan, step, how)
             outcome = replace(outcome, state=last.phase, failed=last.failed, note=last.note)
     except Cancelled:
@@ -226,6 +300,14 @@ def _planned(asked: Job, step: Step, how: Mapping[str, Any]) -> Generator[Step, 
         except StopIteration as done:
             plan: Plan = done.value
             return plan
+
+
+def _nothing_of(plan: Plan, how: Mapping[str, Any]) -> str:
+    """Say that a part has nothing of an image to do: it has fewer files than there are parts."""
+    part, files = how.get("part"), len(plan.shards)
+    if part is None or len(range(*Part(*part).span(files))):
+        return ""
+    return f"other parts do its {files} file{'s' if files > 1 else ''}"
 
 
 def _restored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from napari_deblur.batch import Progress
     from napari_deblur.plans import Plan
 
-__all__ = ["decided", "error", "followed", "lasting", "note", "say", "sentence", "table"]
+__all__ = ["decided", "doing", "error", "followed", "lasting", "note", "say", "sentence", "table"]
 
 # Where output goes into a file: a line when this share of a phase is done, after some seconds.
 SHARE, PAUSE = 0.05, 2.0
@@ -71,6 +72,16 @@ def lasting(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@contextmanager
+def doing(what: str) -> Iterator[None]:
+    """Say on stderr what is being done, until it is: on a terminal the line goes away again."""
+    console = _console()
+    if not console.is_terminal:
+        console.print(f"{what} …")
+    with console.status(f"[dim]{what} …"):
+        yield
 
 
 def decided(steps: Generator[str, None, Plan]) -> Plan:

@@ -14,8 +14,10 @@ import pytest
 import zarr
 
 from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
+from napari_deblur import many
 from napari_deblur.batch import run
 from napari_deblur.opening import open_stack
+from napari_deblur.results import open_result
 from napari_deblur.verifying import verify
 
 pytestmark = [
@@ -122,3 +124,34 @@ def test_a_scheduler_that_dies_ends_the_run_in_a_sentence_and_it_goes_on(tmp_pat
     assert first.done >= 20
     assert last.phase == "complete"
     sound(tmp_path / "a.zarr", plan, tmp_path / "one.zarr")
+
+
+def test_small_images_are_done_side_by_side_and_a_killed_worker_is_replaced(tmp_path, job):
+    """Two workers plan and restore one image each; the images of the dead one are done again."""
+    (tmp_path / "in").mkdir()
+    for n in range(24):
+        values = numbers((8, 200, 200), seed=n)
+        zarr.create_array(
+            tmp_path / f"in/{n:02}.zarr", data=values, dimension_names=["z", "y", "x"]
+        )
+    killed = False
+    found = []
+    for step in many.run(job, [str(tmp_path / "in")], tmp_path / "out", workers=2):
+        if step.outcome is not None:
+            found.append(step.outcome)
+        if len(found) == 3 and not killed:
+            killed = True
+            os.kill(workers()[-1].pid, signal.SIGKILL)
+    assert [one.state for one in found] == ["complete"] * 24
+    pids = set()
+    for n in range(24):
+        path = tmp_path / f"out/{n:02}.deblur.zarr"
+        assert list(verify(path)) == []
+        pids |= {file.name.split("-")[-2] for file in (path / "ledger").glob("*.jsonl")}
+    assert len(pids) >= 2
+    assert str(os.getpid()) not in pids
+    print(f"24 images by {len(pids)} processes")
+    alone = [str(tmp_path / "in/07.zarr")]
+    list(many.run(job, alone, tmp_path / "alone"))
+    images = [open_result(tmp_path / at / "07.deblur.zarr").levels[0] for at in ("out", "alone")]
+    assert (images[0][:] == images[1][:]).all()

@@ -115,7 +115,7 @@ def restored(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Pr
     if job.series is None and job.field is None and (said := plates.others_in(job.input)):
         printing.note(said)
     if plan_only:
-        _say(printing.decided(job.planning(resume=not fresh)), part)
+        _say(printing.decided(job.planning(resume=not fresh)), job.output_path, how)
         printing.table({"output": str(job.output_path)})
         return None
     outputs.refuse_input(job.output_path, job.input)
@@ -140,19 +140,26 @@ def _replay(
     begun, plan = monotonic(), batch.replay(store)
     output = place_of(to) if to else outputs.suggested_output(store, "replay")
     if plan_only:
-        _say(plan, how.get("part"))
+        _say(plan, output, how)
         return None
     outputs.refuse(output, **_place(how))
     return _done(batch.run(plan, output, job=open_result(store).job, **how), output, begun)
 
 
-def _say(plan: Plan, part: tuple[int, int] | None) -> None:
-    """Print a plan, and what it costs where its input can be read."""
-    from napari_deblur import costing, describing
+def _say(plan: Plan, output: Place, how: Mapping[str, Any]) -> None:
+    """Print a plan, and what it costs: the time where its input can be read."""
+    from napari_deblur import costing, describing, places
+    from napari_deblur.arrays import room_for
+    from napari_deblur.tasks import AT_ONCE
 
-    rows = list(describing.of_plan(plan))
+    rows, workers = list(describing.of_plan(plan)), how.get("workers", 0)
     if plan.source is not None:
-        rows += costing.of_time(plan, costing.seconds(plan), part[1] if part else 1)
+        with printing.doing("timing a tile of each method"):
+            each = costing.seconds(plan, workers)
+        part = how.get("part")
+        rows += costing.of_time(plan, each, part[1] if part else 1, workers)
+    joins = max(1, AT_ONCE * workers)
+    rows += costing.of_disk(room_for(plan, joins=joins), places.free_space(output))
     printing.table(rows)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from napari_deblur.places import place_of
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from napari_deblur.costing import Sum
     from napari_deblur.job import Job
     from napari_deblur.many import Outcome, Step
 
@@ -23,6 +26,7 @@ __all__ = ["is_for_many", "restored_all"]
 COLUMNS = ("image", "state", "kernel", "tiles", "failed", "time", "output")
 # Seconds between two lines about one image, where output goes into a file.
 PAUSE = 30.0
+TIMING = "timing a tile of each method"
 PLANNED = ("image", "kernel", "tiles", "disk", "output")
 
 
@@ -44,27 +48,46 @@ def restored_all(
     paths : at least one input, and the folder for the results last
     how : as for `batch.run`
     """
-    from napari_deblur import many, system
+    from napari_deblur import costing, many, places, system
 
     if len(paths) < 2:
         raise typer.BadParameter(
             "name a folder for the results of many images, last", param_hint="OUTPUT"
         )
     *inputs, folder = paths
-    begun = monotonic()
+    begun, total = monotonic(), costing.Sum(how.get("workers", 0))
     with system.stopping_on_signals():
-        outcomes = _followed(many.run(job, inputs, folder, plan_only=plan_only, **how))
+        steps = many.run(job, inputs, folder, plan_only=plan_only, **how)
+        outcomes = _followed(_summed(steps, total))
     for line in _table(outcomes, PLANNED if plan_only else COLUMNS, folder):
         printing.say(line)
+    part = how.get("part")
+    if total.tiles:
+        free = places.free_space(place_of(folder))
+        printing.table(total.rows(part[1] if part else 1, free))
     for one in outcomes:
         if not one.is_well:
             printing.error(f"{_named(one)}: {one.note}")
     failed = sum(not one.is_well for one in outcomes)
     count = f"{len(outcomes)} image{'s' if len(outcomes) != 1 else ''}"
     said = f"{count} in {printing.lasting(monotonic() - begun)}, {failed} failed"
-    printing.say(said if plan_only else f"{said}: {place_of(folder) / many.SUMMARY}")
+    printing.say(said if plan_only else f"{said}: {many.summary_of(folder, part)}")
     if failed:
         raise typer.Exit(3)
+
+
+def _summed(steps: Iterator[Step], total: Sum) -> Iterator[Step]:
+    """Sum up what plans cost, by tiles of the first image of which they can be restored."""
+    from napari_deblur.tasks import AT_ONCE
+
+    for step in steps:
+        if step.plan is not None:
+            total.add(step.plan, max(1, AT_ONCE * total.workers))
+            if total.rate is None:
+                yield replace(step, note=TIMING, outcome=None, plan=None)
+                with suppress(Exception):  # a run lists what is wrong with it
+                    total.time(step.plan)
+        yield step
 
 
 def _followed(steps: Iterator[Step]) -> list[Outcome]:
@@ -79,7 +102,7 @@ def _in_lines(steps: Iterator[Step], console: Any) -> Iterator[Step]:
     """Print a line when an image begins and ends, for what is said, and now and then."""
     number, said_at = 0, monotonic()
     for step in steps:
-        heard = step.progress is not None and step.progress.note
+        heard = step.note == TIMING if step.progress is None else step.progress.note
         if step.number != number or step.outcome or heard or monotonic() > said_at + PAUSE:
             console.print(str(step))
             number, said_at = step.number, monotonic()
