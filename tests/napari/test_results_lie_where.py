@@ -27,8 +27,9 @@ CASES = {
     }),
     "colour": (np.stack([PICTURE // 4] * 3, axis=-1).astype(np.uint8), {**MICRONS, "rgb": True}),
     "movie": (np.stack([[PICTURE] * 2] * 2), {
-        "scale": (5000.0, 1.0, 0.2, 0.1), "units": ("ms", "pixel", "um", "um"),
-        "axis_labels": tuple("tcyx"), "translate": (10_000.0, 0.0, 1.0, 2.0),
+        "scale": (1.0, 5000.0, 0.2, 0.1), "units": ("pixel", "ms", "um", "um"),
+        "axis_labels": tuple("ctyx"), "translate": (0.0, 10_000.0, 1.0, 2.0),
+        "affine": np.diag((1.0, 1.0, 1.0, -1.0, 1.0)),
     }),
 }  # fmt: skip
 
@@ -73,7 +74,7 @@ def test_place_units_and_looks_are_kept(widget, qtbot, case):
     np.testing.assert_allclose(restored.scale, source.scale)
     np.testing.assert_allclose(restored.rotate, source.rotate)
     np.testing.assert_allclose(restored.shear, source.shear)
-    first = (0, 1, 0, 0) if case == "movie" else (0, 0)  # channel 1 is the first of the result
+    first = (1, 0, 0, 0) if case == "movie" else (0, 0)  # channel 1 is the first of the result
     corner = source.data_to_world(first)
     np.testing.assert_allclose(restored.data_to_world((0,) * len(first)), corner)
     if not source.rgb:

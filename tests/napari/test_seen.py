@@ -66,3 +66,29 @@ def test_layer_is_duplicated_and_computed_with_like_numpy(array):
     np.testing.assert_array_equal(np.max(seen, axis=0), truth.max(0))
     np.testing.assert_allclose(seen.mean(axis=(0, 1)), truth.mean((0, 1)))
     assert seen.astype(int).dtype.kind == "i"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.permutations([0, 1, 2]), st.data())
+def test_places_may_be_spread_with_gaps_between(array, order, data):
+    whole = np.full((6, 7, 11), np.nan, np.float32)
+    whole[[0, 2, 5]] = array[:]
+    truth = np.transpose(whole, order)
+    seen = Seen(array, order, (0, (0, 2, 5)))
+    key = tuple(data.draw(_keys(n)) for n in truth.shape[: data.draw(st.integers(0, 3))])
+    np.testing.assert_array_equal(seen[key], truth[key])
+    at = order.index(0)
+    assert [seen.stored(at, n) for n in range(6)] == [0, 0, 1, 1, 1, 2]
+    chunk = [1, 1, 1]
+    chunk[at] = 2
+    assert seen.shown(tuple(chunk))[at] == 5
+
+
+def test_what_is_spread_is_read_anew_where_it_is_shown(tmp_path):
+    made = zarr.create_array(tmp_path / "a.zarr", shape=(2, 4, 4), chunks=(1, 4, 4), dtype="u2")
+    seen = pickle.loads(pickle.dumps(Seen(made, (0, 1, 2), (0, (0, 3)))))
+    assert seen.shape == (4, 4, 4)
+    assert not np.asarray(seen).any()
+    made[1] = 7
+    seen.reload(seen.shown((1, 0, 0)))
+    np.testing.assert_array_equal(np.asarray(seen)[:, 0, 0], (0, 0, 0, 7))

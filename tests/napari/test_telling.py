@@ -204,7 +204,7 @@ def test_a_run_without_a_tile_is_none_to_go_on_with(tmp_path):
         ((0, 2), 2, 2),
         ((1, 2), 0, 1),
         ((0, 1), 1, 1),
-        ((0, 1, 3), 2, 2),
+        ((0, 1, 3), 2, 1),
     ],
 )
 def test_the_slider_goes_to_a_channel_that_was_restored(qapp, picked, now, then):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.placing import world_steps
+from napari_deblur._napari.placing import PLACE, world_steps
 
 if TYPE_CHECKING:
     import napari.layers
@@ -33,7 +33,7 @@ def adding(
         )  # fmt: skip
         if same:
             known.data = data
-            for name in ("scale", "translate", "units", "contrast_limits", "metadata"):
+            for name in (*PLACE, "contrast_limits", "metadata"):
                 if name in kwargs:
                     setattr(known, name, kwargs[name])
             return known
@@ -73,14 +73,11 @@ def turn_to(viewer: Any, layer: Any, source: Mapping[str, Any], channels: Sequen
     at = labels.index("c")
     axis = viewer.dims.ndim - len(labels) + at
     unit = world_steps(viewer, layer)[at] / layer.scale[at]
-    point = viewer.dims.point[axis] / unit
-    now = round((point - source["translate"][at]) / source["scale"][at])
-    # Of some that are not evenly apart the result lies side by side.
-    own = (point - layer.translate[at]) / layer.scale[at]
-    if abs(own - round(own)) < 0.01 and round(own) in range(len(channels)):
-        return
-    nearest = min(range(len(channels)), key=lambda i: abs(channels[i] - now))
-    viewer.dims.set_point(axis, (layer.translate[at] + nearest * layer.scale[at]) * unit)
+    first, step = source["translate"][at], source["scale"][at]
+    now = round((viewer.dims.point[axis] / unit - first) / step)
+    if now not in channels:
+        nearest = min(channels, key=lambda c: abs(c - now))
+        viewer.dims.set_point(axis, (first + nearest * step) * unit)
 
 
 def look_at_all(viewer: Any, image: Any) -> None:

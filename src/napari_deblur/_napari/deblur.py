@@ -134,8 +134,7 @@ class Deblur(Previews):
         from napari_deblur._napari.activity import Activity
         from napari_deblur._napari.runs import Run
 
-        shown = stack.axes.replace("c", "") if stack.rgb else stack.axes
-        spatial = spatial_kwargs(layer, self.letters(), shown)
+        spatial = spatial_kwargs(layer, self.letters())
         looks = {"blending": layer.blending}
         if not layer.rgb:
             looks |= {"colormap": layer.colormap, "gamma": layer.gamma}

@@ -10,6 +10,7 @@ import numpy as np
 from napari_deblur._napari.local_kernels import Asked
 from napari_deblur._napari.placing import spatial_kwargs, voxel_at
 from napari_deblur._napari.reading import MOST_KERNEL, axes_of, finest, kernel_stack, offered
+from napari_deblur._napari.seen import Seen
 from napari_deblur._napari.showing import role
 from napari_deblur._napari.window import cut_of
 
@@ -104,6 +105,9 @@ def asked_of(viewer: Any, layer: Any, world: Sequence[float] | None = None) -> A
         place = voxel_at(viewer, image, world)
         inside = zip(axes, place, shape, strict=False)
         at |= {a: int(np.clip(round(p), 0, n - 1)) for a, p, n in inside if a not in cut}
+    seen = finest(shown)
+    if "c" in at and isinstance(seen, Seen):  # between channels may lie others, left out
+        at["c"] = seen.stored(axes.index("c"), at["c"])
     t, c, z, y, x = (at.get(a, 0) for a in "tczyx")
     return Asked(store, None, layer.name, (t, c, z, y, x), report)
 

@@ -10,12 +10,15 @@ import numpy as np
 
 from napari_deblur import places
 from napari_deblur.results import LAYER
+from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
     from napari_deblur.results import Result
 
-__all__ = ["applied", "looks_of", "recalled", "remember"]
+__all__ = ["applied", "looks_of", "picked_of", "recalled", "remember"]
 
+# Channels of an image; files from outside may say any number.
+MOST = 1000
 ARRAYS = ("scale", "translate", "rotate", "shear", "affine")
 
 
@@ -36,7 +39,10 @@ def looks_of(layer: Any) -> dict[str, Any]:
         name = colours["name"] if isinstance(colours, Mapping) else colours.name
         seen |= {"colormap": str(name), "gamma": float(layer.gamma)}
         seen["contrast_limits"] = [float(v) for v in layer.contrast_limits]
-    return {"axes": [str(label) for label in layer.axis_labels], **place, **seen}
+    made = getattr(layer, "metadata", {}).get("deblur")
+    channels = made.get("channels") if isinstance(made, Mapping) else None
+    picked = {"channels": list(channels)} if channels else {}
+    return {"axes": [str(label) for label in layer.axis_labels], **place, **seen, **picked}
 
 
 def remember(result: Result, looks: Mapping[str, Any]) -> None:
@@ -51,11 +57,43 @@ def remember(result: Result, looks: Mapping[str, Any]) -> None:
 
 def recalled(result: Result, spatial: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give what `own_kwargs` gave with the place that was kept, and the colours for the image."""
+    kept = _kept(result)
+    axes = kept.get("axes") if isinstance(kept, Mapping) else None
+    return applied(kept, _in_order(spatial, axes, result), rgb=result.plan.layout.rgb)
+
+
+def picked_of(result: Result) -> list[int] | None:
+    """Give the channels of the image that were restored, if that was kept and some were left out.
+
+    They say where the gaps are between those that there are.
+    """
+    kept = _kept(result)
+    picked = kept.get("channels") if isinstance(kept, Mapping) else None
+    if not isinstance(picked, list) or len(picked) != result.plan.layout.shape[1]:
+        return None
+    if not all(isinstance(c, int) and 0 <= c < MOST for c in picked):
+        return None
+    return picked if sorted(set(picked)) == picked else None
+
+
+def _kept(result: Result) -> Any:
     try:
-        kept = json.loads((result.path / LAYER).read_bytes())
+        return json.loads((result.path / LAYER).read_bytes())
     except (OSError, ValueError):
-        kept = None
-    return applied(kept, spatial, rgb=result.plan.layout.rgb)
+        return None
+
+
+def _in_order(spatial: Mapping[str, Any], axes: Any, result: Result) -> Mapping[str, Any]:
+    """Give the place with the axes of the image's layer, whose order may be another."""
+    own = list(spatial["axis_labels"])
+    if not isinstance(axes, list) or not all(axis in own for axis in axes):
+        return spatial
+    sizes = dict(zip(AXES, result.plan.layout.shape, strict=True))
+    gone = [axis for axis in own if axis not in axes]
+    if len(set(axes)) != len(axes) or any(sizes[a] > 1 or a in "yx" for a in gone):
+        return spatial
+    order = [own.index(axis) for axis in axes]
+    return {name: tuple(value[i] for i in order) for name, value in spatial.items()}
 
 
 def applied(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.placing import kernel_kwargs, part_of
+from napari_deblur._napari.placing import in_axes, kernel_kwargs, part_of, spread_of
 from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ class NodeKernels:
     placed: dict[str, Any]
 
 
-def node_kernels(plan: Plan, spatial: Mapping[str, Any]) -> NodeKernels:
+def node_kernels(
+    plan: Plan, spatial: Mapping[str, Any], picked: Sequence[int] | None = None
+) -> NodeKernels:
     """Draw the kernels of a field, the middle of each on its node.
 
     The cells are square, of one size, and small beside the distance of the nodes: the image is
@@ -64,6 +66,11 @@ def node_kernels(plan: Plan, spatial: Mapping[str, Any]) -> NodeKernels:
             cell = kernels[:, :, :, i, j].reshape(frames, channels, -1, *kernels.shape[-2:])
             framed = np.pad(cell, ((0, 0),) * 3 + ((1, 1),) * 2, constant_values=line)
             array[..., y - reach : y + reach + 1, x - reach : x + reach + 1] = framed
+    places = spread_of(picked, channels)
+    if places:
+        wide = np.full((frames, places[-1] + 1, *array.shape[2:]), np.nan, np.float32)
+        wide[:, places] = array
+        array = wide
     return NodeKernels(*_placed(plan, spatial, array, planes, reach, step))
 
 
@@ -147,12 +154,9 @@ def _placed(
     """Take the axes that the image's layer has, and place them."""
     assert plan.nodes is not None
     axes, size = spatial["axis_labels"], plan.layout.shape
-    left = [AXES.index(axis) for axis in axes]
-    out = tuple(i for i in range(len(AXES)) if i not in left)
-    kept = sorted(left)
-    view = array[tuple(0 if i in out else slice(None) for i in range(len(AXES)))]
-    view = view.transpose([kept.index(i) for i in left])
-    plain = kernel_kwargs(spatial, [size[i] for i in left], view.shape, ratio={})
+    view = in_axes(array, "".join(axes))
+    sizes = [size[AXES.index(axis)] for axis in axes]
+    plain = kernel_kwargs(spatial, sizes, view.shape, ratio={})
     scale, moved = list(plain["scale"]), [0.0] * len(axes)
     for i, axis in enumerate(axes):
         unit = spatial["scale"][i]

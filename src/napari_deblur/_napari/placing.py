@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur.stack import AXES
+
 if TYPE_CHECKING:
     import napari.layers
     from numpy.typing import NDArray
@@ -16,19 +18,24 @@ if TYPE_CHECKING:
     Places = Sequence[float] | NDArray[np.float64]
 
 __all__ = [
+    "PLACE",
     "correct",
+    "in_axes",
     "kernel_kwargs",
     "lend",
     "own_kwargs",
     "part_of",
     "picked_channels",
+    "same_place",
     "spatial_kwargs",
+    "spread_of",
     "voxel_at",
-    "with_axes",
     "world_of",
     "world_steps",
 ]
 
+# What says where a layer lies.
+PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 # Between image and kernel, as a share of the image's width.
 GAP = 0.04
 
@@ -168,30 +175,48 @@ def kernel_kwargs(
 
 
 def picked_channels(image: Mapping[str, Any], picked: Sequence[int] | None) -> dict[str, Any]:
-    """Place some channels of an image, so that the slider shows each beside its own.
-
-    Those that are not evenly apart begin with the first one and follow each other.
-    """
+    """Place some channels of an image, the first one beside its own; see `spread_of`."""
     labels = tuple(image["axis_labels"])
     if picked is None or "c" not in labels:
         return dict(image)
-    at, steps = labels.index("c"), set(np.diff(picked).tolist())
-    scale = list(image["scale"])
-    moved = _moved(image, [picked[0] * step if i == at else 0.0 for i, step in enumerate(scale)])
-    scale[at] *= steps.pop() if len(steps) == 1 else 1
-    return {**image, "scale": tuple(scale), "translate": moved}
+    return part_of(image, [picked[0] if label == "c" else 0 for label in labels])
 
 
-def with_axes(image: Mapping[str, Any], axes: str) -> dict[str, Any]:
-    """Place a result that has more axes than the layer: one channel of a file, say."""
-    labels = tuple(image["axis_labels"])
-    if set(axes) <= set(labels):
-        return dict(image)
-    filled: dict[str, tuple[Any, ...]] = {}
-    for name, other in (("scale", 1.0), ("translate", 0.0), ("units", "pixel")):
-        known = dict(zip(labels, image[name], strict=True))
-        filled[name] = tuple(known.get(axis, other) for axis in axes)
-    return {**filled, "axis_labels": tuple(axes)}
+def spread_of(channels: Sequence[int] | None, count: int) -> list[int] | None:
+    """Give where each of some channels is shown, counted from the first, if there are gaps.
+
+    So the slider shows each beside its own, and nothing beside those that were left out.
+
+    Parameters
+    ----------
+    channels : ints or None
+        Those of the image that were picked, ascending.
+    count : int
+        How many there are of them.
+    """
+    if channels is None or len(channels) != count or channels[-1] - channels[0] + 1 == count:
+        return None
+    return [c - channels[0] for c in channels]
+
+
+def same_place(one: Any, other: Any) -> bool:
+    """Tell whether two layers have the same of one of `PLACE`."""
+    try:
+        first, second = (np.asarray(getattr(v, "affine_matrix", v), float) for v in (one, other))
+    except (TypeError, ValueError):
+        return tuple(map(str, one)) == tuple(map(str, other))
+    return first.shape == second.shape and bool(np.allclose(first, second, rtol=1e-9, atol=1e-12))
+
+
+def in_axes(array: NDArray[Any], axes: str) -> NDArray[Any]:
+    """Give an array (t, c, z, y, x) with the axes of a layer, in their order.
+
+    Those that are left out have length 1.
+    """
+    left = [AXES.index(axis) for axis in axes]
+    kept = sorted(left)
+    view = array[tuple(slice(None) if i in left else 0 for i in range(len(AXES)))]
+    return view.transpose([kept.index(i) for i in left])
 
 
 def part_of(image: Mapping[str, Any], starts: Sequence[int]) -> dict[str, Any]:

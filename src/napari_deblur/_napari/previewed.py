@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.placing import kernel_kwargs, part_of, spatial_kwargs
+from napari_deblur._napari.placing import in_axes, kernel_kwargs, part_of, spatial_kwargs
 from napari_deblur._napari.showing import KERNEL_GAMMA, blank, widened
 from napari_deblur.stack import AXES
 
@@ -21,23 +21,17 @@ __all__ = ["preview_layers"]
 def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> list[LayerData]:
     """Give the part that was restored and its kernel, placed where they belong."""
     plan, window = preview.plan, preview.window
-    shown = stack.axes.replace("c", "") if stack.rgb else stack.axes
-    spatial = spatial_kwargs(layer, axes, shown)
+    spatial = spatial_kwargs(layer, axes)
     picked, c = stack.pixels.channels, window.channels[0]
     # The window counts those that were not left out, the layer counts all.
     first = {"t": window.t, "c": c if picked is None or stack.rgb else picked[c]}
     first |= {axis: start for axis, (start, _) in zip("zyx", window.box, strict=True)}
     image = preview.image
-    if stack.rgb:
-        image = np.moveaxis(image, 0, -1)
-        if stack.dtype.kind == "u":
-            top = np.iinfo(stack.dtype).max
-            image = np.clip(np.nan_to_num(image), 0, top).round().astype(stack.dtype)
-        full = image[None]  # t
-        data = full.reshape([_size(axis, preview) for axis in shown] + [image.shape[-1]])
-    else:
-        data = image.reshape([_size(axis, preview) for axis in shown])
-    placed = part_of(spatial, [first[axis] for axis in shown])
+    if stack.rgb and stack.dtype.kind == "u":
+        top = np.iinfo(stack.dtype).max
+        image = np.clip(np.nan_to_num(image), 0, top).round().astype(stack.dtype)
+    data = in_axes(image[None], f"{axes}c" if stack.rgb else axes)
+    placed = part_of(spatial, [first[axis] for axis in axes])
     # Not the blending: added to the image below it, it would be seen as the sum of both.
     looks: dict[str, Any] = {"rgb": True}
     if not stack.rgb:
@@ -51,12 +45,11 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
         for axis, k, i in zip("zyx", size or (None,) * 3, own or (None,) * 3, strict=True)
         if k and i
     }
-    kernel = preview.kernel.reshape([preview.kernel.shape["zyx".index(a)] if a in "zyx" else 1
-                                     for a in shown])  # fmt: skip
+    kernel = in_axes(preview.kernel[None, None], axes)
     # Beside the whole image, as that of a run, but at the frame, channel and planes of this part.
-    plane = part_of(spatial, [0 if axis in "yx" else first[axis] for axis in shown])
+    plane = part_of(spatial, [0 if axis in "yx" else first[axis] for axis in axes])
     whole = dict(zip(AXES, stack.shape, strict=True))
-    size_of = [whole[a] if a in "yx" else n for a, n in zip(shown, data.shape, strict=False)]
+    size_of = [whole[a] if a in "yx" else n for a, n in zip(axes, data.shape, strict=False)]
     beside = kernel_kwargs(plane, size_of, kernel.shape, ratio=ratio, beside=True)
     names = (f"{stack.name} preview", f"{stack.name} preview kernel")
     image_kwargs = {"name": names[0], "metadata": known, **looks, **placed}
@@ -70,8 +63,3 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
         **beside,
     }
     return [(data, image_kwargs, "image"), (kernel, kernel_looks, "image")]
-
-
-def _size(axis: str, preview: Preview) -> int:
-    spans = dict(zip("zyx", preview.window.box, strict=True))
-    return spans[axis][1] - spans[axis][0] if axis in spans else 1

@@ -53,7 +53,7 @@ def _each(path: PathOrPaths) -> list[str]:
 
 def read(path: PathOrPaths) -> list[LayerData]:
     """Read results, finished or not, lazily; they lie and look as when they were made."""
-    from napari_deblur._napari.looks import recalled
+    from napari_deblur._napari.looks import picked_of, recalled
     from napari_deblur._napari.placing import own_kwargs
     from napari_deblur._napari.showing import (
         image_layer,
@@ -68,9 +68,13 @@ def read(path: PathOrPaths) -> list[LayerData]:
         result = open_result(one)
         layout = result.plan.layout
         spatial, seen = recalled(result, own_kwargs(layout))
+        picked = picked_of(result)
         name, method = layout.name, method_name(result)
-        data, kwargs, kind = image_layer(result, spatial, name=f"{name} restored [{method}]")
+        data, kwargs, kind = image_layer(
+            result, spatial, name=f"{name} restored [{method}]", channels=picked
+        )
         layers.append((data, {**kwargs, **seen}, kind))
-        layers.append(kernels_layer(result, spatial, name=f"{name} kernels [{method}]"))
-        layers += map_layers(result, spatial, name=name)
+        called = f"{name} kernels [{method}]"
+        layers.append(kernels_layer(result, spatial, name=called, channels=picked))
+        layers += map_layers(result, spatial, name=name, channels=picked)
     return layers

@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_deblur._napari.adding import adding, look_at_all, turn_to
 from napari_deblur._napari.addressing import is_kept
-from napari_deblur._napari.placing import picked_channels, with_axes
+from napari_deblur._napari.placing import picked_channels
 from napari_deblur._napari.running import Child
 from napari_deblur._napari.showing import (
     LayerData,
@@ -154,13 +154,12 @@ class Run:
 
         result = open_result(path)
         method = method_name(result)
-        shown = result.axes.replace("c", "") if result.plan.layout.rgb else result.axes
-        self.spatial = with_axes(self.spatial, shown)
-        self._axes = "".join(self.spatial["axis_labels"])
-        levels = restored_levels(result)
+        picked = self.channels
+        levels = restored_levels(result, self._axes, picked)
         name = f"{self.name} restored [{method}]"
-        image = image_layer(result, self.spatial, name=name, levels=levels)
-        kernels = kernels_layer(result, self.spatial, name=f"{self.name} kernels [{method}]")
+        image = image_layer(result, self.spatial, name=name, levels=levels, channels=picked)
+        called = f"{self.name} kernels [{method}]"
+        kernels = kernels_layer(result, self.spatial, name=called, channels=picked)
         self._views = {"restored": levels[0]}
         if result.plan.finds_kernels:
             self._views["kernels"] = kernels[0]
@@ -171,7 +170,7 @@ class Run:
         for view in (levels[0], kernels[0]):
             view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
         self._kept = SimpleNamespace(**{"rgb": False} | image[1])
-        maps = map_layers(result, self.spatial, name=self.name)
+        maps = map_layers(result, self.spatial, name=self.name, channels=picked)
         layers = {
             "restored": image,
             "kernels": kernels,
@@ -192,7 +191,7 @@ class Run:
         for name, view in self._views.items():
             rgb = view.ndim > len(self._axes)
             letters = self._axes + ("c" if rgb else "")
-            chunk = tuple(at[axis] for axis in letters)
+            chunk = view.shown(tuple(at[axis] for axis in letters))
             cut = self._cut
             inside = all(
                 axis not in cut or cut[axis] // length == number

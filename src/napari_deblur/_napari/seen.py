@@ -33,12 +33,23 @@ class Seen(NDArrayOperatorsMixin):
     ----------
     base : zarr array
     order : axes of `base` in the order to be shown; those that are left out have length 1
+    spread : (axis of `base`, where each of its indices is shown), or None
+        Nothing is shown in the gaps: NaN, or 0 if there is no such number.
     """
 
-    def __init__(self, base: Any, order: Sequence[int]) -> None:
-        self.base, self.order = base, tuple(order)
+    def __init__(
+        self, base: Any, order: Sequence[int], spread: tuple[int, Sequence[int]] | None = None
+    ) -> None:
+        self.base, self.order, self.spread = base, tuple(order), spread
         self.shape = tuple(int(base.shape[axis]) for axis in order)
         self.chunks = tuple(int(base.chunks[axis]) for axis in order)
+        self._at = -1  # the axis with gaps, and what is stored of it
+        self._stored: dict[int, int] = {}
+        if spread is not None:
+            self._at = self.order.index(spread[0])
+            self._stored = {place: n for n, place in enumerate(spread[1])}
+            self.shape = _replaced(self.shape, self._at, spread[1][-1] + 1)
+            self.chunks = _replaced(self.chunks, self._at, 1)
         self.dtype = np.dtype(base.dtype)
         self.ndim = len(self.shape)
         self._kept: OrderedDict[Chunk, NDArray[Any]] = OrderedDict()
@@ -58,11 +69,11 @@ class Seen(NDArrayOperatorsMixin):
         return int(self.shape[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.base, self.order)
+        return type(self), (self.base, self.order, self.spread)
 
     def __deepcopy__(self, memo: Any) -> Seen:
         """Look at the same store: a duplicate of the layer, not of the file."""
-        return Seen(self.base, self.order)
+        return Seen(self.base, self.order, self.spread)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         plain = [np.asarray(one) if isinstance(one, Seen) else one for one in inputs]
@@ -113,6 +124,18 @@ class Seen(NDArrayOperatorsMixin):
             whole[to] = self._chunk(chunk)[of]
         return whole[tuple(0 if isinstance(p, int) else _step(p) for p in picks)]
 
+    def shown(self, chunk: Chunk) -> Chunk:
+        """Give the number that a chunk of the store has here, where axes have gaps."""
+        if self.spread is None:
+            return chunk
+        return _replaced(chunk, self._at, self.spread[1][chunk[self._at]])
+
+    def stored(self, axis: int, index: int) -> int:
+        """Give the index in the store of what is shown at an index; of a gap, of what is before."""
+        if axis != self._at:
+            return index
+        return max((n for place, n in self._stored.items() if place <= index), default=0)
+
     def reload(self, chunk: Iterable[int]) -> NDArray[Any]:
         """Read a chunk anew and give it; for any thread."""
         chunk = tuple(chunk)
@@ -148,6 +171,13 @@ class Seen(NDArrayOperatorsMixin):
         where: list[Any] = [0] * len(self.base.shape)
         for axis, i, c in zip(self.order, chunk, self.chunks, strict=True):
             where[axis] = slice(i * c, (i + 1) * c)
+        if self.spread is not None:
+            number = self._stored.get(chunk[self._at])
+            if number is None:
+                ends = zip(chunk, self.chunks, self.shape, strict=True)
+                sizes = [min(c, n - i * c) for i, c, n in ends]
+                return np.full(sizes, np.nan if self.dtype.kind == "f" else 0, self.dtype)
+            where[self.spread[0]] = slice(number, number + 1)
         block = np.asarray(self.base[tuple(where)])
         left = sorted(self.order)
         return block.transpose([left.index(axis) for axis in self.order])
@@ -168,6 +198,10 @@ class Seen(NDArrayOperatorsMixin):
 
 def _range(pick: int | range) -> range:
     return range(pick, pick + 1) if isinstance(pick, int) else pick
+
+
+def _replaced(values: Chunk, at: int, value: int) -> Chunk:
+    return (*values[:at], value, *values[at + 1 :])
 
 
 def _step(pick: range) -> slice:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_deblur._napari.nodes import map_places, node_kernels
-from napari_deblur._napari.placing import kernel_kwargs
+from napari_deblur._napari.placing import in_axes, kernel_kwargs, spread_of
 from napari_deblur._napari.seen import Seen
 from napari_deblur.stack import AXES
 
@@ -70,16 +70,34 @@ def _about(result: Result) -> dict[str, Any]:
     return blank(result.plan) | {"store": str(result.path), "job": dict(result.job or {})}
 
 
-def restored_levels(result: Result) -> list[Seen]:
-    """Give the restored image, full resolution first; colours come last, as napari wants them."""
-    order = list(range(len(result.axes)))
-    if result.plan.layout.rgb:
-        order.append(order.pop(result.axes.index("c")))
-    return [Seen(level, order) for level in result.levels]
+def restored_levels(result: Result, axes: str, channels: Sequence[int] | None = None) -> list[Seen]:
+    """Give the restored image, full resolution first, its axes as those of a layer.
+
+    Colours come last, as napari wants them.
+
+    Parameters
+    ----------
+    result : Result
+    axes : str
+        Of the layer, in its order.
+    channels : ints or None
+        Those of the image that were restored, if some were left out.
+    """
+    layout = result.plan.layout
+    letters = f"{axes}c" if layout.rgb else axes
+    order = [result.axes.index(axis) for axis in letters]
+    places = spread_of(channels, layout.shape[1]) if "c" in axes else None
+    spread = (result.axes.index("c"), places) if places else None
+    return [Seen(level, order, spread) for level in result.levels]
 
 
 def image_layer(
-    result: Result, spatial: Mapping[str, Any], *, name: str, levels: list[Seen] | None = None
+    result: Result,
+    spatial: Mapping[str, Any],
+    *,
+    name: str,
+    levels: list[Seen] | None = None,
+    channels: Sequence[int] | None = None,
 ) -> LayerData:
     """Give the restored image: all levels if a plane is large, else the finest alone.
 
@@ -88,11 +106,14 @@ def image_layer(
     Parameters
     ----------
     spatial : mapping
-        From `spatial_kwargs` or `own_kwargs`.
+        From `spatial_kwargs` or `own_kwargs`; napari counts axes from the last one, so their order
+        is that of the image.
     levels : list or None
         What `restored_levels` gave, if it was opened already.
+    channels : ints or None
+        As `restored_levels` takes them.
     """
-    views = levels or restored_levels(result)
+    views = levels or restored_levels(result, "".join(spatial["axis_labels"]), channels)
     rgb = result.plan.layout.rgb
     plane = math.prod(views[0].shape[-3:-1] if rgb else views[0].shape[-2:])
     multiscale = len(views) > 1 and plane > LARGE_PLANE
@@ -103,12 +124,20 @@ def image_layer(
         "metadata": {"deblur": _about(result)},
         **spatial,
     }
+    if channels is not None:
+        kwargs["metadata"]["deblur"]["channels"] = list(channels)
     if not rgb:
         kwargs["contrast_limits"] = limits_of(result)
     return (views if multiscale else views[0], kwargs, "image")
 
 
-def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> LayerData:
+def kernels_layer(
+    result: Result,
+    spatial: Mapping[str, Any],
+    *,
+    name: str,
+    channels: Sequence[int] | None = None,
+) -> LayerData:
     """Give the kernels, with as many axes as the image has, over their tiles or beside it."""
     plan = result.plan
     own, image = result.kernel_pixel_size, plan.layout.pixel_size
@@ -121,14 +150,22 @@ def kernels_layer(result: Result, spatial: Mapping[str, Any], *, name: str) -> L
         "metadata": metadata,
     }
     if plan.nodes is not None:
-        drawn = node_kernels(plan, spatial)
+        drawn = node_kernels(plan, spatial, channels)
         metadata["varies"] = True
         # They hide parts of the restored image.
         looks |= {"contrast_limits": (0.0, float(np.nanmax(drawn.array))), "visible": False}
         return (drawn.array, {**looks, **drawn.placed}, "image")
     axes = "".join(spatial["axis_labels"])
-    view = Seen(result.kernels, [AXES.index(axis) for axis in axes])
     sizes = dict(zip(AXES, plan.layout.shape, strict=True))
+    places = spread_of(channels, sizes["c"]) if "c" in axes else None
+    if places:
+        sizes["c"] = places[-1] + 1
+    own_each = places if places and result.kernels.shape[1] > 1 else None
+    view = Seen(
+        result.kernels,
+        [AXES.index(axis) for axis in axes],
+        (AXES.index("c"), own_each) if own_each else None,
+    )
     cores = result.kernel_geometry["cores"] if plan.finds_kernels else None
     peak = float(plan.kernel.array.max())
     if plan.finds_kernels:
@@ -163,7 +200,13 @@ def role(metadata: Mapping[str, Any]) -> str:
     return "kernels" if "kernel_pixel_size" in metadata else metadata.get("map", "restored")
 
 
-def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list[LayerData]:
+def map_layers(
+    result: Result,
+    spatial: Mapping[str, Any],
+    *,
+    name: str,
+    channels: Sequence[int] | None = None,
+) -> list[LayerData]:
     """Give what varies over each channel's field as an image of its own: one voxel for each node.
 
     Empty where no kernel varies, or only kernels that nobody named a parameter of.
@@ -173,10 +216,11 @@ def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list
     for c, one in enumerate(plan.fields):
         for parameter, values in one.maps.items() if one is not None else ():
             assert one is not None
-            placed = map_places(plan, one.nodes, axes, spatial, c)
-            shape = [values.shape["zyx".index(a)] if a in "zyx" else 1 for a in axes]
+            number = c if channels is None else channels[c]
+            place = c if channels is None else number - channels[0]
+            placed = map_places(plan, one.nodes, axes, spatial, place)
             low, high = float(values.min()), float(values.max())
-            of = f", channel {c}" if len(plan.fields) > 1 else ""
+            of = f", channel {number}" if len(plan.fields) > 1 else ""
             kwargs = {
                 **placed,
                 "name": f"{name} {parameter}{of}",
@@ -191,13 +235,12 @@ def map_layers(result: Result, spatial: Mapping[str, Any], *, name: str) -> list
                     "map": f"{parameter} {c}",
                 },
             }
-            layers.append((values.reshape(shape), kwargs, "image"))
+            layers.append((in_axes(values[None, None], axes), kwargs, "image"))
     return layers
 
 
 def limits_of(result: Result, source: tuple[float, float] | None = None) -> tuple[float, float]:
     """Give the contrast: that of the source, so that both can be compared by eye.
-
     Restored light is brighter than what was seen: what is complete says how bright, and if more
     than a few pixels would be clipped, the upper limit is raised.
 

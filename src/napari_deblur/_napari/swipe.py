@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 
 from napari_deblur._napari.adding import free_name
-from napari_deblur._napari.placing import part_of
+from napari_deblur._napari.placing import PLACE, part_of, same_place
 
 if TYPE_CHECKING:
     from napari_deblur._napari.showing import LayerData
@@ -19,7 +19,6 @@ __all__ = ["Overlay"]
 
 ROLES = ("image", "kernel")
 APART = 50  # ms
-PLACE = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 class Overlay:
@@ -138,7 +137,7 @@ class Overlay:
             return
         layer.data = data
         for name in PLACE if fresh else ("scale", "translate"):
-            if name in kwargs and not _same(getattr(layer, name), kwargs[name]):
+            if name in kwargs and not same_place(getattr(layer, name), kwargs[name]):
                 setattr(layer, name, kwargs[name])
         layer.metadata = kwargs["metadata"]
         own = self._limits.get(role) == tuple(layer.contrast_limits)  # nobody chose others
@@ -213,11 +212,3 @@ def _identity(kwargs: Mapping[str, Any]) -> Any:
         repr(turned),
         kwargs.get("rgb", False),
     )
-
-
-def _same(one: Any, other: Any) -> bool:
-    try:
-        first, second = (np.asarray(getattr(v, "affine_matrix", v), float) for v in (one, other))
-    except (TypeError, ValueError):
-        return tuple(map(str, one)) == tuple(map(str, other))
-    return first.shape == second.shape and bool(np.allclose(first, second))
