@@ -13,7 +13,8 @@ from napari_deblur._napari.preview import Preview, Window
 from napari_deblur._napari.previewed import preview_layers
 from napari_deblur._napari.reader import read
 from napari_deblur._napari.reading import stack_of
-from napari_deblur._napari.showing import image_layer, kernels_layer
+from napari_deblur._napari.showing import image_layer, kernels_layer, limits_of
+from napari_deblur._napari.telling import scaled
 from napari_deblur.results import open_result
 from napari_deblur.stack import AXES
 
@@ -157,3 +158,43 @@ def test_channels_lie_beside_their_own_where_some_were_left_out(tmp_path, axes):
     for one in strange:
         remember(result, {**looks_of(restored), **one})
         assert picked_of(result) is None
+
+
+def test_limits_of_an_image_hold_for_its_result_without_the_background(tmp_path):
+    image = Image(np.random.default_rng(0).poisson(5, (32, 32)).astype(np.uint16) + 2000,
+                  contrast_limits=(2003, 2011))  # fmt: skip
+    stack = stack_of(image)
+    window = Window(0, (0,), ((0, 1), (0, 32), (0, 32)), 0)
+    for kept in (True, False):
+        plan = nd.plan(stack, "identity", kernel=KERNEL, keep_background=kept)
+        dark = 0 if kept else plan.channels[0].facts.background
+        assert kept or 1990 < dark < 2010
+        path = tmp_path / f"{kept}.deblur.zarr"
+        for _ in nd.run(plan, path, stack):
+            pass
+        result = open_result(path)
+        assert limits_of(result, (2003, 2011))[0] == pytest.approx(2003 - dark)
+        assert limits_of(result)[0] < np.percentile(np.asarray(result.levels[0]), 70)
+        preview = Preview(window, (image.data - np.float32(dark))[None, None], plan, KERNEL.at())
+        shown = _layer(preview_layers(image, stack, preview, "yx")[0])
+        assert shown.contrast_limits[0] == pytest.approx(2003 - dark)
+        assert shown.contrast_limits[1] < 2100 - dark
+
+
+def test_numbers_that_are_no_counts_are_said_to_be_scaled(tmp_path):
+    image = Image(np.random.default_rng(0).poisson(30_000, (32, 32)).astype(np.uint16))
+    stack = stack_of(image)
+    for dtype in ("float32", "uint16"):
+        plan = nd.plan(stack, "identity", kernel=KERNEL, dtype=dtype)
+        path = tmp_path / f"{dtype}.deblur.zarr"
+        for _ in nd.run(plan, path, stack):
+            pass
+        data, kwargs, _ = read(path)[0]
+        about = kwargs["metadata"]["deblur"]
+        counts = np.asarray(data) * about["scale"] + about["offset"]
+        assert counts.mean() == pytest.approx(30_000, rel=0.01)
+        assert scaled(plan) == (
+            [f"Its uint16 numbers are scaled: counts = number × {plan.scale:.4g}."]
+            if dtype == "uint16" else []
+        )  # fmt: skip
+        assert (about["scale"] == 1) == (dtype == "float32")

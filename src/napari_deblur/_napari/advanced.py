@@ -34,8 +34,8 @@ SCOPES = {
 TYPES = {
     "": "as suits the image",
     "float32": "32-bit numbers",
-    "uint16": "16-bit counts",
-    "uint8": "8-bit counts",
+    "uint16": "16-bit, scaled to fit",
+    "uint8": "8-bit, scaled to fit",
 }
 # Numbers in counts of one image: they say nothing of another.
 COUNTS = {"background", "start", "lowest", "white", "scale", "noise", "gain"}
@@ -61,7 +61,11 @@ class Advanced(QWidget):  # type: ignore[misc]
         self.shape.setToolTip("Voxels of the kernel along z, y, x, such as 1, 33, 33; or auto")
         self.tile = QLineEdit("auto")
         self.tile.setToolTip("Voxels that one task restores, z, y, x; auto: as memory allows")
-        self.dtype = combo("Type of the numbers of the result", TYPES)
+        self.dtype = combo(
+            "Type of the numbers of the result. Whole numbers are counts where eight times the "
+            "brightest fits; else they are scaled, and Run says how",
+            TYPES,
+        )
         self.gamma = combo(
             "Photographs store light in a curve: it is undone before, and made again after", GAMMAS
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur._napari.placing import in_axes, kernel_kwargs, part_of, spatial_kwargs
-from napari_deblur._napari.showing import KERNEL_GAMMA, blank, widened
+from napari_deblur._napari.showing import KERNEL_GAMMA, blank, widened, without_background
 from napari_deblur.stack import AXES
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def preview_layers(layer: Any, stack: Stack, preview: Preview, axes: str) -> lis
     if not stack.rgb:
         low, high = map(float, layer.contrast_limits)
         looks = {"colormap": layer.colormap, "gamma": layer.gamma}
-        looks["contrast_limits"] = widened((low, high), [image])
+        limits = without_background((low, high), plan, channel=c)
+        looks["contrast_limits"] = widened(limits, [image])
     known = {"deblur": {**blank(plan), "preview": True}}
     size, own = plan.kernel.pixel_size, plan.layout.pixel_size
     ratio = {

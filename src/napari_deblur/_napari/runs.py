@@ -27,7 +27,7 @@ from napari_deblur._napari.showing import (
     role,
 )
 from napari_deblur._napari.speeds import Pace
-from napari_deblur._napari.telling import details, said, sentence, verdicts
+from napari_deblur._napari.telling import details, said, scaled, sentence, verdicts
 from napari_deblur._napari.window import cut_of
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Run:
         return {
             "layers": layers,
             "details": details(plan),
-            "verdicts": verdicts(plan, self.channels),
+            "verdicts": [*verdicts(plan, self.channels), *scaled(plan)],
         }
 
     def _reload(self, message: dict[str, Any]) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "restored_levels",
     "role",
     "widened",
+    "without_background",
 ]
 
 LayerData = tuple[Any, dict[str, Any], str]
@@ -66,8 +67,13 @@ def blank(plan: Plan) -> dict[str, Any]:
 
 
 def _about(result: Result) -> dict[str, Any]:
-    """Give the same for layers of a store, and the whole job."""
-    return blank(result.plan) | {"store": str(result.path), "job": dict(result.job or {})}
+    """Give the same for layers of a store, and the whole job.
+
+    What is stored is (counts - offset) / scale.
+    """
+    plan = result.plan
+    stored = {"scale": plan.scale, "offset": plan.offset}
+    return blank(plan) | {"store": str(result.path), "job": dict(result.job or {}), **stored}
 
 
 def restored_levels(result: Result, axes: str, channels: Sequence[int] | None = None) -> list[Seen]:
@@ -241,6 +247,8 @@ def map_layers(
 
 def limits_of(result: Result, source: tuple[float, float] | None = None) -> tuple[float, float]:
     """Give the contrast: that of the source, so that both can be compared by eye.
+
+    Where the background was taken away it is taken from the limits, too.
     Restored light is brighter than what was seen: what is complete says how bright, and if more
     than a few pixels would be clipped, the upper limit is raised.
 
@@ -257,6 +265,7 @@ def limits_of(result: Result, source: tuple[float, float] | None = None) -> tupl
         high = max(float(window["end"]) for window in windows)
     else:
         low, high = ((v - result.plan.offset) / result.plan.scale for v in source)
+    low, high = without_background((low, high), result.plan, result.plan.scale)
     if not (np.isfinite(high - low) and high > low):
         low, high = 0.0, 1.0
     if not result.complete:
@@ -266,6 +275,20 @@ def limits_of(result: Result, source: tuple[float, float] | None = None) -> tupl
     plane = np.asarray(level[tuple(slice(None) if a in "cyx" else n // 2 for a, n in sizes)])
     channels = plane.reshape(-1, *plane.shape[-2:])
     return widened((low, high), channels, 0.0 if source is None else CLIPPED)
+
+
+def without_background(
+    limits: tuple[float, float], plan: Plan, unit: float = 1.0, channel: int | None = None
+) -> tuple[float, float]:
+    """Give limits less the background, in a `unit` of counts, where the result has none.
+
+    That of a channel, or the lowest of all.
+    """
+    if plan.keep_background:
+        return limits
+    used = plan.channels if channel is None else plan.channels[channel : channel + 1]
+    dark = min(one.facts.background or 0.0 for one in used) / unit
+    return limits[0] - dark, limits[1] - dark
 
 
 def widened(

@@ -11,7 +11,7 @@ from napari_deblur._napari.texts import lasting
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
 
-__all__ = ["details", "said", "sentence", "verdicts"]
+__all__ = ["details", "said", "scaled", "sentence", "verdicts"]
 
 # Of a verdict; the reason is told only if it is short.
 SAID = {
@@ -89,6 +89,14 @@ def _of_frames(frames: list[Mapping[str, Any]], of: str) -> str:
     if not left:
         return f"{said}."
     return f"{said}; in {left} more there is nothing to deblur, and they are left as they are."
+
+
+def scaled(plan: Plan) -> list[str]:
+    """Say what the numbers of a result are, where they are no counts."""
+    if (plan.scale, plan.offset) == (1.0, 0.0):
+        return []
+    more = f" {'+' if plan.offset > 0 else '−'} {abs(plan.offset):.4g}" if plan.offset else ""
+    return [f"Its {plan.dtype} numbers are scaled: counts = number × {plan.scale:.4g}{more}."]
 
 
 def details(plan: Plan) -> str:
