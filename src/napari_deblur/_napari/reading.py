@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.stated import said_by
+from napari_deblur._napari.stated import said_at_once, said_by
 from napari_deblur.opening import open_stack
 from napari_deblur.stack import Channel, Optics
 
@@ -58,12 +58,34 @@ def finest(layer: napari.layers.Image) -> Any:
 
 
 def axes_of(layer: napari.layers.Image) -> str:
-    """Give a letter for each axis: from the labels where they say so, else the usual ones."""
+    """Give a letter for each axis: as the labels say, or else the file, or else the usual ones."""
     labels = [str(label).strip().lower() for label in layer.axis_labels]
     letters = [WORDS.get(label, label) for label in labels]
     if set(letters) <= set("tczyx") and len(set(letters)) == layer.ndim:
         return "".join(letters)
-    return USUAL.get(layer.ndim, "")
+    return _stored_axes(layer) or USUAL.get(layer.ndim, "")
+
+
+def _stored_axes(layer: napari.layers.Image) -> str:
+    """Give the axes that the layer's file states, if the layer has their shape, or else "".
+
+    Readers may leave out axes of length 1, or show each channel as a layer.
+    """
+    said = said_at_once(layer.source.path)
+    if said is None:
+        return ""
+    shape = tuple(int(n) for n in finest(layer).shape)
+    stored = list(zip(said.axes, said.shape, strict=True))
+    if layer.rgb:
+        if stored[-1:] != [("c", shape[-1])]:
+            return ""
+        stored, shape = stored[:-1], shape[:-1]
+    for gone in ("", "c"):
+        left = [(a, n) for a, n in stored if a not in gone]
+        for rows in (left, [(a, n) for a, n in left if n > 1 or a in "yx"]):
+            if tuple(n for _, n in rows) == shape:
+                return "".join(a for a, _ in rows)
+    return ""
 
 
 def size_in(unit: Any, value: float, wanted: str) -> float | None:

@@ -1,10 +1,10 @@
-"""What a layer's own file says of voxels, channels and optics. No windows here."""
+"""What a layer's own file says of axes, voxels, channels and optics. No windows here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur.opening import open_stack
@@ -12,7 +12,7 @@ from napari_deblur.opening import open_stack
 if TYPE_CHECKING:
     from napari_deblur.stack import Channel, Optics
 
-__all__ = ["Said", "is_quick", "said_by"]
+__all__ = ["Said", "is_quick", "said_at_once", "said_by"]
 
 Sizes = tuple[float | None, float | None, float | None]
 
@@ -25,11 +25,22 @@ LONG = 2**16
 
 @dataclass(frozen=True)
 class Said:
-    """What a file says of its voxels, channels and optics."""
+    """What a file says of its voxels, channels and optics.
+
+    `axes` and `shape` are as they are stored; colour samples are channels.
+    """
 
     pixel_size: Sizes | None
     channels: tuple[Channel, ...]
     optics: Optics
+    axes: str = ""
+    shape: tuple[int, ...] = ()
+
+
+Key = tuple[str, int, int]  # with time of change and bytes
+_READ: dict[Key, Said | None] = {}
+_LOCK = Lock()
+KEPT = 32
 
 
 def said_by(path: Any) -> Said | None:
@@ -37,24 +48,50 @@ def said_by(path: Any) -> Said | None:
 
     None where there is no file, or it lies in a network: the window waits for none.
     """
+    key = _key(path)
+    if key is None:
+        return None
+    # Of a folder it does not tell when what lies in it changes.
+    with _LOCK:
+        if key in _READ and not Path(path).is_dir():
+            return _READ[key]
+    found = _said(str(path))
+    with _LOCK:
+        _READ[key] = found
+        for old in list(_READ)[:-KEPT]:
+            del _READ[old]
+    return found
+
+
+def said_at_once(path: Any) -> Said | None:
+    """Give what a file says if that takes no time, or if it was read before."""
+    key = _key(path)
+    if key is None:
+        return None
+    with _LOCK:
+        if key in _READ:
+            return _READ[key]
+    return said_by(path) if is_quick(path) else None
+
+
+def _key(path: Any) -> Key | None:
     if not path or "://" in str(path):
         return None
     try:
         state = Path(path).stat()
     except OSError:
         return None
-    # Of a folder it does not tell when what lies in it changes.
-    read = _said.__wrapped__ if Path(path).is_dir() else _said
-    return read(str(path), state.st_mtime_ns, state.st_size)
+    return str(path), state.st_mtime_ns, state.st_size
 
 
-@lru_cache(maxsize=32)
-def _said(path: str, _changed: int, _bytes: int) -> Said | None:
+def _said(path: str) -> Said | None:
     try:
         found = open_stack(path)
     except (ValueError, OSError, TypeError, KeyError):
         return None
-    return Said(found.pixel_size, found.channels, found.optics)
+    pixels = found.pixels
+    stored = tuple(int(n) for n in pixels.base.shape)
+    return Said(found.pixel_size, found.channels, found.optics, pixels.axes, stored)
 
 
 def is_quick(path: Any) -> bool:
