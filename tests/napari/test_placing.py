@@ -17,6 +17,7 @@ from napari_deblur._napari.placing import (
     world_of,
     world_steps,
 )
+from napari_deblur._napari.together import correct_all
 from napari_deblur._napari.window import cut_of, turn_to_used
 from napari_deblur.opening import open_stack
 
@@ -142,6 +143,75 @@ def test_confirmed_size_goes_into_the_layer_and_nothing_else_does(layer):
     assert plain.axis_labels == ("y", "x")
 
 
+def test_what_a_layer_was_moved_by_keeps_its_meaning():
+    moved = {"translate": (3000, 5000), "affine": [[1, 0.1, 700], [0, 1, 900], [0, 0, 1]]}
+    nm = Image(np.zeros((4, 4)), scale=(200, 100), units="nm", rotate=30, **moved)
+    corner = np.asarray(nm.data_to_world((0, 0)))
+    correct(nm, "yx", (None, 0.2, 0.1))
+    assert {str(u) for u in nm.units} == {"nanometer"}  # it says so already
+    correct(nm, "yx", (None, 0.21, 0.105))
+    assert tuple(nm.scale) == (0.21, 0.105)
+    np.testing.assert_allclose(nm.translate, (3, 5))
+    np.testing.assert_allclose(nm.data_to_world((0, 0)), corner / 1000)
+    # In pixels, a tile lies as many pixels away as before.
+    bare = Image(np.zeros((4, 4)), translate=(40, 0), affine=[[1, 0, 0], [0, 1, 8], [0, 0, 1]])
+    correct(bare, "yx", (None, 0.2, 0.1))
+    np.testing.assert_allclose(bare.data_to_world((0, 0)), (8, 0.8))
+
+
+@pytest.fixture
+def loaded():
+    """A viewer with an image as a reader leaves it, in pixels, and what lies on it."""
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((2, 5, 20, 30)), name="cells", axis_labels=tuple("czyx"))
+    viewer.add_labels(np.zeros((5, 20, 30), int), name="nuclei")
+    viewer.add_labels(np.zeros((9, 20, 30), int), name="more planes")
+    viewer.add_image(np.zeros((2, 5, 20, 30)), name="sibling", translate=(0, 0, 20, 0))
+    viewer.add_points([[2, 3, 4]], name="spots")
+    viewer.add_points(ndim=2, name="none yet")
+    viewer.add_shapes([[[2, 2], [2, 9], [9, 9], [9, 2]]], name="box")
+    return viewer, image
+
+
+def test_what_lies_on_an_image_stays_on_it_when_its_voxel_size_is_corrected(loaded):
+    viewer, image = loaded
+    before = {
+        one.name: image.world_to_data(np.pad(one.data_to_world((1,) * one.ndim), (4 - one.ndim, 0)))
+        for one in viewer.layers
+    }
+    others = [
+        viewer.add_image(np.zeros((5, 20, 30)), name="other scale", scale=(2, 1, 1)),
+        viewer.add_image(np.zeros((5, 64, 64)), name="other shape"),
+        viewer.add_points([[2, 300, 400]], name="far away"),
+        viewer.add_image(np.zeros((5, 20, 30)), name="kernel",
+                         metadata={"kernel_pixel_size": (0.3, 0.1, 0.1)}),
+    ]  # fmt: skip
+    moved = correct_all(viewer, image, "czyx", (0.3, 0.1, 0.2))
+    assert {one.name for one in moved} == set(before) - {"cells"}
+    for one in moved:
+        assert [str(u) for u in one.units] == [str(u) for u in image.units[-one.ndim :]]
+        now = image.world_to_data(np.pad(one.data_to_world((1,) * one.ndim), (4 - one.ndim, 0)))
+        np.testing.assert_allclose(now, before[one.name], atol=1e-9)
+    assert tuple(others[0].scale) == (2, 1, 1)
+    for one in others[1:]:
+        assert set(one.scale) == {1.0}
+    assert correct_all(viewer, image, "czyx", (0.3, 0.1, 0.2)) == []
+
+
+def test_a_layer_whose_file_says_another_size_is_left_as_it_is(loaded, tmp_path):
+    import tifffile
+
+    viewer, image = loaded
+    path = tmp_path / "other.tif"
+    labels = viewer.layers["nuclei"]
+    tifffile.imwrite(path, np.zeros((5, 20, 30), np.uint8), imagej=True, resolution=(2, 2),
+                     metadata={"axes": "ZYX", "spacing": 0.5, "unit": "um"})  # fmt: skip
+    labels._source = labels.source.model_copy(update={"path": str(path)})
+    assert labels not in correct_all(viewer, image, "czyx", (0.3, 0.1, 0.2))
+    image.scale, image.units = (1, 1, 1, 1), ("pixel",) * 4
+    assert labels in correct_all(viewer, image, "czyx", (0.5, 0.5, 0.5))
+
+
 @pytest.mark.parametrize("turned", [{"shear": [0.3]}, {"shear": [0.3], "rotate": 30}], ids=str)
 def test_part_of_a_sheared_layer_lies_where_it_was_cut_out(turned):
     image = Image(np.zeros((20, 30)), scale=(0.1, 0.2), translate=(5, 7), **turned)
@@ -169,7 +239,7 @@ def test_the_same_voxels_are_seen_when_the_voxel_size_is_corrected():
     from napari_deblur._napari.window import same_view
 
     viewer = ViewerModel()
-    image = viewer.add_image(np.zeros((3, 40, 60)), translate=(0, 5, 7))
+    image = viewer.add_image(np.zeros((3, 40, 60)), translate=(0, 5, 7), units="um")
     camera = getattr(viewer, "scene", viewer).camera
     camera.center, camera.zoom = (0, 15, 27), 4.0
     with same_view(viewer, image):

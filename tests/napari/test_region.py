@@ -92,6 +92,26 @@ def test_image_turned_out_of_its_planes_has_no_region(placed_image):
     assert placed(turned, "zyx") is None
 
 
+def test_region_follows_an_image_that_is_moved_and_turned(placed_image):
+    viewer = ViewerModel()
+    viewer.add_layer(placed_image)
+    region = Region(viewer, list)
+    region.show(placed_image, "zyx", ((0, 6), (0, 96), (0, 80)))
+    shapes, spans = viewer.layers["preview region"], region.spans(placed_image, "zyx")
+    turned, moved = np.eye(3), np.eye(4)
+    turned[1:, 1:] = [[0, -1], [1, 0]]
+    moved[1, 3] = 5
+    changes = {"rotate": turned, "shear": [0, 0, 0.4], "affine": moved, "translate": (1, -9, 4)}
+    for name, value in changes.items():
+        setattr(placed_image, name, value)
+        region.follow(placed_image, "zyx")
+        for place in ((18.5, 15.5), (76.5, 63.5)):
+            np.testing.assert_allclose(
+                shapes.data_to_world(place), placed_image.data_to_world((0, *place))[1:]
+            )
+    assert region.spans(placed_image, "zyx") == spans
+
+
 def test_window_of_a_region_is_some_planes(placed_image):
     viewer = ViewerModel()
     viewer.add_layer(placed_image)

@@ -21,6 +21,7 @@ from napari_deblur._napari.reading import (
 )
 from napari_deblur._napari.stated import is_quick
 from napari_deblur._napari.texts import number, read_as, shown
+from napari_deblur._napari.watching import Watch
 from napari_deblur._napari.ways import about, default_of, methods_for
 from napari_deblur._napari.wishing import Asking, wished
 
@@ -54,10 +55,12 @@ class Choices(Controls):
         self._output_of: Any = None
         self._stated: tuple[float | None, ...] = (None, None, None)
         self._described: tuple[Any, ...] = ()
+        self._touched: set[Any] = set()  # lines, and not confirmed yet
+        self.watch = Watch(self._layer_placed, self._pixels_changed)
         self.layer.currentIndexChanged.connect(self._layer_picked)
         self.kernel_layer.currentIndexChanged.connect(self._kernel_picked)
         for line in (self.axes, *self.sizes.values()):
-            line.textEdited.connect(self._edited)
+            line.textEdited.connect(partial(self._edited, line))
         viewer.layers.selection.events.active.connect(self._follow)
         self.method.activated.connect(self._pick_method)
         self.method.currentIndexChanged.connect(self._pick_method)
@@ -169,8 +172,9 @@ class Choices(Controls):
             self.layer.blockSignals(False)
             self._layer_chosen()
 
-    def _edited(self, _: str = "") -> None:
+    def _edited(self, line: Any, _: str = "") -> None:
         self.picked = True
+        self._touched.add(line)
         self.refresh()
         self.changed.emit()
 
@@ -184,26 +188,48 @@ class Choices(Controls):
             self.refresh()
             return
         self._output_of = layer
+        self._touched.clear()
+        self.watch.follow(layer)
         self._describe(layer)
         self.advanced.forget()
         self.switched.emit()
         if layer is None:
             self.output.put("")
         else:
-            self.axes.setText(axes_of(layer))
-            self._fill_sizes(layer)
+            self._fill(layer)
             self.output.put(str(output_for(layer)))
             self._take_default()
         self.refresh()
         self.changed.emit()
 
-    def _fill_sizes(self, layer: Any) -> None:
-        """Show the voxel size that the layer says, or else its file."""
-        known = pixel_size_of(layer, axes_of(layer))
+    def _fill(self, layer: Any) -> None:
+        """Show axes and voxel size that the layer says, or else its file, where nobody typed."""
+        if self.axes not in self._touched:
+            self.axes.setText(axes_of(layer))
+        known = pixel_size_of(layer, self.letters())
         bare = all(size is None for size in known)
         for line, size in zip(self.sizes.values(), self._stated if bare else known, strict=True):
-            line.setText(shown(size))
-            line.setCursorPosition(0)  # a number is cut off at its end, if at all
+            if line not in self._touched and line.text() != shown(size):
+                line.setText(shown(size))
+                line.setCursorPosition(0)  # a number is cut off at its end, if at all
+
+    def _layer_placed(self) -> None:
+        """Follow a layer that was given another scale, other units or axes elsewhere."""
+        if isalive(self) and self._output_of is not None:
+            self._fill(self._output_of)
+            self.refresh()
+            self.changed.emit()
+
+    def _pixels_changed(self) -> None:
+        self._layer_placed()
+
+    def confirm(self) -> None:
+        """Take for typed no longer what the layer says by now."""
+        layer, axes = self.chosen(), self.letters()
+        own = dict(zip(self.sizes, pixel_size_of(layer, axes), strict=True))
+        given = dict(zip(self.sizes, self.sizes_given(), strict=True))
+        same = {self.sizes[a] for a, size in given.items() if size is not None and size == own[a]}
+        self._touched -= same | {self.axes}
 
     def _describe(self, layer: Any) -> None:
         """Learn what the layer's file says of voxels, channels and optics: large ones in a thread.
@@ -226,8 +252,7 @@ class Choices(Controls):
         if not isalive(self) or layer is not self.layer.currentData():
             return
         self._stated, self._described = found
-        if not any(line.text() for line in self.sizes.values()):  # nothing was typed meanwhile
-            self._fill_sizes(layer)
+        self._fill(layer)
         self.refresh()
         self.changed.emit()
 

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_deblur._napari.controls import COPIES
 from napari_deblur._napari.placing import spatial_kwargs
 from napari_deblur._napari.previews import Previews
+from napari_deblur._napari.reading import finest
 from napari_deblur._napari.settings import preferences
 from napari_deblur.places import on_this_machine
 
@@ -91,7 +92,7 @@ class Deblur(Previews):
         """Put what does the same elsewhere into the clipboard, or save it as a job."""
         from napari_deblur._napari.requests import copying
 
-        layer, asking, _ = self.confirmed()
+        layer, asking, _ = self.asked()
         place, key = self._place(layer)
         file = None
         if what == "job":
@@ -119,7 +120,7 @@ class Deblur(Previews):
         if output.suffix != ".zarr":
             raise ValueError(f'"{output.name}" should end in .deblur.zarr: results are zarr stores')
         whole, path = self._whole(), layer.source.path
-        key = (id(layer.data), whole.axes, whole.pixel_size)
+        key = (self.marks.of(finest(layer)), whole.axes, whole.pixel_size)
         known = self._source[1] if self._source is not None and self._source[0] == key else None
         return Place(whole, str(path) if path else None, preferences().folder, output, known), key
 

@@ -26,6 +26,7 @@ __all__ = [
     "own_kwargs",
     "part_of",
     "picked_channels",
+    "rescale",
     "same_place",
     "spatial_kwargs",
     "spread_of",
@@ -259,9 +260,27 @@ def correct(layer: napari.layers.Image, axes: str, pixel_size: Sizes) -> bool:
     new_units = tuple(str(u) for u in units)
     changed = tuple(scale) != tuple(layer.scale) or new_units != tuple(map(str, layer.units))
     if changed:
-        layer.scale = tuple(scale)
-        layer.units = new_units
+        rescale(layer, scale, new_units)
     return changed
+
+
+def rescale(layer: Any, scale: Sequence[float], units: Sequence[Any]) -> None:
+    """Give a layer another scale and units; what it was moved by is kept.
+
+    A place in nm becomes the same place in µm; one in pixels grows with them.
+    """
+    from napari_deblur._napari.reading import size_in
+
+    rows = zip(layer.units, units, layer.scale, scale, strict=True)
+    ratios = [size_in(old, 1.0, str(new)) or b / a for old, new, a, b in rows]
+    stretch = np.diag([*ratios, 1.0])
+    before = np.asarray(layer.affine.affine_matrix, float)
+    affine = stretch @ before @ np.linalg.inv(stretch)
+    layer.translate = tuple(float(v) for v in np.multiply(layer.translate, ratios))
+    if not np.allclose(affine, before, rtol=1e-12, atol=0):
+        layer.affine = affine
+    layer.scale = tuple(float(v) for v in scale)
+    layer.units = tuple(str(unit) for unit in units)
 
 
 def lend(kernel: napari.layers.Image, pixel_size: Sizes) -> None:

@@ -13,13 +13,16 @@ from qtpy.QtCore import QEvent, QTimer
 from napari_deblur._napari.choices import Choices
 from napari_deblur._napari.kept import Decided
 from napari_deblur._napari.live import KEY, LiveRow
+from napari_deblur._napari.marks import Marks
 from napari_deblur._napari.orders import Order
-from napari_deblur._napari.placing import correct, lend
+from napari_deblur._napari.placing import lend
+from napari_deblur._napari.reading import finest
 from napari_deblur._napari.region import Region
 from napari_deblur._napari.settings import preferences
 from napari_deblur._napari.speeds import Speeds, of_plan
 from napari_deblur._napari.swipe import Overlay
 from napari_deblur._napari.telling import verdicts
+from napari_deblur._napari.together import correct_all
 
 if TYPE_CHECKING:
     import napari.viewer
@@ -41,6 +44,7 @@ class Previews(Choices):
         self.speeds = Speeds()
         self.busy_with: Any = self.layer.currentData()  # the image of what was begun last
         self.decided = Decided()
+        self.marks = Marks()
         self.overlay = Overlay(viewer)
         self.rectangle = Region(viewer, self._region_moved)
         self.live_row = LiveRow(
@@ -78,19 +82,34 @@ class Previews(Choices):
 
     def confirmed(self) -> tuple[Any, Asking, Stack]:
         """Give the image, what is asked for, and its stack; correct the layers' scales."""
+        from napari.utils.notifications import show_info
+
         from napari_deblur._napari.window import same_view
 
-        layer, asking, stack = self.chosen(), self.asking(), self.stack()
-        self.picked = True
-        with same_view(self.viewer, layer):
-            correct(layer, self.letters(), self.sizes_given())
+        layer, asking, stack = self.asked()
+        self.watch.quiet = True
+        try:
+            with same_view(self.viewer, layer):
+                moved = correct_all(self.viewer, layer, self.letters(), self.sizes_given())
+        finally:
+            self.watch.quiet = False
+        self.confirm()
+        if moved:
+            names = ", ".join(f'"{one.name}"' for one in moved)
+            show_info(f'{names} got the voxel size of "{layer.name}" too: they lie on it')
         if self.kernel_way() == "layer":
             lend(self.kernel_layer.currentData(), self.sizes_given())
         return layer, asking, stack
 
+    def asked(self) -> tuple[Any, Asking, Stack]:
+        """Give the image, what is asked for, and its stack; change no layer."""
+        layer, asking, stack = self.chosen(), self.asking(), self.stack()
+        self.picked = True
+        return layer, asking, stack
+
     def read_as(self, layer: Any) -> tuple[Any, ...]:
-        """Tell a layer that is read in another way from what it was."""
-        return (id(layer.data), self.letters(), self.sizes_given())
+        """Tell other pixels, and a layer that is read in another way, from what it was."""
+        return (self.marks.of(finest(layer)), self.letters(), self.sizes_given())
 
     def begin(self, what: str, stop: Callable[[], None]) -> None:
         """Let nothing live go on besides."""
@@ -186,6 +205,19 @@ class Previews(Choices):
             self.busy_with = self.layer.currentData()
             self.say_costs("")
             self.status.setText("")
+
+    def _layer_placed(self) -> None:
+        """Lay the outline where the image lies by now."""
+        super()._layer_placed()
+        if isalive(self) and self._output_of is not None:
+            self.rectangle.follow(self._output_of, self.letters())
+
+    def _pixels_changed(self) -> None:
+        """Forget what was decided of the pixels before."""
+        if isalive(self):
+            self.plan_known = None
+            self.decided.forget()
+        super()._pixels_changed()
 
     def _no_region(self) -> None:
         if isalive(self) and self.layer.currentData() is None:

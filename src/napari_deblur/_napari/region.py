@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 
+from napari_deblur._napari.placing import PLACE, same_place
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -121,10 +123,15 @@ class Region:
         corners: NDArray[np.float64] = np.asarray(self._layer.data[-1], float)[:, -2:]
         return corners
 
+    def follow(self, image: Any, axes: str) -> None:
+        """Lie on an image that was moved or turned, or whose pixels have another size."""
+        kwargs = placed(image, axes)
+        if kwargs is not None and self.shown:
+            self._lie_on(kwargs)
+
     def _lie_on(self, kwargs: dict[str, Any]) -> None:
-        """Follow an image whose pixels turned out to have another size, or another image."""
-        for name in ("scale", "translate", "units", "axis_labels"):
-            if tuple(getattr(self._layer, name)) != tuple(kwargs[name]):
+        for name in PLACE:
+            if not same_place(getattr(self._layer, name), kwargs[name]):
                 setattr(self._layer, name, kwargs[name])
 
     def _changed(self, event: Any = None) -> None:

@@ -1,0 +1,48 @@
+"""A layer that is watched: told when it lies elsewhere, and when its pixels are others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari_deblur._napari.placing import PLACE
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """Watches one layer at a time.
+
+    Parameters
+    ----------
+    placed : function
+        Called when scale, units, names of axes or anything else of its place was changed.
+    changed : function
+        Called when it was given other pixels.
+    """
+
+    def __init__(self, placed: Callable[[], None], changed: Callable[[], None]) -> None:
+        self._placed, self._changed = placed, changed
+        self._layer: Any = None
+        self.quiet = False  # whether what is changed just now is our own doing
+
+    def follow(self, layer: Any) -> None:
+        """Watch this layer, and no longer the one before; None for none."""
+        if layer is self._layer:
+            return
+        if self._layer is not None:
+            for name in PLACE:
+                getattr(self._layer.events, name).disconnect(self._moved)
+            self._layer.events.data.disconnect(self._renewed)
+        self._layer = layer
+        if layer is not None:
+            for name in PLACE:
+                getattr(layer.events, name).connect(self._moved)
+            layer.events.data.connect(self._renewed)
+
+    def _moved(self, _: Any = None) -> None:
+        if not self.quiet:
+            self._placed()
+
+    def _renewed(self, _: Any = None) -> None:
+        self._changed()
