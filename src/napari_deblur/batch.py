@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def run(
     resume: bool = True,
     overwrite: bool = False,
     fail_fast: bool = False,
+    wait: float = 0.0,
 ) -> Iterator[Progress]:
     """Restore every tile of a plan and write the result; a generator of progress.
 
@@ -92,6 +94,8 @@ def run(
         Remove an earlier result first; anything else is never removed.
     fail_fast : bool
         Raise when a tile fails; else it is tried 3 times, then left out and listed.
+    wait : float
+        Seconds to wait for another run that is writing there, before `Claimed` is raised.
 
     Yields
     ------
@@ -112,13 +116,14 @@ def run(
         continued.
     """
     mine = None if part is None else Part(*part)
-    outputs.refuse(output, workers=workers, scheduler=scheduler, overwrite=overwrite, part=mine)
+    refused = partial(outputs.refuse, output, workers=workers, scheduler=scheduler)
+    claims.patiently(partial(refused, overwrite=overwrite, part=mine), wait)
     if mine is not None and plan.source is None and (workers or scheduler):
         raise ValueError(
             f"part {mine} of a stack that lives in memory is done by this process: leave workers "
             "and scheduler out, or write the stack to a file first"
         )
-    how = _How(workers, scheduler, mine, resume, overwrite, fail_fast)
+    how = _How(workers, scheduler, mine, resume, overwrite, fail_fast, wait)
     output = place_of(output)
     opened = _checked(plan, output, stack)
     if isinstance(output, Remote) or output.suffix == ".zarr":
@@ -136,6 +141,7 @@ class _How:
     resume: bool
     overwrite: bool
     fail_fast: bool
+    wait: float
 
 
 def _checked(plan: Plan, output: Place, stack: object) -> Stack | None:
@@ -161,7 +167,7 @@ def _run(
         stack = reopen(plan.source)  # a missing input is said once, not for each tile
     with (
         explained(output),
-        claims.take(output / LEDGER, plan.key, str(how.part or claims.ALL)) as claim,
+        claims.take(output / LEDGER, plan.key, str(how.part or claims.ALL), wait=how.wait) as claim,
         closing(
             creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
         ) as store,

@@ -23,19 +23,20 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from napari_deblur import places, system
 from napari_deblur.parts import Part
 from napari_deblur.places import Place, Remote
 from napari_deblur.stopping import RunStopped
 
-__all__ = ["ALL", "FINISH", "PLAN", "SUFFIX", "Claim", "Claimed", "refuse", "take"]
+__all__ = ["ALL", "FINISH", "PLAN", "SUFFIX", "Claim", "Claimed", "patiently", "refuse", "take"]
 
 # What is claimed, besides a part "k/n": all tiles, the search for a plan, the pyramid.
 ALL, PLAN, FINISH = "all", "plan", "finish"
 SUFFIX = ".claim"
 EVERY, EXPIRES = 10.0, 60.0  # seconds
+POLL = 2.0  # seconds between two looks of who waits for another one
 TRIES = 25
 HELD = "held\n"
 LETTERS = 16  # of a plan's key, in a name
@@ -45,6 +46,7 @@ SWEPT = 4
 _own: set[str] = set()
 # Seconds between two starts that a process has by the system's clock, which may be set anew.
 SLACK = 5.0
+T = TypeVar("T")
 
 
 class Claimed(FileExistsError):
@@ -193,7 +195,20 @@ class _Owner:
         return len(whats) == 1 or Part.read(self.what).of != Part.read(other.what).of
 
 
-def take(folder: Place, key: str, what: str) -> Claim:
+def patiently(action: Callable[[], T], seconds: float) -> T:
+    """Do something that others' claims may forbid; try again for so long before that is raised."""
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except Claimed:
+            left = ends - time.monotonic()
+            if left <= 0:
+                raise
+        time.sleep(min(POLL, left))
+
+
+def take(folder: Place, key: str, what: str, *, wait: float = 0.0) -> Claim:
     """Claim all or a part of a result for this process.
 
     Parameters
@@ -204,12 +219,18 @@ def take(folder: Place, key: str, what: str) -> Claim:
         That of the plan; "" for `PLAN`.
     what : str
         `ALL`, `PLAN`, `FINISH` or a part ``k/n``.
+    wait : float
+        Seconds to wait for others.
 
     Raises
     ------
     Claimed
         When another process holds something that does not go with it.
     """
+    return patiently(partial(_taken, folder, key, what), wait)
+
+
+def _taken(folder: Place, key: str, what: str) -> Claim:
     me = _Owner.here(key, what)
     made = [one for one in (folder, folder.parent) if isinstance(one, Path) and not one.exists()]
     rivals: list[_Owner] = []

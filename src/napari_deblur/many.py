@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import batch, joining, outputs, places, printing, system
+from napari_deblur import batch, claims, joining, outputs, places, printing, system
 from napari_deblur.dealing import Turn, parted, turns_of
 from napari_deblur.kernel_verdicts import verdict_of
 from napari_deblur.many_inputs import Target, targets_of
@@ -136,7 +136,8 @@ def run(
     fail_fast : bool
         Raise what the first failure raises; else an image that fails is listed.
     **how
-        As for `batch.run`: ``workers``, ``scheduler``, ``part``, ``resume``, ``overwrite``.
+        As for `batch.run`: ``workers``, ``scheduler``, ``part``, ``resume``, ``overwrite``,
+        ``wait``.
 
     Raises
     ------
@@ -153,7 +154,9 @@ def run(
         place: dict[str, Any] = {name: how[name] for name in names if name in how}
         for turn in turns:
             outputs.refuse_input(turn.target.output, turn.target.input)
-            outputs.refuse(turn.target.output, **place, part=turn.part or part)
+            place["part"] = turn.part or part
+            refused = partial(outputs.refuse, turn.target.output, **place)
+            claims.patiently(refused, how.get("wait", 0.0))
     how["fail_fast"] = fail_fast
     path = None if plan_only else summary_of(folder, how.get("part"))
     return _run(job, turns, how, path)

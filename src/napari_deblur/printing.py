@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
@@ -9,13 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from napari_deblur import json_lines
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from napari_deblur.batch import Progress
     from napari_deblur.plans import Plan
 
-__all__ = ["decided", "doing", "error", "followed", "lasting", "note", "say", "sentence", "table"]
+__all__ = [
+    "decided",
+    "doing",
+    "error",
+    "followed",
+    "lasting",
+    "line",
+    "note",
+    "say",
+    "sentence",
+    "table",
+    "watched",
+]
 
 # Where output goes into a file: a line when this share of a phase is done, after some seconds.
 SHARE, PAUSE = 0.05, 2.0
@@ -26,13 +41,26 @@ def say(text: str = "") -> None:
     typer.echo(text)
 
 
+def line(text: str) -> None:
+    """Print to stdout at once, above a bar if there is one; names may have any characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()
+
+
 def note(text: str) -> None:
     """Print to stderr, dimly where there are colours."""
+    if json_lines.is_on():
+        json_lines.say("note", text=text)
+        return
     _console().print(text, style="dim")
 
 
 def error(text: str) -> None:
     """Print an error to stderr."""
+    if json_lines.is_on():
+        json_lines.say("error", text=text)
+        return
     console = _console()
     console.print("error:", style="bold red", end=" ")
     console.print(text)
@@ -77,6 +105,10 @@ def lasting(seconds: float) -> str:
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """Say on stderr what is being done, until it is: on a terminal the line goes away again."""
+    if json_lines.is_on():
+        json_lines.say("step", text=what)
+        yield
+        return
     console = _console()
     if not console.is_terminal:
         console.print(f"{what} …")
@@ -86,6 +118,8 @@ def doing(what: str) -> Iterator[None]:
 
 def decided(steps: Generator[str, None, Plan]) -> Plan:
     """Let a plan be made, saying what is being done and how long it took."""
+    if json_lines.is_on():
+        return json_lines.planned(steps)
     console, begun = _console(), monotonic()
     with console.status("") as status:
         while True:
@@ -107,11 +141,20 @@ def decided(steps: Generator[str, None, Plan]) -> Plan:
 
 def followed(run: Iterator[Progress]) -> Progress:
     """Follow a run to its end, with a bar where there is a terminal; give the last progress."""
+    last = watched(run)
+    assert last is not None
+    return last
+
+
+def watched(run: Iterator[Progress]) -> Progress | None:
+    """Do the same with what may have nothing to say."""
+    if json_lines.is_on():
+        return json_lines.followed(run)
     console = _console()
     return _with_bar(run, console) if console.is_terminal else _in_lines(run, console)
 
 
-def _in_lines(run: Iterator[Progress], console: Console) -> Progress:
+def _in_lines(run: Iterator[Progress], console: Console) -> Progress | None:
     last, phase, share, said_at = None, "", 0.0, 0.0
     for progress in run:
         last, done = progress, progress.done / max(progress.total, 1)
@@ -119,11 +162,10 @@ def _in_lines(run: Iterator[Progress], console: Console) -> Progress:
         if due or progress.note or progress.phase != phase or done == 1:
             console.print(str(progress))
             phase, share, said_at = progress.phase, done, progress.seconds
-    assert last is not None
     return last
 
 
-def _with_bar(run: Iterator[Progress], console: Console) -> Progress:
+def _with_bar(run: Iterator[Progress], console: Console) -> Progress | None:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
@@ -134,7 +176,8 @@ def _with_bar(run: Iterator[Progress], console: Console) -> Progress:
         TextColumn("{task.fields[left]}", style="dim"),
     )
     last, tasks = None, {}
-    with Bar(*columns, console=console) as bar:
+    # What goes to stdout meanwhile comes above the bar, but stays in its file if that is one.
+    with Bar(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
         for progress in run:
             last = progress
             if progress.note:
@@ -150,7 +193,6 @@ def _with_bar(run: Iterator[Progress], console: Console) -> Progress:
                 left += f" {progress.failed} failed"
             task = tasks[progress.phase]
             bar.update(task, completed=progress.done, total=progress.total, left=left)
-    assert last is not None
     return last
 
 

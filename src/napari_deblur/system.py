@@ -23,6 +23,7 @@ from typing import TypeVar
 
 __all__ = [
     "Content",
+    "at_most_cores",
     "available_memory",
     "cores",
     "cpu_kind",
@@ -40,6 +41,8 @@ __all__ = [
 ]
 
 CGROUP = Path("/sys/fs/cgroup")
+# How many cores this process and its children may use at most, if that was asked.
+CORES = "NAPARI_DEBLUR_THREADS"
 MMAP_THRESHOLD = -3  # as malloc.h of glibc numbers it
 TRIES = 3
 # Windows lets nobody replace or remove a file that another program has open.
@@ -170,7 +173,31 @@ def cores() -> int:
     quota, _, period = _cgroup("cpu.max").partition(" ")
     if quota.isdigit() and period.isdigit():
         count = min(count, max(1, round(int(quota) / int(period))))
-    return count
+    asked = os.environ.get(CORES, "")
+    return min(count, int(asked)) if asked.isdigit() and int(asked) else count
+
+
+@contextmanager
+def at_most_cores(count: int | None) -> Iterator[None]:
+    """Let this process and those that it starts use so many cores at most, inside; None: all."""
+    if count is None:
+        yield
+        return
+    count = min(count, cores())
+    names = (CORES, "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # heeded when torch is loaded
+    before = {name: os.environ.get(name) for name in names}
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else 0
+    os.environ |= dict.fromkeys(names, str(count))
+    if torch:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        if torch:
+            torch.set_num_threads(threads)
 
 
 def _cgroup(name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_deblur import options as o
-from napari_deblur import printing
+from napari_deblur import printing, system
 from napari_deblur.commands import run_many
 from napari_deblur.options import told
 from napari_deblur.places import place_of
@@ -82,27 +83,48 @@ def run(
     resume: o.Resume = True,
     overwrite: o.Overwrite = False,
     fail_fast: o.FailFast = False,
+    threads: o.Threads = None,
+    wait: o.Wait = 0.0,
+    progress: o.Said = "auto",
     debug: o.Debug = False,
 ) -> None:
     """Deblur a stack: find the kernel, or take the one that is given, and restore.
 
     A job.toml holds the same options; those given here go before it.
     """
-    how = {"workers": workers, "scheduler": scheduler, "part": o.part_of(part)}
-    how |= {"fail_fast": fail_fast, "resume": resume, "overwrite": overwrite}
+    how: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "part": o.part_of(part)}
+    how |= {"fail_fast": fail_fast, "resume": resume, "overwrite": overwrite, "wait": wait}
+    if threads is not None and scheduler is not None:
+        raise typer.BadParameter(
+            "workers of a scheduler take the cores that they were started with (--nthreads)",
+            param_hint="--threads",
+        )
+    with system.at_most_cores(threads):
+        _run(context.params, [input, output, *(more or ())], how, plan_only=plan, replay=replay)
+
+
+def _run(
+    options: Mapping[str, Any],
+    given: Sequence[str | None],
+    how: Mapping[str, Any],
+    *,
+    plan_only: bool,
+    replay: str | None,
+) -> None:
+    """Do what the options ask for; exit status 3 if tiles failed."""
     if replay is not None:
-        last = _replay(replay, input, o.asked(context.params), how, plan_only=plan)
-    elif input is None:
+        last = _replay(replay, given[0], o.asked(options), how, plan_only=plan_only)
+    elif given[0] is None:
         raise typer.BadParameter(
             "say what to deblur: a stack, a job.toml, or --replay STORE", param_hint="INPUT"
         )
     else:
-        job = o.job_of(context.params)
-        paths = [path for path in (job.input, job.output, *(more or ())) if path is not None]
+        job = o.job_of(options)
+        paths = [path for path in (job.input, job.output, *given[2:]) if path is not None]
         if run_many.is_for_many(paths):
-            run_many.restored_all(job, paths, how, plan_only=plan)
+            run_many.restored_all(job, paths, how, plan_only=plan_only)
             return
-        last = restored(job, how, plan_only=plan)
+        last = restored(job, how, plan_only=plan_only)
     if last is not None and last.failed:
         raise typer.Exit(3)
 
@@ -119,7 +141,7 @@ def restored(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Pr
         printing.table({"output": str(job.output_path)})
         return None
     outputs.refuse_input(job.output_path, job.input)
-    outputs.refuse(job.output or job.output_path, **_place(how))
+    _admitted(job.output or job.output_path, how)
     steps = joining.planning(job) if part else job.planning(resume=not fresh)
     plan, asked = printing.decided(steps), job.resolved().to_dict()
     return _done(batch.run(plan, job.output_path, job=asked, **how), job.output_path, begun)
@@ -142,7 +164,7 @@ def _replay(
     if plan_only:
         _say(plan, output, how)
         return None
-    outputs.refuse(output, **_place(how))
+    _admitted(output, how)
     return _done(batch.run(plan, output, job=open_result(store).job, **how), output, begun)
 
 
@@ -165,7 +187,7 @@ def _say(plan: Plan, output: Place, how: Mapping[str, Any]) -> None:
 
 def _done(run: Iterator[Progress], output: Place, begun: float) -> Progress:
     """Follow a run, and say where its result is."""
-    from napari_deblur import export, system
+    from napari_deblur import export
 
     with system.stopping_on_signals():
         last = printing.followed(run)
@@ -181,6 +203,20 @@ def _done(run: Iterator[Progress], output: Place, begun: float) -> Progress:
     if isinstance(output, Path) and output.suffix != ".zarr":
         printing.say(f"kernels: {export.kernels_path(output)}")
     return last
+
+
+def _admitted(output: str | Place, how: Mapping[str, Any]) -> None:
+    """Refuse an output that can't be, after waiting for another run if that was asked."""
+    from napari_deblur import claims, outputs
+
+    refused = partial(outputs.refuse, output, **_place(how))
+    try:
+        refused()
+    except claims.Claimed as other:
+        if not how.get("wait"):
+            raise
+        printing.note(f"waiting for up to {printing.lasting(how['wait'])}: {other}")
+        claims.patiently(refused, how["wait"])
 
 
 def _place(how: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_deblur import printing
+from napari_deblur import json_lines, printing
 from napari_deblur.places import place_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ def _followed(steps: Iterator[Step]) -> list[Outcome]:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    told = _with_bars(steps, console) if console.is_terminal else _in_lines(steps, console)
+    if json_lines.is_on():
+        told = _in_json(steps)
+    else:
+        told = _with_bars(steps, console) if console.is_terminal else _in_lines(steps, console)
     return [step.outcome for step in told if step.outcome is not None]
 
 
@@ -106,6 +109,23 @@ def _in_lines(steps: Iterator[Step], console: Any) -> Iterator[Step]:
         if step.number != number or step.outcome or heard or monotonic() > said_at + PAUSE:
             console.print(str(step))
             number, said_at = step.number, monotonic()
+        yield step
+
+
+def _in_json(steps: Iterator[Step]) -> Iterator[Step]:
+    pace, number = json_lines.Pace(), 0
+    for step in steps:
+        image = {"image": step.number, "images": step.count, "input": str(step.target)}
+        if step.number != number:
+            pace, number = json_lines.Pace(), step.number
+        if step.outcome is not None:
+            one = step.outcome
+            said = {"state": one.state, "failed": one.failed, "seconds": round(one.seconds, 1)}
+            json_lines.say("image", **image, **said, output=one.output, note=one.note)
+        elif step.progress is None:
+            json_lines.say("step", **image, text=step.note)
+        elif pace.takes(step.progress):
+            json_lines.tell(step.progress, **image)
         yield step
 
 
