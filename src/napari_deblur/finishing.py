@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import claims, creating, packing
+from napari_deblur import claims, creating, outputs, packing
 from napari_deblur.attempts import attempted
 from napari_deblur.parts import Part
 from napari_deblur.places import Remote, place_of
@@ -33,10 +33,23 @@ class Unfinished(RuntimeError):
     """Tiles are missing; the text says which, and what to run."""
 
 
-def finish(path: str | Path | Remote) -> Iterator[Progress]:
+def finish(
+    path: str | Path | Remote, *, workers: int = 0, scheduler: str | None = None, wait: float = 0.0
+) -> Iterator[Progress]:
     """Complete a result whose tiles are all there: its pyramid, its sizes, the word ``complete``.
 
-    The last part of a run does so by itself. Doing it again, or twice at once, is harmless.
+    The last part of a run does so by itself. Doing it again, or twice at once, is harmless. The
+    input is not read and need not be there.
+
+    Parameters
+    ----------
+    path : path or URL of the result
+    workers : int
+        Processes to start for the pyramid; 0 works in this one.
+    scheduler : str or None
+        Address of a dask scheduler instead.
+    wait : float
+        Seconds to wait for whoever is writing there.
 
     Yields
     ------
@@ -46,17 +59,18 @@ def finish(path: str | Path | Remote) -> Iterator[Progress]:
     Raises
     ------
     FileNotFoundError, ValueError
-        When there is no result.
+        When there is no result, or workers and scheduler do not fit.
     Unfinished
         When tiles are missing.
     Claimed
         When a run that does all tiles is going on.
     """
+    outputs.refuse_workers(workers, scheduler)
     path, tally = place_of(path), Tally()
     result = open_result(path)
     with (
         explained(path),
-        claims.take(path / LEDGER, result.key, claims.FINISH) as claim,
+        claims.take(path / LEDGER, result.key, claims.FINISH, wait=wait) as claim,
         closing(creating.create(path, result.plan)) as store,
     ):
         # Files that are gone, or not as long as they were written, do not count as done.
@@ -67,7 +81,21 @@ def finish(path: str | Path | Remote) -> Iterator[Progress]:
         store.mark_incomplete()
         if next(missing(store, done), None) is not None:
             raise Unfinished(_said_of_missing(store, done))
-        yield from finished(store, in_this_process(store, None), done, tally, claim)
+        with _engine(store, workers, scheduler) as engine:
+            yield from finished(store, engine, done, tally, claim)
+
+
+@contextmanager
+def _engine(store: Store, workers: int, scheduler: str | None) -> Iterator[Engine]:
+    """Give what makes chunks of chunks, for which no input is opened."""
+    if not workers and scheduler is None:
+        yield in_this_process(store, None)
+        return
+    from napari_deblur.cluster import cluster_engine
+
+    key = store.plan.key
+    with cluster_engine(store.path, key, workers=workers, scheduler=scheduler) as engine:
+        yield engine
 
 
 def finished(

@@ -31,6 +31,7 @@ __all__ = [
     "refuse_foreign",
     "refuse_input",
     "refuse_kernel",
+    "refuse_workers",
     "store_of",
     "stored_plan",
     "suggested_output",
@@ -112,13 +113,7 @@ def refuse(
     output = _writable(output)
     if output.suffix not in (".zarr", ".tif", ".tiff"):
         raise ValueError(f'output {output} ends in "{output.suffix}": use .deblur.zarr or .tif')
-    if workers < 0:
-        raise ValueError(f"workers is {workers} and must be 0 or more: a number of processes")
-    if workers and scheduler is not None:
-        raise ValueError(
-            f"workers ({workers}) and scheduler ({scheduler}) exclude each other: give a number "
-            "of processes or the address of a scheduler"
-        )
+    refuse_workers(workers, scheduler)
     if part is not None:
         _refuse_part(part, output, overwrite=overwrite)
     _refuse_place(output)
@@ -131,6 +126,17 @@ def refuse(
         for target in (output, kernels_path(output)):
             _refuse_tiff(target, unfinished=store_of(output).exists(), overwrite=overwrite)
     claims.refuse(store_of(output) / LEDGER, str(part or claims.ALL))
+
+
+def refuse_workers(workers: int, scheduler: str | None) -> None:
+    """Raise ValueError if workers and scheduler do not fit."""
+    if workers < 0:
+        raise ValueError(f"workers is {workers} and must be 0 or more: a number of processes")
+    if workers and scheduler is not None:
+        raise ValueError(
+            f"workers ({workers}) and scheduler ({scheduler}) exclude each other: give a number "
+            "of processes or the address of a scheduler"
+        )
 
 
 def _writable(output: str | Path | Remote) -> Place:

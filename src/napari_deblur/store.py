@@ -21,7 +21,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -53,13 +53,20 @@ if TYPE_CHECKING:
     from napari_deblur.restoring import Restored
     from napari_deblur.tiles import Box, Index
 
-__all__ = ["Done", "Result", "Store", "as_stored", "open_result"]
+__all__ = ["Done", "Result", "Shrunk", "Store", "as_stored", "open_result"]
 
 # A `*.partial` file that nobody has touched for so long belongs to a process that is dead.
 STALE = 3600.0
 # Folders that are known to be on the disk: there may be one for each tile.
 MOST_SYNCED = 1024
 PIECE = 2**17  # voxels that pass through float64 at a time
+
+
+class Shrunk(NamedTuple):
+    """A chunk of a pyramid level, and where integers have no data."""
+
+    image: NDArray[Any]
+    empty: NDArray[np.bool_] | None
 
 
 class Store:
@@ -130,7 +137,7 @@ class Store:
             )
         )
 
-    def write_level(self, number: int, index: Index, *, inputs: str) -> Entry:
+    def make_level(self, number: int, index: Index) -> Shrunk:
         """Make a chunk of a pyramid level from the level below, piece by piece."""
         level, lower = self.levels[number], self.levels[number - 1]
         core = level.grid.tile(index).core
@@ -143,6 +150,13 @@ class Store:
                 mask = self._read(mask_of(number - 1), index[:2], source)
                 empty[where] = emptied(mask, level.step)
             image[where] = shrunk(self.read(number - 1, index[:2], source), level.step, mask)
+        return Shrunk(image, empty)
+
+    def write_level(
+        self, number: int, index: Index, *, inputs: str, made: Shrunk | None = None
+    ) -> Entry:
+        """Write a chunk of a pyramid level, which is made now if it was not before."""
+        image, empty = made or self.make_level(number, index)
         files = dict([self._write(str(number), self._place(str(number), index), image)])
         values = digest(image)
         if empty is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
     from napari_deblur.restoring import Readable, Restored
     from napari_deblur.stack import Stack
-    from napari_deblur.store import Store
+    from napari_deblur.store import Shrunk, Store
     from napari_deblur.tiles import Box, Index
 
 __all__ = [
@@ -56,6 +56,11 @@ class Task:
     retries: int = 0
     sums: Mapping[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def reads(self) -> bool:
+        """Whether it reads the input; what is made of chunks that are there does not."""
+        return not (self.level or self.joins)
+
 
 class Todo:
     """Tasks one by one: first all that are new, then those to be tried again."""
@@ -82,7 +87,7 @@ def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
     """Do a task and write the result; the entry is in the ledger already."""
     start = perf_counter()
     index = task.index
-    if task.level or task.joins:
+    if not task.reads:
         return _made_of_others(store, task)
     restored = restore_tile(
         store.plan,
@@ -96,11 +101,11 @@ def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
     return store.write_tile(index, restored, seconds=seconds, retries=task.retries)
 
 
-def _made_of_others(store: Store, task: Task) -> Entry:
-    """Make what is made of chunks that are there."""
+def _made_of_others(store: Store, task: Task, made: Shrunk | None = None) -> Entry:
+    """Make what is made of chunks that are there; that of a level may have been made before."""
     if task.joins:
         return store.write_shard(task.level, task.index, inputs=task.inputs, sums=task.sums)
-    return store.write_level(task.level, task.index, inputs=task.inputs)
+    return store.write_level(task.level, task.index, inputs=task.inputs, made=made)
 
 
 @dataclass
@@ -114,14 +119,15 @@ class Clock:
 def in_this_process(store: Store, stack: Stack | None, clock: Clock | None = None) -> Engine:
     """Give the engine that works here: one thread reads, one restores, one writes.
 
-    One block is read ahead while a tile is in work and the result before it is written. What comes
-    out is in the ledger already, and the next result isn't written before the caller goes on.
+    One block is read ahead while a tile is in work and the result before it is written. Of a
+    pyramid two chunks are made while the one before is written. What comes out is in the ledger
+    already, and the next result isn't written before the caller goes on.
     """
 
     def engine(todo: Todo) -> Generator[tuple[Task, Entry | Exception]]:
         with _Threads(store, stack, clock or Clock()) as threads:
-            ahead: tuple[Task, _Ahead | None] | None = None
-            making: tuple[Task, Future[_Made | None]] | None = None
+            ahead: tuple[Task, _Ahead | Future[Shrunk] | None] | None = None
+            making: tuple[Task, Future[_Made | None] | Future[Shrunk]] | None = None
             writing: tuple[Task, Future[Entry]] | None = None
             while True:
                 if ahead is None and (task := todo.next()) is not None:
@@ -180,28 +186,38 @@ class _Threads(AbstractContextManager["_Threads"]):
         self._reader, self._computer, self._writer = (
             ThreadPoolExecutor(1, f"napari-deblur-{name}") for name in ("read", "restore", "write")
         )
+        self._shrinker = ThreadPoolExecutor(AT_ONCE, "napari-deblur-shrink")
         system.give_memory_back()  # what planning left
 
-    def read(self, task: Task) -> _Ahead | None:
-        """Begin to read what a tile needs first; a chunk of a level is made as it is written."""
-        if task.level or task.joins:
+    def read(self, task: Task) -> _Ahead | Future[Shrunk] | None:
+        """Begin to read what a tile needs first, or to make a chunk of a level.
+
+        A file of several is read as it is written.
+        """
+        if task.joins:
             return None
+        if task.level:
+            return self._shrinker.submit(self._store.make_level, task.level, task.index)
         ahead = _Ahead(self._reader, source_of(self._store.plan, self._stack), self._clock)
         if not task.splits:  # pieces are read when it is their turn
             ahead.ask(*task.index[:2], self._store.plan.tile(task.index).read)
         return ahead
 
-    def make(self, task: Task, ahead: _Ahead | None) -> Future[_Made | None]:
+    def make(
+        self, task: Task, ahead: _Ahead | Future[Shrunk] | None
+    ) -> Future[_Made | None] | Future[Shrunk]:
         """Begin to restore a tile."""
+        if isinstance(ahead, Future):
+            return ahead
         return self._computer.submit(self._make, task, ahead, copy_context())
 
-    def write(self, task: Task, made: Future[_Made | None]) -> Future[Entry]:
+    def write(self, task: Task, made: Future[_Made | None] | Future[Shrunk]) -> Future[Entry]:
         """Begin to write what was made."""
         return self._writer.submit(self._write, task, made)
 
     def __exit__(self, *error: object) -> None:
         self._stop.set()
-        for pool in (self._reader, self._computer, self._writer):
+        for pool in (self._reader, self._shrinker, self._computer, self._writer):
             pool.shutdown(cancel_futures=True)
 
     def _make(self, task: Task, ahead: _Ahead | None, caller: Context) -> _Made | None:
@@ -230,10 +246,10 @@ class _Threads(AbstractContextManager["_Threads"]):
         self._clock.computing += seconds - (self._clock.waiting - waited)
         return _Made(restored, seconds)
 
-    def _write(self, task: Task, made: Future[_Made | None]) -> Entry:
+    def _write(self, task: Task, made: Future[_Made | None] | Future[Shrunk]) -> Entry:
         done = made.result()
-        if done is None:
-            return _made_of_others(self._store, task)
+        if not isinstance(done, _Made):
+            return _made_of_others(self._store, task, done)
         return self._store.write_tile(
             task.index, done.restored, seconds=done.seconds, retries=task.retries
         )

@@ -70,7 +70,9 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
         begun = perf_counter()
         try:
             with _opening:
-                store, stack = _opened(order.path, order.key)
+                store = _opened(order.path, order.key)
+                # What is made of chunks needs no input, which may be gone by then.
+                stack = _input(store) if any(task.reads for task in tasks) else None
         except (OSError, ValueError) as error:
             raise RunStopped(
                 f"the worker on {platform.node()} cannot begin ({error}): all machines must see "
@@ -91,12 +93,16 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
 
 
 @lru_cache(maxsize=2)
-def _opened(path: str, key: str) -> tuple[Store, Stack]:
+def _opened(path: str, key: str) -> Store:
     devices.among_processes()
-    store = Store.at(place_of(path), key)
+    return Store.at(place_of(path), key)
+
+
+@lru_cache(maxsize=2)
+def _input(store: Store) -> Stack:
     if store.plan.source is None:
-        return store, stack_of(scratch_of(store.path), store.plan.layout)
-    return store, source_of(store.plan, None)
+        return stack_of(scratch_of(store.path), store.plan.layout)
+    return source_of(store.plan, None)
 
 
 def _take_share() -> None:
