@@ -523,7 +523,7 @@ def test_estimate_writes_one_kernel_for_each_channel(tmp_path, volume):
 def test_verify_finds_what_was_changed(tmp_path, path, kernel):
     store = tmp_path / "o.zarr"
     call("run", path, store, *LUCY, "--kernel", kernel)
-    assert call("verify", store) == f"{store} is sound and complete"
+    assert call("verify", store).endswith(f"{store} is sound and complete")
     chunk = next(p for p in (store / "0").rglob("*") if p.is_file() and p.name != "zarr.json")
     raw = bytearray(chunk.read_bytes())
     raw[len(raw) // 2] ^= 4

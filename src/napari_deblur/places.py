@@ -51,6 +51,7 @@ __all__ = [
 SCHEMES = ("s3", "http", "https")
 PAGE = 1000  # names in one answer of a server
 PIECE = 1 << 16  # bytes that are asked for at least
+READ = 1 << 20  # bytes of a file that are read at a time
 # The object that tells a server's time; what ends so beside a ledger is no damage.
 CLOCK = "clock.claim"
 TRIES = 25
@@ -385,18 +386,26 @@ def settle(place: Place) -> None:
         system.sync_folder(place.parent)
 
 
-def sha256_of(place: Place) -> str:
-    """Read a file, piece by piece."""
+def sha256_of(place: Place, each: Callable[[int], None] | None = None) -> str:
+    """Read a file, piece by piece; `each` is told how long a piece is, and may raise to stop."""
+    found = hashlib.sha256()
+    for piece in _pieces(place):
+        if each is not None:
+            each(len(piece))
+        found.update(piece)
+    return found.hexdigest()
+
+
+def _pieces(place: Place) -> Iterator[Any]:
     if isinstance(place, Path):
-        with place.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with place.open("rb", buffering=0) as file:
+            while piece := file.read(READ):
+                yield piece
+        return
     import obstore
 
-    found = hashlib.sha256()
     with place._explained():
-        for piece in obstore.get(place._bucket, place.key):
-            found.update(piece)
-    return found.hexdigest()
+        yield from obstore.get(place._bucket, place.key)
 
 
 def write_atomically(place: Place, content: system.Content) -> None:
@@ -486,11 +495,20 @@ def times(folder: Place, pattern: str) -> dict[Place, float]:
 
 
 def files(folder: Place) -> Iterator[Place]:
-    """Give all files below a folder, by name; of objects there may be millions."""
+    """Give all files below a folder, by name; there may be millions."""
     if isinstance(folder, Remote):
         yield from folder.rglob("*")  # servers list them so
-    else:
-        yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return
+    try:
+        with os.scandir(folder) as found:
+            inside = sorted(found, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return  # it was removed meanwhile
+    for entry in inside:
+        if entry.is_dir(follow_symlinks=False):
+            yield from files(folder / entry.name)
+        elif entry.is_file():
+            yield folder / entry.name
 
 
 def size_in(folder: Place) -> Callable[[str], int | None]:

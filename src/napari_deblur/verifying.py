@@ -4,63 +4,51 @@ from __future__ import annotations
 
 import re
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
 from napari_deblur import claims, places, sharding, system
-from napari_deblur.ledger import damaged_lines, entries
+from napari_deblur.done import HASH
+from napari_deblur.findings import Finding, Looker
+from napari_deblur.ledger import Entry, damaged_lines, entries
 from napari_deblur.places import Place, Remote, place_of
+from napari_deblur.progress import Progress
+from napari_deblur.recorded import Recorded
 from napari_deblur.results import KERNELS, LAYER, LEDGER, Result, open_result
 from napari_deblur.store import Done, Store, digest
 
-__all__ = ["Finding", "discard", "verify"]
+__all__ = ["Finding", "discard", "looks", "verify"]
 
-Kind = Literal[
-    "incomplete", "missing", "empty", "torn", "changed", "metadata", "foreign", "ledger", "link"
-]
-Known = dict[str, set[tuple[int, str]]]
 DELETED = ("empty", "torn", "changed")  # what `discard` deletes
 OF_LEDGER = (".jsonl", claims.SUFFIX, ".partial")
 LOOKS, PAUSE = 3, 0.5  # at a file that is not as it should be while a run goes on; seconds
+THREADS = 8  # that read files, at most, unless a number is given
+HOLD = 5.0  # seconds between two looks at whether a run goes on, while findings wait
+WALKED = 1000  # names between two words of how far it is
+STRANGE = 100  # kinds of foreign entries that are told apart
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something that is not as it should be.
+def verify(
+    path: str | Path | Remote, *, sizes: bool = False, threads: int | None = None
+) -> Iterator[Finding]:
+    """Compare every byte of a result with the hashes in its ledger; no finding means all is well.
+
+    Findings come as they are found.
 
     Parameters
     ----------
-    kind : str
-        ``incomplete`` (the run is not finished), ``missing``, ``empty``, ``torn`` (too short) or
-        ``changed`` files, damaged ``metadata``, ``foreign`` files or entries that are not of this
-        result, damaged lines of the ``ledger``, a ``link`` that leads out of the store.
-    path : str
-        Relative to the store.
-    text : str
-        One sentence.
-    """
-
-    kind: Kind
-    path: str
-    text: str
-
-    @property
-    def is_damage(self) -> bool:
-        """Whether data are lost; a result that is merely unfinished has no damage."""
-        return self.kind != "incomplete"
-
-    def __str__(self) -> str:
-        return f"{self.kind}: {self.path}: {self.text}"
-
-
-def verify(path: str | Path | Remote) -> Iterator[Finding]:
-    """Compare every byte of a result with the hashes in its ledger; no finding means all is well.
+    path : path or URL of a result
+    sizes : bool
+        A quick look: compare the sizes of files, and read none. It finds what is missing, empty or
+        cut, but not what has other bytes.
+    threads : int or None
+        Files that are read at once; None: two for each core, at most 8.
 
     Raises
     ------
@@ -69,6 +57,14 @@ def verify(path: str | Path | Remote) -> Iterator[Finding]:
     ValueError
         When it is something else.
     """
+    said = looks(path, sizes=sizes, threads=threads)
+    return (finding for finding in said if isinstance(finding, Finding))
+
+
+def looks(
+    path: str | Path | Remote, *, sizes: bool = False, threads: int | None = None
+) -> Iterator[Finding | Progress]:
+    """Do what `verify` does, and say how far it is: phase ``names``, then ``files``."""
     path = place_of(path)
     if path.exists() and not (path / LEDGER).is_dir() and not (path / "zarr.json").is_file():
         raise ValueError(f"{path} is no result of napari-deblur: give a folder NAME.deblur.zarr")
@@ -88,21 +84,20 @@ def verify(path: str | Path | Remote) -> Iterator[Finding]:
         yield Finding("metadata", "zarr.json", f"key {result.key[:8]} is not that of its plan")
         return
     store = Store(path, result.plan)
+    written = _written(path)
     known, foreign = _known(store)
     yield from _foreign(result, known, foreign)
     for file, line in damaged_lines(path / LEDGER):
         name = places.relative(file, path)
         yield Finding("ledger", name, f"line {line} is damaged and does not count")
-    size = places.size_in(path)
-    doubtful = [
-        name for name, accepted in sorted(known.items()) if _file(path / name, name, size, accepted)
-    ]
     sound = True
-    for finding in _confirmed(store, doubtful):
-        sound = sound and not finding.path.startswith("kernels/")
-        yield finding
+    with Looker(path, threads=threads or _threads(), sizes=sizes) as looker:
+        for said in _certain(store, written, _looked(store, known, looker), sizes=sizes):
+            if isinstance(said, Finding):
+                sound = sound and not said.path.startswith("kernels/")
+            yield said
     yield from _unfinished(result, store, known)
-    if sound and result.complete and not result.plan.finds_kernels:
+    if sound and result.complete and not result.plan.finds_kernels and not sizes:
         yield from _kernels(result)
 
 
@@ -139,22 +134,51 @@ def discard(path: str | Path | Remote, findings: Iterable[Finding]) -> int:
     return count
 
 
-def _known(store: Store) -> tuple[Known, dict[str, int]]:
-    """Give the files that the ledger has, and how many entries are of what is not this result."""
-    known: Known = defaultdict(set)
+def _threads() -> int:
+    return min(THREADS, 2 * system.cores())
+
+
+def _own(store: Store) -> Iterator[Entry]:
+    """Give the entries of the ledger that are of this plan."""
+    return (entry for entry in entries(store.path / LEDGER) if entry.key == store.plan.key)
+
+
+def _known(store: Store, wanted: Collection[str] | None = None) -> tuple[Recorded, dict[str, int]]:
+    """Give the files that the ledger has, or those of some names, and how much is foreign."""
     foreign: dict[str, int] = defaultdict(int)
     size, names = places.size_in(store.path), _names(store)
-    for entry in entries(store.path / LEDGER):
-        if entry.key != store.plan.key:
-            foreign[f"another plan ({entry.key[:8]})"] += 1
-            continue
-        for name, sizes in entry.files.items():
-            if not names.fullmatch(name):
-                foreign[f"a file that no result has ({name!r})"] += 1
-            # What is gone was joined with others, or is made again: a complete result needs it not.
-            elif not name.startswith(sharding.LOOSE) or size(name) is not None:
-                known[name].add(sizes)
-    return known, foreign
+    waiting = (store.path / sharding.LOOSE).is_dir()
+
+    def strange(what: str) -> None:
+        foreign[what if what in foreign or len(foreign) < STRANGE else "others"] += 1
+
+    def found() -> Iterator[tuple[str, int, str]]:
+        for entry in entries(store.path / LEDGER):
+            if entry.key != store.plan.key:
+                strange(f"another plan ({entry.key[:8]})")
+                continue
+            for name, (length, summed) in entry.files.items():
+                loose = name.startswith(sharding.LOOSE)
+                if wanted is not None and name not in wanted:
+                    continue
+                if not names.fullmatch(name) or not _is_sum(length, summed):
+                    strange(f"a file that no result has ({name!r})")
+                # What is gone was joined with others, or is made again: a complete result needs it
+                # not.
+                elif not loose or (waiting and size(name) is not None):
+                    yield name, length, summed
+
+    return Recorded(found()), foreign
+
+
+def _is_sum(length: object, summed: object) -> bool:
+    """Whether these are a size and a SHA-256: anybody may have written a ledger."""
+    return (
+        isinstance(length, int)
+        and 0 <= length < 2**62
+        and isinstance(summed, str)
+        and HASH.fullmatch(summed) is not None
+    )
 
 
 def _names(store: Store) -> re.Pattern[str]:
@@ -173,16 +197,81 @@ def _is_inside(file: Place, folder: Place) -> bool:
     return file.parent.resolve().is_relative_to(folder.resolve())
 
 
-def _confirmed(store: Store, names: Sequence[str], looks: int = LOOKS) -> Iterator[Finding]:
+def _looked(store: Store, known: Recorded, looker: Looker) -> Iterator[Finding | Progress]:
+    """Look at each file once, several at a time; give what is wrong, and how far it is."""
+    begun, total, done = time.monotonic(), len(known), 0
+    out: deque[Future[Finding | None]] = deque()
+
+    def progress() -> Progress:
+        seconds = time.monotonic() - begun
+        share = min(1.0, looker.bytes / max(known.bytes, 1)) or done / max(total, 1)
+        left = seconds / share * (1 - share) if share else None
+        return Progress(done, total, "files", seconds=seconds, eta=left)
+
+    def landed(most: int) -> Iterator[Finding | Progress]:
+        nonlocal done
+        while len(out) > most:
+            wait([out[0]], timeout=PAUSE)  # it may be large
+            if out[0].done():
+                finding = out.popleft().result()
+                done += 1
+                if finding is not None:
+                    yield finding
+            yield progress()
+
+    yield progress()
+    for entry in _own(store):
+        for name in entry.files:
+            if known.is_first(name):
+                out.append(looker.begin(name, known.of(name)))
+                yield from landed(looker.ahead)
+    yield from landed(0)
+
+
+def _certain(
+    store: Store, written: object, found: Iterator[Finding | Progress], *, sizes: bool
+) -> Iterator[Finding | Progress]:
+    """Hold findings back until it is known that no run writes there.
+
+    While one does, all wait for the end, and are looked at again.
+    """
+
+    def nobody_writes() -> bool:
+        return not _is_held(store.path) and _written(store.path) == written
+
+    doubtful: list[Finding] = []
+    asked = -HOLD
+    for said in found:
+        if isinstance(said, Progress):
+            yield said
+        else:
+            doubtful.append(said)
+        if doubtful and time.monotonic() > asked + HOLD:
+            if nobody_writes():
+                yield from doubtful
+                doubtful.clear()
+            asked = time.monotonic()
+    if nobody_writes():
+        yield from doubtful
+    else:
+        yield from _confirmed(store, [finding.path for finding in doubtful], sizes=sizes)
+
+
+def _written(path: Place) -> Any:
+    """Say what tells that nothing was added to a ledger."""
+    return places.times(path / LEDGER, "*.jsonl")
+
+
+def _confirmed(
+    store: Store, names: Collection[str], *, looks: int = LOOKS, sizes: bool = False
+) -> Iterator[Finding]:
     """Look at files again by the ledger as it is now: a run may write and join them meanwhile."""
     found: list[Finding] = []
     for look in range(1, looks + 1 if names else 1):
-        known, _ = _known(store)
-        size = places.size_in(store.path)
-        again = (
-            _file(store.path / name, name, size, known[name]) for name in names if name in known
-        )
-        found = [finding for finding in again if finding]
+        known, _ = _known(store, set(names))
+        with Looker(store.path, sizes=sizes) as looker:
+            again = (looker.found(name, known.of(name)) for name in names if name in known)
+            found = [finding for finding in again if finding]
         names = [finding.path for finding in found]
         if not names or look == looks or not _is_held(store.path):
             break
@@ -200,31 +289,16 @@ def _is_held(path: Place) -> bool:
     return False
 
 
-def _file(
-    file: Place, name: str, size_of: Callable[[str], int | None], accepted: set[tuple[int, str]]
-) -> Finding | None:
-    sizes, size = sorted(size for size, _ in accepted), size_of(name)
-    if size == 0:
-        return Finding("empty", name, f"it has no bytes and should have {sizes[-1]}")
-    if size is not None and size < sizes[0]:
-        return Finding("torn", name, f"it has {size} bytes and should have {sizes[-1]}")
-    try:
-        if size is not None and (size, places.sha256_of(file)) in accepted:
-            return None
-    except FileNotFoundError:
-        size = None
-    if size is None:
-        return Finding("missing", name, "the ledger has it but it is not there")
-    return Finding("changed", name, "its bytes are not those that were written")
-
-
-def _foreign(result: Result, known: Known, foreign: dict[str, int]) -> Iterator[Finding]:
+def _foreign(
+    result: Result, known: Recorded, foreign: dict[str, int]
+) -> Iterator[Finding | Progress]:
+    """Compare the names of all files with those of the ledger."""
+    begun, path = time.monotonic(), result.path
     for what, count in foreign.items():
         yield Finding("foreign", LEDGER, f"{count} entries belong to {what}")
-    path = result.path
     for link in system.links_out_of(path) if isinstance(path, Path) else ():
         yield Finding("link", places.relative(link, path), f"leads to {link.resolve()}")
-    for file in places.files(path):
+    for number, file in enumerate(places.files(path), 1):
         name = places.relative(file, path)
         # What was half written of a claim goes with the next run.
         ledger = name.startswith(f"{LEDGER}/") and file.suffix in OF_LEDGER
@@ -237,9 +311,12 @@ def _foreign(result: Result, known: Known, foreign: dict[str, int]) -> Iterator[
         )
         if name not in known and not ledger and not pending:
             yield Finding("foreign", name, "it does not belong to this result")
+        if number % WALKED == 0:
+            seconds = time.monotonic() - begun
+            yield Progress(number, max(number + 1, len(known)), "names", seconds=seconds)
 
 
-def _unfinished(result: Result, store: Store, known: Known) -> Iterator[Finding]:
+def _unfinished(result: Result, store: Store, known: Recorded) -> Iterator[Finding]:
     """Compare the chunks that the plan asks for with those that the ledger has."""
     if result.complete:
         for name in store.chunk_names():
