@@ -2,6 +2,7 @@
 
 import errno
 import tracemalloc
+from pathlib import Path
 from types import SimpleNamespace
 
 import boto3
@@ -160,3 +161,19 @@ def test_addresses_that_hold_keys_or_are_none_are_refused(address, said):
         place_of(address)
     assert "word" not in str(caught.value).replace("password", "")
     assert "X-Amz" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", ["ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "EIO", "EACCES"])
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_missing(tmp_path, monkeypatch, code):
+    def away(self, **_):
+        raise OSError(getattr(errno, code), code, str(self))
+
+    (tmp_path / "a").write_bytes(b"123")
+    size = places.size_in(tmp_path)
+    assert (size("a"), size("b"), size("a/b"), size("x" * 300)) == (3, None, None, None)
+    monkeypatch.setattr(Path, "stat", away)
+    if code in ("ENOENT", "ENOTDIR", "ELOOP"):
+        assert size("a") is None
+    else:
+        with pytest.raises(OSError, match=code):
+            size("a")

@@ -7,6 +7,7 @@ function here.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import math
@@ -55,6 +56,8 @@ READ = 1 << 20  # bytes of a file that are read at a time
 # The object that tells a server's time; what ends so beside a ledger is no damage.
 CLOCK = "clock.claim"
 TRIES = 25
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
+ABSENT_ON_WINDOWS = {2, 3, 123, 206, 267, 1921}  # file, path, name, length, folder, link
 
 
 class Stat(Protocol):
@@ -514,7 +517,8 @@ def files(folder: Place) -> Iterator[Place]:
 def size_in(folder: Place) -> Callable[[str], int | None]:
     """Give what tells the size of a file in a folder, or None if it is not there.
 
-    Objects are listed once, a thousand in a request, and not asked for one by one.
+    That raises OSError where it can't be known. Objects are listed once, a thousand in a request,
+    and not asked for one by one.
     """
     if isinstance(folder, Remote):
         known = _Sizes((one["path"], one["size"]) for one in folder._found())
@@ -523,10 +527,18 @@ def size_in(folder: Place) -> Callable[[str], int | None]:
     def size(name: str) -> int | None:
         try:
             return (folder / name).stat().st_size
-        except OSError:
+        except OSError as error:
+            if not _is_absent(error):
+                raise  # a drive that is away for a moment has lost nothing
             return None
 
     return size
+
+
+def _is_absent(error: OSError) -> bool:
+    """Whether an error says that no such file is there, or can be."""
+    # Windows says of a network that is away that nothing is there, but with other numbers.
+    return error.errno in ABSENT and getattr(error, "winerror", None) in (None, *ABSENT_ON_WINDOWS)
 
 
 class _Sizes:
