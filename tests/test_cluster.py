@@ -128,9 +128,9 @@ def test_a_running_scheduler_is_used_by_its_address(tmp_path):
 
 
 def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
-    from napari_deblur import sending
+    from napari_deblur import connecting
 
-    monkeypatch.setattr(sending, "PATIENCE", 0.5)
+    monkeypatch.setattr(connecting, "PATIENCE", 0.5)
     plan = plan_of(on_disk(tmp_path, numbers((10, 14, 25))))
     with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         list(run(plan, tmp_path / "a.zarr", scheduler="tcp://127.0.0.1:9"))

@@ -20,11 +20,12 @@ import zarr
 from distributed import KilledWorker, LocalCluster
 
 from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import creating, devices, sending, working
+from napari_deblur import connecting, creating, devices, sending, working
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.bench.wire import Wire
+from napari_deblur.connecting import Line, connected
 from napari_deblur.opening import open_stack
-from napari_deblur.sending import Line, connected, sent
+from napari_deblur.sending import sent
 from napari_deblur.tasks import Task, Todo
 from napari_deblur.working import Order
 
@@ -157,14 +158,14 @@ def test_short_tiles_go_in_batches_and_a_batch_that_killed_is_taken_apart():
     assert flight._of_failed(batch, killed) == []
     again = list(flight._batches(todo, 10))
     assert again == [(task,) for task in batch]
-    ((_, answer),) = flight._of_failed(again[0], killed)
-    assert "4 worker processes died over it" in str(answer.outcomes[0])
+    ((_, error),) = flight._of_failed(again[0], killed)
+    assert "4 worker processes died over it" in str(error)
 
 
 def test_a_worker_of_another_version_is_told_apart(tmp_path, cluster, monkeypatch):
     plan = plan_of(on_disk(tmp_path, numbers((10, 14, 25))))
     here = SimpleNamespace(__version__="0.0.1")
-    monkeypatch.setattr(sending, "napari_deblur", here)
+    monkeypatch.setattr(connecting, "napari_deblur", here)
     with pytest.raises(RunStopped, match=r"has napari-deblur .* and this is 0\.0\.1: install the"):
         list(run(plan, tmp_path / "a.zarr", scheduler=cluster.scheduler_address))
 
@@ -224,7 +225,7 @@ def test_what_could_not_be_sent_is_sent_again():
             raise OSError("the connection is closed")
         return [SimpleNamespace(key=str(n), add_done_callback=id) for n in range(len(batches))]
 
-    line = SimpleNamespace(client=SimpleNamespace(map=map_), workers=lambda: 1)
+    line = SimpleNamespace(client=SimpleNamespace(map=map_), workers=lambda: {"tcp://10.0.0.1:1"})
     flight, todo = sending._Flight(line, Order("/x", "key")), Todo(Task((0,) * 5) for _ in range(3))
     with pytest.raises(OSError, match="closed"):
         flight.fill(todo)
@@ -253,8 +254,9 @@ def test_a_way_that_is_cut_without_a_word_ends_in_one_and_the_run_goes_on(
     third_party,  # noqa: F811
     monkeypatch,
 ):
-    for name, seconds in {"RECOUNT": 0.3, "SILENCE": 1.0, "RETURN": 1.0}.items():
-        monkeypatch.setattr(sending, name, seconds)
+    monkeypatch.setattr(sending, "RECOUNT", 0.3)
+    monkeypatch.setattr(connecting, "SILENCE", 1.0)
+    monkeypatch.setattr(connecting, "RETURN", 1.0)
     plan = plan_of(on_disk(tmp_path, numbers((12, 20, 40))), method=third_party.Slow(0.02))
     with Wire(port_of(cluster)) as wire:
 

@@ -64,6 +64,7 @@ def run(
     resume: bool = True,
     overwrite: bool = False,
     fail_fast: bool = False,
+    max_failed: int | None = None,
     wait: float = 0.0,
 ) -> Iterator[Progress]:
     """Restore every tile of a plan and write the result; a generator of progress.
@@ -94,6 +95,9 @@ def run(
         Remove an earlier result first; anything else is never removed.
     fail_fast : bool
         Raise when a tile fails; else it is tried 3 times, then left out and listed.
+    max_failed : int or None
+        Stop when more tiles fail. None stops when many fail one after the other, and then some
+        here and there too.
     wait : float
         Seconds to wait for another run that is writing there, before `Claimed` is raised.
 
@@ -112,9 +116,11 @@ def run(
     OSError
         When nothing can be written there.
     RunStopped
-        When the disk is full or may not be written to, or the input is gone; the run can be
-        continued.
+        When the disk is full or may not be written to, the input is gone, or all fails; the run
+        can be continued.
     """
+    if max_failed is not None and max_failed < 0:
+        raise ValueError(f"max_failed is {max_failed} and must be 0 or more: a number of tiles")
     mine = None if part is None else Part(*part)
     refused = partial(outputs.refuse, output, workers=workers, scheduler=scheduler)
     claims.patiently(partial(refused, overwrite=overwrite, part=mine), wait)
@@ -123,7 +129,7 @@ def run(
             f"part {mine} of a stack that lives in memory is done by this process: leave workers "
             "and scheduler out, or write the stack to a file first"
         )
-    how = _How(workers, scheduler, mine, resume, overwrite, fail_fast, wait)
+    how = _How(workers, scheduler, mine, resume, overwrite, fail_fast, max_failed, wait)
     output = place_of(output)
     opened = _checked(plan, output, stack)
     if isinstance(output, Remote) or output.suffix == ".zarr":
@@ -141,7 +147,13 @@ class _How:
     resume: bool
     overwrite: bool
     fail_fast: bool
+    max_failed: int | None
     wait: float
+
+    @property
+    def failing(self) -> dict[str, Any]:
+        """What to do about tiles that fail."""
+        return {"fail_fast": self.fail_fast, "max_failed": self.max_failed}
 
 
 def _checked(plan: Plan, output: Place, stack: object) -> Stack | None:
@@ -165,13 +177,23 @@ def _run(
     tally = Tally()
     if stack is None and plan.source is not None:
         stack = reopen(plan.source)  # a missing input is said once, not for each tile
-    with (
-        explained(output),
-        claims.take(output / LEDGER, plan.key, str(how.part or claims.ALL), wait=how.wait) as claim,
-        closing(
-            creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
-        ) as store,
-    ):
+    with ExitStack() as held:
+        held.enter_context(explained(output))
+        try:
+            what = str(how.part or claims.ALL)
+            claim = held.enter_context(claims.take(output / LEDGER, plan.key, what, wait=how.wait))
+        except OSError as error:
+            goes_on = how.resume and not how.overwrite
+            last = finishing.found_complete(output, plan.key, error) if goes_on else None
+            if last is None:
+                raise
+            yield last
+            return
+        store = held.enter_context(
+            closing(
+                creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
+            )
+        )
         done = store.done(None if how.part is None else how.part.span(len(plan.shards)))
         numbers = _numbers(plan, done, how)
         there = done.tiles.count(numbers)
@@ -196,15 +218,11 @@ def _run(
         yield tally.progress(note=_greeting(store, tally))
         with _engine(store, stack, how) as engine:
             for tasks in _tasks(store, done, how):
-                for progress in attempted(
-                    store, engine, tasks, done, tally, fail_fast=how.fail_fast
-                ):
+                for progress in attempted(store, engine, tasks, done, tally, **how.failing):
                     claim.check()
                     yield progress
             if how.part is None:
-                yield from finishing.finished(
-                    store, engine, done, tally, claim, fail_fast=how.fail_fast
-                )
+                yield from finishing.finished(store, engine, done, tally, claim, **how.failing)
             else:
                 yield from _finished_by_last(store, engine, tally, claim, how)
 
@@ -257,9 +275,7 @@ def _finished_by_last(
                     return
                 if not left:
                     store.mark_incomplete()
-                    yield from finishing.finished(
-                        store, engine, done, tally, end, fail_fast=how.fail_fast
-                    )
+                    yield from finishing.finished(store, engine, done, tally, end, **how.failing)
                     return
     tally.start("part", len(store.plan), there)
     other = other or f"{left} tiles of other parts are not there yet"

@@ -13,7 +13,8 @@ import dask
 from distributed import LocalCluster
 
 from napari_deblur import system
-from napari_deblur.sending import DEATHS, Line, connected, sent
+from napari_deblur.connecting import Line, connected
+from napari_deblur.sending import DEATHS, sent
 
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
@@ -62,7 +63,7 @@ def cluster_engine(
 def count(scheduler: str) -> int:
     """Count the workers of a running scheduler; ConnectionError when none answers."""
     with Line(partial(connected, scheduler)) as line:
-        return line.workers()
+        return len(line.workers())
 
 
 @contextmanager

@@ -263,7 +263,8 @@ def of_camera(facts: Facts) -> str:
 def of_result(result: Result) -> Rows:
     """Say what a result of ours is."""
     yield "result", str(result.path)
-    failed = f", {len(result.failed)} tiles failed" if result.failed else ""
+    count = result.failed_count
+    failed = f", {count} tiles failed" if count else ""
     yield "complete", "yes" if result.complete else f"no{failed}: run the same again to go on"
     versions = result.attributes["versions"]
     yield "made by", f"napari-deblur {versions['napari-deblur']} on {result.attributes['cpu']}"

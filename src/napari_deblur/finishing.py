@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -17,16 +18,19 @@ from napari_deblur.places import Remote, place_of
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
 from napari_deblur.stopping import explained
+from napari_deblur.store import Store
 from napari_deblur.tasks import Engine, Task, in_this_process
 
 if TYPE_CHECKING:
     from napari_deblur.claims import Claim
-    from napari_deblur.store import Done, Store
+    from napari_deblur.places import Place
+    from napari_deblur.store import Done
     from napari_deblur.tiles import Index
 
-__all__ = ["Unfinished", "all_there", "finish", "finished", "missing"]
+__all__ = ["Unfinished", "all_there", "finish", "finished", "found_complete", "missing"]
 
 NAMED = 8  # parts, or tiles, that are named in a sentence
+COMPLETE = "it was complete already"
 
 
 class Unfinished(RuntimeError):
@@ -68,11 +72,18 @@ def finish(
     outputs.refuse_workers(workers, scheduler)
     path, tally = place_of(path), Tally()
     result = open_result(path)
-    with (
-        explained(path),
-        claims.take(path / LEDGER, result.key, claims.FINISH, wait=wait) as claim,
-        closing(creating.create(path, result.plan)) as store,
-    ):
+    with ExitStack() as held:
+        held.enter_context(explained(path))
+        try:
+            claim = held.enter_context(
+                claims.take(path / LEDGER, result.key, claims.FINISH, wait=wait)
+            )
+        except OSError as error:
+            if (last := found_complete(path, result.key, error)) is None:
+                raise
+            yield last
+            return
+        store = held.enter_context(closing(creating.create(path, result.plan)))
         # Files that are gone, or not as long as they were written, do not count as done.
         done = store.done()
         if all_there(store, done):
@@ -106,6 +117,7 @@ def finished(
     claim: Claim,
     *,
     fail_fast: bool = False,
+    max_failed: int | None = None,
 ) -> Iterator[Progress]:
     """Make the pyramid, list what failed, and write ``complete`` if nothing did.
 
@@ -124,7 +136,9 @@ def finished(
     total = sum(len(level.grid) for level in store.levels[1:])
     tally.start("pyramid", total, total - sum(1 for _ in _chunks(store, done)))
     for tasks in _of_levels(store, done):
-        for progress in attempted(store, engine, tasks, done, tally, fail_fast=fail_fast):
+        for progress in attempted(
+            store, engine, tasks, done, tally, fail_fast=fail_fast, max_failed=max_failed
+        ):
             claim.check()
             yield progress
     claim.check()
@@ -144,11 +158,29 @@ def all_there(store: Store, done: Done) -> bool:
     )
 
 
+def found_complete(path: Place, key: str, error: OSError) -> Progress | None:
+    """Say that nothing is left to do where nobody may write, and so the result can't be claimed.
+
+    None if it isn't so, or something else is wrong.
+    """
+    if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return None
+    try:
+        store = Store(path, open_result(path).plan)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    done, tally = store.done(), Tally()
+    if store.plan.key != key or not all_there(store, done):
+        return None
+    tally.start("complete", len(store.plan), len(done.tiles))
+    return replace(tally.progress(), note=COMPLETE)
+
+
 def was_complete(store: Store, done: Done, tally: Tally) -> Progress:
     """Say that there is nothing to do but to remove what was half written when one was killed."""
     store.sweep(0)
     tally.start("complete", len(store.plan), len(done.tiles))
-    return replace(tally.progress(), note="it was complete already")
+    return replace(tally.progress(), note=COMPLETE)
 
 
 def missing(store: Store, done: Done) -> Iterator[Index]:

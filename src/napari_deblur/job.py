@@ -267,6 +267,7 @@ class Job:
         resume: bool = True,
         overwrite: bool = False,
         fail_fast: bool = False,
+        max_failed: int | None = None,
     ) -> Iterator[Progress]:
         """Do it: `batch.run` of the plan, to the job's output, with the job kept beside it.
 
@@ -289,6 +290,7 @@ class Job:
             resume=resume,
             overwrite=overwrite,
             fail_fast=fail_fast,
+            max_failed=max_failed,
         )
 
     @property

@@ -19,7 +19,7 @@ from napari_deblur.many_inputs import Target, targets_of
 from napari_deblur.parts import Part
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.protocols import Cancelled
-from napari_deblur.stopping import RunStopped
+from napari_deblur.stopping import ImageStopped, RunStopped
 from napari_deblur.together import alone, side_by_side, slots_of
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def run(
         Raise what the first failure raises; else an image that fails is listed.
     **how
         As for `batch.run`: ``workers``, ``scheduler``, ``part``, ``resume``, ``overwrite``,
-        ``wait``.
+        ``max_failed``, ``wait``.
 
     Raises
     ------
@@ -327,6 +327,8 @@ def _restored(
 
 def _meets_all(error: Exception, target: Target, how: Mapping[str, Any]) -> bool:
     """Whether the next image would fare no better: the output or the scheduler is at fault."""
+    if isinstance(error, ImageStopped):
+        return False
     if isinstance(error, RunStopped):
         culprit = getattr(error.__cause__, "filename", None)
         source = Path(target.input).expanduser().absolute()

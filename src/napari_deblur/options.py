@@ -198,6 +198,10 @@ Said = Annotated[
     ),
 ]
 FailFast = Annotated[Yes, _option("--fail-fast", "Stop at the first tile that fails.", RUN)]
+MaxFailed = Annotated[
+    int | None,
+    _option("--max-failed", "Stop when more tiles fail; default: when all do.", RUN, "N", least=0),
+]
 Debug = Annotated[Yes, _option("--debug", "Show where an error comes from.", RUN)]
 
 # Of simulations, in which a camera is made and not estimated.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari_deblur.tiles import Index
 
 __all__ = [
+    "FAILED_COUNT",
     "IMAGE",
     "KERNELS",
     "LAYER",
@@ -54,6 +55,7 @@ RESIDUALS = "residuals/values"
 LAYER = "layer.json"  # how the image lay and looked in napari
 MASK = "mask"
 LEDGER = "ledger"
+FAILED_COUNT = "failed_count"  # tiles, where not all are listed
 
 
 def mask_of(level: int) -> str:
@@ -101,9 +103,14 @@ class Result:
 
     @property
     def failed(self) -> tuple[Index, ...]:
-        """Tiles that could not be restored: NaN there, or 0 in integers."""
+        """Tiles that could not be restored: NaN there, or 0 in integers; the first 1000."""
         picked = (tuple(f["index"]) for f in self.attributes["failed"] if f["level"] == 0)
         return tuple((t, c, z, y, x) for t, c, z, y, x in picked)
+
+    @property
+    def failed_count(self) -> int:
+        """How many tiles could not be restored."""
+        return int(self.attributes.get(FAILED_COUNT, len(self.failed)))
 
     @property
     def axes(self) -> str:

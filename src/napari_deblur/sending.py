@@ -11,24 +11,25 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Event, Thread
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, NamedTuple
 
-from distributed import Client, Future, KilledWorker
+from distributed import Future, KilledWorker
 from distributed.client import ClosedClientError
 
 import napari_deblur
 from napari_deblur.stopping import RunStopped
 from napari_deblur.tasks import Task, Todo
+from napari_deblur.watching import LONG, Watch
 from napari_deblur.working import Answer, Order, work
 
 if TYPE_CHECKING:
+    from napari_deblur.connecting import Line
     from napari_deblur.ledger import Entry
 
-__all__ = ["DEATHS", "Line", "connected", "sent"]
+__all__ = ["DEATHS", "sent"]
 
 LOG = logging.getLogger(__name__)
 AHEAD = 8  # batches per worker that are under way: 4-8 keep it busy
@@ -38,140 +39,10 @@ DEATHS = 3  # workers that may die over a batch before it is given back
 LINGER = 0.2  # seconds in which answers are collected, until most of the window is back
 RECOUNT = 5.0  # seconds between two looks at how many workers there are
 POLL = 0.5  # the same, while there are none
-PATIENCE = 20.0  # seconds until a scheduler has answered
-SILENCE = 30.0  # seconds after which one that says nothing is taken for lost
-RETURN = 60.0  # seconds that a lost one has to come back
-GREETING = 5.0  # seconds that new workers have to say their version
-RENEWALS = 3  # connections that may be lost without an answer in between
+LOOK = 60.0  # seconds between two looks at what hangs
 MISSING = "No module named 'napari_deblur'"
 
 Batch = tuple[Task, ...]
-
-
-class Line(AbstractContextManager["Line"]):
-    """The connection to a scheduler, made anew when it is lost; it is closed in the end.
-
-    Parameters
-    ----------
-    connect : function of the seconds to wait, that gives a client
-    """
-
-    def __init__(self, connect: Callable[[float], Client]) -> None:
-        self._connect = connect
-        # It writes tracebacks where a connection is lost; here that is said in a sentence.
-        self._logger = logging.getLogger("distributed.client")
-        self._level = self._logger.level
-        self._logger.setLevel(logging.CRITICAL)
-        self.client = connect(PATIENCE)
-        self._lost = 0
-        self._greeted: set[str] = set()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._close()
-        self._logger.setLevel(self._level)
-
-    def workers(self) -> int:
-        """Count the workers; OSError when the scheduler says nothing.
-
-        Raises
-        ------
-        RunStopped
-            When a new one has no version of this package, or another one.
-        """
-        there = set(self.asked(self.client.scheduler.ncores, workers=None))
-        new, self._greeted = there - self._greeted, there
-        if new:
-            self._greet(new)
-        return len(there)
-
-    def _greet(self, workers: set[str]) -> None:
-        """Ask for versions: a worker without the package would die of what it is sent."""
-
-        def version() -> str:  # travels as code, since it's no function of a module
-            try:
-                import napari_deblur
-            except ImportError:
-                return ""
-            return napari_deblur.__version__
-
-        said: dict[str, str | Exception] = {}
-        with suppress(TimeoutError, OSError):  # one that hangs, or has left already
-            said = self.client.sync(
-                lambda: self.client.run(version, workers=[*workers], on_error="return"),
-                callback_timeout=GREETING,
-            )
-        here = napari_deblur.__version__
-        for address, there in said.items():
-            if isinstance(there, str) and there != here:
-                has = f"napari-deblur {there}" if there else "no napari-deblur"
-                raise RunStopped(
-                    f"the worker at {address} has {has} and this is {here}: install the same "
-                    "version there, then run the same again"
-                )
-
-    def asked(self, question: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """Wait for an answer of the scheduler, but not for ever: OSError then."""
-        try:
-            return self.client.sync(question, *given, callback_timeout=SILENCE, **named)
-        except (TimeoutError, ClosedClientError) as error:
-            raise ConnectionError("the scheduler says nothing") from error
-
-    def worked(self) -> None:
-        """Say that an answer came."""
-        self._lost = 0
-
-    def renew(self) -> None:
-        """Connect again; ConnectionError in a sentence when that fails."""
-        self._lost += 1
-        self._close()
-        self._greeted = set()
-        LOG.warning("the connection to the scheduler was lost: trying again for %g s", RETURN)
-        try:
-            if self._lost > RENEWALS:
-                raise ConnectionError("again and again")
-            self.client = self._connect(RETURN)
-        except ConnectionError as error:
-            raise ConnectionError(
-                "the connection to the scheduler was lost: run the same again when it is there, "
-                "what is done is kept"
-            ) from error
-
-    def _close(self) -> None:
-        with suppress(TimeoutError, OSError):
-            self.client.close(timeout=2)
-
-
-def connected(address: str, seconds: float) -> Client:
-    """Connect to a running scheduler; ConnectionError in a sentence when none answers in time."""
-    made: SimpleQueue[Client | Exception] = SimpleQueue()
-    given_up = Event()
-
-    def connect() -> None:
-        try:
-            client = Client(address, timeout=seconds, set_as_default=False)
-        except (OSError, ValueError) as error:
-            made.put(error)
-            return
-        made.put(client)
-        if given_up.is_set():
-            client.close()
-
-    # The client's own limit does not hold where its greeting is swallowed.
-    Thread(target=connect, name="napari-deblur-connect", daemon=True).start()
-    try:
-        client = made.get(timeout=seconds + 1)
-    except Empty:
-        given_up.set()
-        client = TimeoutError(f"nothing was heard for {seconds:g} s")
-    if isinstance(client, Exception):
-        raise ConnectionError(
-            f"no scheduler answers at {address} ({client}): check the address, "
-            "or use workers on this machine (--workers N)"
-        ) from client
-    return client
 
 
 def sent(
@@ -203,6 +74,8 @@ def sent(
             try:
                 flight.fill(todo)
                 if not flight.out:
+                    if todo.wait():
+                        continue
                     return
                 landed = flight.landed()
             except (OSError, ClosedClientError) as error:
@@ -210,22 +83,33 @@ def sent(
                     raise
                 flight.begin_again()
                 continue
-            for batch, answer in landed:
-                yield from zip(batch, answer.outcomes, strict=False)
+            yield from landed
     finally:
         flight.cancel()
+
+
+class _Sent(NamedTuple):
+    """A batch that is out, since when, and to whom; None: all."""
+
+    future: Future
+    batch: Batch
+    since: float
+    to: list[str] | None
 
 
 class _Flight:
     """The batches that are out."""
 
     def __init__(self, line: Line, order: Order, do: Callable[..., Answer] = work) -> None:
-        self.out: dict[str, tuple[Future, Batch]] = {}
+        self.out: dict[str, _Sent] = {}
         self._line, self._order, self._do = line, order, do
         self._back: SimpleQueue[Future] = SimpleQueue()
         self._again: deque[Batch] = deque()
         self._seconds = SPAN  # of a task: until one is known, each goes alone
-        self._width, self._counted, self._workers = 0, -RECOUNT, -1
+        self._width, self._counted, self._looked = 0, -RECOUNT, monotonic()
+        self._workers: set[str] | None = None
+        self._watch = Watch()
+        self._waited: dict[Batch, float] = {}  # for what hangs, when it was said
 
     def fill(self, todo: Todo) -> None:
         """Send batches until the window is full, once a part of it is free."""
@@ -238,12 +122,16 @@ class _Flight:
             return
         try:
             self._wait_for_workers()
-            futures = self._line.client.map(self._do, batches, order=self._order, pure=False)
+            to = self._watch.trusted(self._workers or set())
+            some = {} if to is None else {"workers": to}
+            futures = self._line.client.map(
+                self._do, batches, order=self._order, pure=False, **some
+            )
         except BaseException:
             self._again.extend(batches)
             raise
         for future, batch in zip(futures, batches, strict=True):
-            self.out[future.key] = future, batch
+            self.out[future.key] = _Sent(future, batch, monotonic(), to)
             future.add_done_callback(self._back.put)
 
     def _wait_for_workers(self) -> None:
@@ -253,46 +141,94 @@ class _Flight:
             self._counted = -RECOUNT
             self._count()
 
-    def landed(self) -> list[tuple[Batch, Answer]]:
+    def landed(self) -> list[tuple[Task, Entry | Exception]]:
         """Wait for answers, at most until the workers are to be counted again."""
+        self._look()
         futures = self._finished()
         if any(future.status in ("cancelled", "lost") for future in futures):
             raise ConnectionError("the scheduler forgot a task")
         good = {future.key: future for future in futures if future.status == "finished"}
-        answers: list[tuple[Batch, Answer]] = []
+        outcomes: list[tuple[Task, Entry | Exception]] = []
         if good:
             client = self._line.client
             found = self._line.asked(lambda: client.gather(good, errors="skip", asynchronous=True))
             for name, answer in found.items():
-                _, batch = self.out.pop(name)
-                self._seconds += (answer.seconds / len(answer.outcomes) - self._seconds) / 4
-                answers.append((batch, answer))
+                outcomes += self._heard(self.out.pop(name).batch, answer)
             for name in good.keys() - found.keys():
                 self._back.put(good[name])  # lost on the way: it is done again, or has failed
-        for future in futures:
-            if future.status == "error":
-                _, batch = self.out.pop(future.key)
-                answers += self._of_failed(batch, future.exception())
-        if answers:
+        failed = [future for future in futures if future.status == "error"]
+        for future in failed:
+            outcomes += self._of_failed(self.out.pop(future.key).batch, future.exception())
+        if good or failed:
             self._line.worked()
-        return answers
+        return outcomes
+
+    def _heard(self, batch: Batch, answer: Answer) -> list[tuple[Task, Entry | Exception]]:
+        """Take an answer; what fails on one worker alone is done by others."""
+        self._watch.lasted(answer.seconds)
+        done = sum(not isinstance(one, Exception) for one in answer.outcomes)
+        if done:  # what fails may take no time at all
+            self._seconds += (answer.seconds / done - self._seconds) / 4
+        pairs = list(zip(batch, answer.outcomes, strict=False))
+        told, moved = self._watch.judged(answer.worker, pairs, self._workers or set())
+        self._again.extend((task,) for task in moved)
+        return told
+
+    def _look(self) -> None:
+        """Say what hangs, and let others do it."""
+        now, limit = monotonic(), self._watch.limit
+        old = (now - one.since > limit for one in self.out.values())
+        if now - self._looked < LOOK or not any(old):
+            return
+        self._looked, there = now, self._workers or set()
+        at_work: dict[str, dict[str, float]] = {}
+        with suppress(ValueError):  # a scheduler that runs nobody's code
+            at_work = self._line.at_work()
+        for worker, names in self._watch.hung(at_work):
+            known = {name: self.out[name].batch for name in names if name in self.out}
+            new = {n: batch for n, batch in known.items() if batch not in self._waited}
+            for name, batch in known.items():
+                if now - self._waited.get(batch, -limit) >= limit:
+                    self._waited[batch] = now
+                    LOG.warning(
+                        "tile %s has been %.0f s on the worker at %s, where most take a few: its "
+                        "disk or network may hang",
+                        batch[0].index,
+                        at_work[worker][name],
+                        worker,
+                    )
+            if known:
+                self._watch.doubt(worker, LONG)
+            if new and set(self._watch.trusted(there) or ()) - {worker}:
+                waiting = [n for n, s in at_work[worker].items() if not s and n in self.out]
+                self._take_back([*new, *waiting])
+
+    def _take_back(self, names: list[str]) -> None:
+        """Send something again; where it is now it is no longer waited for."""
+        gone = [self.out.pop(name) for name in names]
+        self._again.extend(one.batch for one in gone)
+        client = self._line.client
+        futures = [one.future for one in gone]
+        self._line.asked(lambda: client.cancel(futures, asynchronous=True))
 
     def begin_again(self) -> None:
         """Take back all that is out, and connect anew."""
-        self._again.extend(batch for _, batch in self.out.values())
+        self._again.extend(one.batch for one in self.out.values())
         self.out.clear()
         self._line.renew()
         self._counted = -RECOUNT
 
     def cancel(self) -> None:
         """Let go of what is out."""
-        client, futures = self._line.client, [future for future, _ in self.out.values()]
+        client, futures = self._line.client, [one.future for one in self.out.values()]
         with suppress(OSError, ClosedClientError):
             if futures:
                 self._line.asked(lambda: client.cancel(futures, asynchronous=True))
 
     def _batches(self, todo: Todo, count: int) -> Iterator[Batch]:
         size = int(min(max(1, SPAN / max(self._seconds, 1e-9)), MOST))
+        if todo.searching:  # each of these has to say something, soon
+            size = 1
         for _ in range(count):
             if self._again:
                 yield self._again.popleft()
@@ -311,11 +247,13 @@ class _Flight:
                 if not ready:
                     ends = monotonic() + LINGER
                 # Those of an earlier connection are out of the window already.
-                if self.out.get(future.key, (None,))[0] is future:
+                if (sent := self.out.get(future.key)) and sent.future is future:
                     ready.append(future)
         return ready
 
-    def _of_failed(self, batch: Batch, error: BaseException) -> list[tuple[Batch, Answer]]:
+    def _of_failed(
+        self, batch: Batch, error: BaseException
+    ) -> list[tuple[Task, Entry | Exception]]:
         """Say what became of a batch as a whole that has no answer."""
         if isinstance(error, RunStopped):
             raise error
@@ -331,14 +269,18 @@ class _Flight:
             error = RuntimeError(f"{DEATHS + 1} worker processes died over it, perhaps of memory")
         if not isinstance(error, Exception):
             raise error
-        return [(batch, Answer((error,), SPAN))]
+        return [(batch[0], error)]
 
     def _count(self) -> None:
         """Fit the window to the workers that there are."""
         if monotonic() - self._counted < RECOUNT:
             return
         workers = self._line.workers()
-        if not workers and self._workers:  # not each time
+        if not workers and self._workers != workers:  # not each time
             LOG.warning("the scheduler has no workers: the run waits for some, or for Ctrl-C")
         self._workers, self._counted = workers, monotonic()
-        self._width = AHEAD * max(1, workers)
+        self._width = AHEAD * max(1, len(self._watch.trusted(workers) or workers))
+        # A scheduler would wait for ever for those that have left.
+        lost = [n for n, one in self.out.items() if one.to and not workers.intersection(one.to)]
+        if lost:
+            self._take_back(lost)

@@ -7,9 +7,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from napari_deblur.places import Place, is_address, place_of
+from napari_deblur.places import Place, clock, is_address, place_of
 
-__all__ = ["RunStopped", "explained", "refuse_gone", "stops_the_run"]
+__all__ = [
+    "ImageStopped",
+    "RunStopped",
+    "explained",
+    "may_pass",
+    "refuse_away",
+    "refuse_gone",
+    "stops_the_run",
+]
 
 # The disk is full or not ours to write to, a server is away: no other tile would fare better.
 FATAL = {
@@ -17,18 +25,36 @@ FATAL = {
     for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EHOSTUNREACH")
     if hasattr(errno, name)
 }
+# A network drive is away for a moment, or there are too many files open: later it may work.
+PASSING = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "EREMOTEIO", "ENETDOWN", "ENETUNREACH"),
+        *("EHOSTDOWN", "ECONNRESET", "ECONNREFUSED", "ECONNABORTED", "EMFILE", "ENFILE"),
+    )
+    if hasattr(errno, name)
+}
 WAYS = {
     errno.ENOSPC: "free some space",
     errno.EFBIG: "raise the limit of a file's size (ulimit -f)",
     errno.EHOSTUNREACH: "wait until the network and the server work again",
     errno.EROFS: "make it writable",
+    errno.EMFILE: "let more files be open (ulimit -n)",
     getattr(errno, "EDQUOT", errno.ENOSPC): "free some of your quota",
 }
+NO_PERMISSION = "get the permission to read and write there"
+LATER = "wait until the disk or the network works again"
+OTHER = "see to that"
+KEPT = "then run the same again: what is done is kept"
 SHARING = 32  # Windows: another program has the file open at this moment
 
 
 class RunStopped(OSError):
     """The run cannot go on now, but can be continued: the text says why and how."""
+
+
+class ImageStopped(RunStopped):
+    """The run of this image cannot go on now; that of another one may."""
 
 
 def stops_the_run(error: BaseException) -> bool:
@@ -38,6 +64,18 @@ def stops_the_run(error: BaseException) -> bool:
             return getattr(error, "winerror", None) != SHARING
         error = error.__cause__  # type: ignore[assignment]
     return False
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same may work in a moment: a disk or a network is away."""
+    return isinstance(error, OSError) and error.errno in PASSING
+
+
+def refuse_away(folder: Place, address: str | None) -> None:
+    """Raise OSError if nothing can be written to a folder now, or an input does not answer."""
+    clock(folder)
+    if address is not None and "://" not in address:
+        os.stat(address)
 
 
 def refuse_gone(address: str, error: BaseException) -> None:
@@ -60,8 +98,7 @@ def refuse_gone(address: str, error: BaseException) -> None:
         return
     if gone:
         raise RunStopped(
-            f"stopped: the input {address} is no longer there; put it back, then run the same "
-            "again: what is done is kept"
+            f"stopped: the input {address} is no longer there; put it back, {KEPT}"
         ) from FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address)
 
 
@@ -83,12 +120,13 @@ def explained(output: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, RunStopped) or not stops_the_run(error):
+        fatal = stops_the_run(error)
+        # What we refuse ourselves has no number, and says what to do.
+        if isinstance(error, RunStopped) or not (fatal or error.errno):
             raise
-        way = WAYS.get(error.errno or 0, "get the permission to read and write there")
-        stopped = RunStopped(
-            f"stopped at {error.filename or output}: {error.strerror}; {way}, then run the same "
-            "again: what is done is kept"
-        )
+        passing = may_pass(error)
+        way = WAYS.get(error.errno or 0, LATER if passing else NO_PERMISSION if fatal else OTHER)
+        kind = RunStopped if fatal or passing else ImageStopped
+        stopped = kind(f"stopped at {error.filename or output}: {error.strerror}; {way}, {KEPT}")
         stopped.errno = error.errno
         raise stopped from error

@@ -33,6 +33,7 @@ from napari_deblur.noted import done_of, hash_of
 from napari_deblur.places import Place, Remote
 from napari_deblur.pyramid import Level, below, emptied, levels_of, pieces, shrunk
 from napari_deblur.results import (
+    FAILED_COUNT,
     IMAGE,
     KERNELS,
     LEDGER,
@@ -59,6 +60,8 @@ __all__ = ["Done", "Result", "Shrunk", "Store", "as_stored", "open_result"]
 STALE = 3600.0
 # Folders that are known to be on the disk: there may be one for each tile.
 MOST_SYNCED = 1024
+# Failures in the metadata, which every reader loads; the ledger has all.
+MOST_LISTED = 1000
 PIECE = 2**17  # voxels that pass through float64 at a time
 
 
@@ -388,7 +391,10 @@ class Store:
     ) -> None:
         attributes = json.loads((self.path / "zarr.json").read_bytes())["attributes"]
         attributes["ome"] = ngff.image_metadata(self.plan, levels)
-        attributes[OURS] |= {"failed": list(failed), "complete": complete}
+        attributes[OURS] |= {"failed": list(failed[:MOST_LISTED]), "complete": complete}
+        attributes[OURS].pop(FAILED_COUNT, None)
+        if len(failed) > MOST_LISTED:
+            attributes[OURS][FAILED_COUNT] = sum(one["level"] == 0 for one in failed)
         self.write_group("", attributes)
 
     def _stored(self, name: str) -> zarr.Array:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 from threading import Event
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_deblur import system
@@ -38,6 +40,7 @@ __all__ = [
 # A worker of a cluster computes one while another is read or written; the memory that a plan states
 # allows no more.
 AT_ONCE = 2
+MOMENT = 0.5  # seconds that nothing else is heard while one waits
 
 
 @dataclass(frozen=True)
@@ -63,20 +66,87 @@ class Task:
 
 
 class Todo:
-    """Tasks one by one: first all that are new, then those to be tried again."""
+    """Tasks one by one: first all that are new, then those to be tried again.
+
+    In a `search` only samples are given, from further and further on; what is passed over comes
+    when it has `found` something.
+    """
 
     def __init__(self, tasks: Iterator[Task]) -> None:
         self._tasks = tasks
-        self._again: deque[Task] = deque()
+        self._numbers = count()
+        self._again: list[tuple[float, int, Task]] = []  # a heap: when, and in which order
+        self.searching = False
+        self._steps: deque[tuple[int, float]] = deque()
+        self._samples: set[Task] = set()
+        self._due = 0.0  # when there may be the next sample
+        self._passed: deque[Task] = deque()
+        self._first: deque[Task] = deque()  # what was passed over once
+
+    def __len__(self) -> int:
+        """Count those to be tried again."""
+        return len(self._again)
 
     def next(self) -> Task | None:
         """Give a task; None when there is none at this moment."""
-        task = next(self._tasks, None)
-        return self._again.popleft() if task is None and self._again else task
+        if self.searching:
+            return self._sample()
+        task = self._new()
+        if task is None and self._again and self._again[0][0] <= monotonic():
+            return heappop(self._again)[-1]
+        return task
 
-    def again(self, task: Task) -> None:
-        """Put a task at the end of the queue."""
-        self._again.append(task)
+    def again(self, task: Task, pause: float = 0.0) -> None:
+        """Put a task at the end of the queue, to be tried after some seconds at the earliest."""
+        heappush(self._again, (monotonic() + pause if pause else 0.0, next(self._numbers), task))
+
+    def wait(self) -> bool:
+        """Wait a moment for what is to come later; False when there is nothing."""
+        if not (self._steps if self.searching else self._again):
+            return False
+        due = self._due if self.searching else self._again[0][0]
+        sleep(min(max(0.0, due - monotonic()), MOMENT))
+        return True
+
+    def search(self, steps: Iterable[tuple[int, float]]) -> None:
+        """Give some samples only: each so many tasks further on, and so many seconds later."""
+        self.searching, self._steps = True, deque(steps)
+        self._due = monotonic() + self._steps[0][1]
+
+    def missed(self, task: Task) -> bool:
+        """Say that a task failed; whether it was the last sample, and all have failed."""
+        self._samples.discard(task)
+        return self.searching and not self._steps and not self._samples
+
+    def found(self) -> None:
+        """Say that a task succeeded: all are given again, in their order."""
+        self._first.extendleft(reversed(self._passed))
+        self._passed.clear()
+        self._samples.clear()
+        self.searching = False
+
+    def _new(self) -> Task | None:
+        return self._first.popleft() if self._first else next(self._tasks, None)
+
+    def _sample(self) -> Task | None:
+        if not self._steps or monotonic() < self._due:
+            return None
+        step, _ = self._steps.popleft()
+        for _ in range(step):
+            if (passed := self._new()) is None:
+                break
+            self._passed.append(passed)
+        task = self._new()
+        if task is None and self._passed:
+            task = self._passed.pop()
+        if task is None and self._again:
+            task = heappop(self._again)[-1]
+        if task is None:
+            self._steps.clear()
+            return None
+        self._samples.add(task)
+        self._due = monotonic() + (self._steps[0][1] if self._steps else 0.0)
+        return task
 
 
 # What does the tasks: a loop in this process, or a cluster. It gives what became of each.
@@ -142,7 +212,7 @@ def in_this_process(store: Store, stack: Stack | None, clock: Clock | None = Non
                 elif writing is not None or making is not None:
                     # What is made waits for the one before it to be written.
                     _wait([one[1] for one in (writing, making) if one and not one[1].done()])
-                else:
+                elif not todo.wait():
                     return
 
     return engine

@@ -20,7 +20,7 @@ LOOK = 0.5  # seconds between two looks: on Windows Ctrl-C isn't heard in betwee
 @contextmanager
 def slots_of(address: str) -> Iterator[list[Executor]]:
     """Give what starts a task in each worker of a scheduler; one that died passes on its tasks."""
-    from napari_deblur.sending import PATIENCE, connected
+    from napari_deblur.connecting import PATIENCE, connected
 
     client = connected(address, PATIENCE)
     try:

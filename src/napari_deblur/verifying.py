@@ -330,21 +330,17 @@ def _unfinished(result: Result, store: Store, known: Recorded) -> Iterator[Findi
     if above := sum(len(level.grid) for level in store.levels[1:]):
         said += f" and {sum(map(len, done.values[1:]))} of {above} chunks of the pyramid"
     yield Finding(
-        "incomplete", ".", f"{said} are done{_failures(store, done)}: run the same again to go on"
+        "incomplete", ".", f"{said} are done{_failures(done)}: run the same again to go on"
     )
 
 
-def _failures(store: Store, done: Done) -> str:
+def _failures(done: Done) -> str:
     """Say how many chunks failed, and why the first did; those made since do not count."""
-    failed = [
-        f
-        for f in open_result(store.path).attributes["failed"]
-        if tuple(f["index"]) not in done.values[f["level"]]
-    ]
+    failed = [key for key in done.failed if key[1] not in done.values[key[0]]]
     if not failed:
         return ""
-    first = failed[0]
-    return f", {len(failed)} failed, the first at {tuple(first['index'])} ({first['error']})"
+    first = min(failed)
+    return f", {len(failed)} failed, the first at {first[1]} ({done.failed[first]})"
 
 
 def _kernels(result: Result) -> Iterator[Finding]:

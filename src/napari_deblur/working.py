@@ -51,11 +51,12 @@ class Order:
 class Answer:
     """What became of the first tasks of a batch, which are all if none stops the run.
 
-    `seconds` is how long they took.
+    `seconds` is how long they took, `worker` the address of who did them.
     """
 
     outcomes: tuple[Entry | Exception, ...]
     seconds: float
+    worker: str = ""
 
 
 def work(tasks: tuple[Task, ...], order: Order) -> Answer:
@@ -89,7 +90,7 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
                 outcomes.append(_portable(error))
                 if stops_the_run(error):
                     break
-        return Answer(tuple(outcomes), perf_counter() - begun)
+        return Answer(tuple(outcomes), perf_counter() - begun, get_worker().address)
 
 
 @lru_cache(maxsize=2)

@@ -85,7 +85,8 @@ def sending(*, count: int, seconds: float, wired: bool) -> dict[str, Any]:
     """
     from napari_deblur.bench.crowd import answered
     from napari_deblur.bench.wire import Wire
-    from napari_deblur.sending import Line, connected, sent
+    from napari_deblur.connecting import Line, connected
+    from napari_deblur.sending import sent
     from napari_deblur.tasks import Task, Todo
 
     plan = _plan(count)

@@ -83,6 +83,7 @@ def run(
     resume: o.Resume = True,
     overwrite: o.Overwrite = False,
     fail_fast: o.FailFast = False,
+    max_failed: o.MaxFailed = None,
     threads: o.Threads = None,
     wait: o.Wait = 0.0,
     progress: o.Said = "auto",
@@ -94,6 +95,8 @@ def run(
     """
     how: dict[str, Any] = {"workers": workers, "scheduler": scheduler, "part": o.part_of(part)}
     how |= {"fail_fast": fail_fast, "resume": resume, "overwrite": overwrite, "wait": wait}
+    if max_failed is not None:
+        how["max_failed"] = max_failed
     if threads is not None and scheduler is not None:
         raise typer.BadParameter(
             "workers of a scheduler take the cores that they were started with (--nthreads)",
