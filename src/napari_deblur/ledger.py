@@ -101,7 +101,7 @@ class Entry:
 
 
 class Head(NamedTuple):
-    """What a line is about, as far as its first words tell: read 20 times as fast as all of it."""
+    """What a line is about, as far as its first words tell: read 6 times as fast as all of it."""
 
     kind: str
     key: str
