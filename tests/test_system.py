@@ -46,17 +46,6 @@ def test_numbers_of_the_machine_are_plausible(tmp_path):
     assert system.cpu_kind()
 
 
-def test_container_limits_count(tmp_path, monkeypatch):
-    monkeypatch.setattr(system, "CGROUP", tmp_path)
-    (tmp_path / "cpu.max").write_text("100000 100000\n")
-    (tmp_path / "memory.max").write_text("5000000\n")
-    (tmp_path / "memory.current").write_text("4000000\n")
-    assert system.cores() == 1
-    assert system.available_memory() == 1_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert system.available_memory() > 1_000_000
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="raise_signal ends the process there")
 def test_sigterm_stops_like_ctrl_c_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+from napari_deblur import limits
+
 __all__ = [
     "Content",
     "at_most_cores",
@@ -40,7 +42,6 @@ __all__ = [
     "write_atomically",
 ]
 
-CGROUP = Path("/sys/fs/cgroup")
 # How many cores this process and its children may use at most, if that was asked.
 CORES = "NAPARI_DEBLUR_THREADS"
 MMAP_THRESHOLD = -3  # as malloc.h of glibc numbers it
@@ -130,14 +131,11 @@ def free_disk(path: Path) -> int:
 
 
 def available_memory() -> int:
-    """Give the bytes of memory that are left, in this container if there is one."""
+    """Give the bytes of memory that are left, in this container or job if there is one."""
     import psutil
 
-    left = int(psutil.virtual_memory().available)
-    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if limit.isdigit() and used.isdigit():
-        left = min(left, max(0, int(limit) - int(used)))
-    return left
+    left, limit = int(psutil.virtual_memory().available), limits.memory()
+    return left if limit is None else min(left, limit)
 
 
 def give_memory_back() -> None:
@@ -165,16 +163,15 @@ def _allocator() -> Callable[[int], int] | None:
 
 
 def cores() -> int:
-    """Give the number of cores that this process may use: affinity and container count."""
+    """Give the number of cores that this process may use: affinity, container and job count."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    quota, _, period = _cgroup("cpu.max").partition(" ")
-    if quota.isdigit() and period.isdigit():
-        count = min(count, max(1, round(int(quota) / int(period))))
-    asked = os.environ.get(CORES, "")
-    return min(count, int(asked)) if asked.isdigit() and int(asked) else count
+    limit, asked = limits.cores(), os.environ.get(CORES, "")
+    if asked.isdigit() and int(asked):
+        count = min(count, int(asked))
+    return count if limit is None else min(count, limit)
 
 
 @contextmanager
@@ -198,13 +195,6 @@ def at_most_cores(count: int | None) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
         if torch:
             torch.set_num_threads(threads)
-
-
-def _cgroup(name: str) -> str:
-    try:
-        return (CGROUP / name).read_text().strip()
-    except OSError:
-        return ""  # not Linux, or no container
 
 
 @lru_cache(maxsize=1)
