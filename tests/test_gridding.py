@@ -9,17 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_deblur.gridding import EACH, MOST_CORE, MOST_REST, REST, lay
+from napari_deblur import system
+from napari_deblur.cuts import EACH, MOST_CORE, MOST_REST, REST
+from napari_deblur.gridding import PROCESS, allowed_memory, lay
 from napari_deblur.halos import Halo
 from napari_deblur.ops import length_cost, object_shape, transform_shape
 from napari_deblur.stack import Pixels, Stack
 from napari_deblur.tiles import Grid
-
-
-@dataclass(frozen=True)
-class Method:
-    arrays: float = 6
-    multiple_of: int = 1
 
 
 class Nowhere:
@@ -29,11 +25,20 @@ class Nowhere:
         self.shape = shape
 
 
-def laid(shape, kernel, memory, halo=17, method=Method(), **asked):
-    stack = Stack(Pixels(Nowhere(shape), "zyx"), "zyx")
+@dataclass
+class Stored(Nowhere):
+    """One that is stored in chunks, of which so many are unpacked at a time."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    at_once: int = 10
+
+
+def laid(shape, kernel, memory, halo=17, base=None, **asked):
+    stack = Stack(Pixels(base or Nowhere(shape), "zyx"), "zyx")
     found = Halo(halo, (1e-4,) * (halo + 1))
     return lay(
-        stack, kernel, method, lambda axis: found, tile=None, memory=int(memory), seam=1e-3,
+        stack, kernel, 6, lambda axis: found, tile=None, memory=int(memory), seam=1e-3,
         accept_seam=False, **asked,
     )  # fmt: skip
 
@@ -151,3 +156,62 @@ def test_what_cannot_be_cut_that_small_says_so():
 def test_what_needs_no_halo_is_not_cut_for_a_better_length():
     found = laid((1, 110, 100), (1, 1, 1), 2**31, 0, free=True)
     assert found.grid.core == (1, 110, 100)
+
+
+def test_chunks_that_are_unpacked_count_in_the_memory():
+    shape, chunks = (64, 1000, 1000), (1, 1000, 1000)
+    plain = laid(shape, CUBE, 3e9)
+    stored = laid(shape, CUBE, 3e9, base=Stored(shape, chunks))
+    assert stored.grid == plain.grid
+    # Ten planes, each with what it is unpacked from.
+    assert stored.memory - plain.memory == 10 * 2 * 2 * 1000**2
+    few = laid(shape, CUBE, 3e9, base=Stored(shape, (64, 1000, 1000), at_once=1))
+    assert few.memory - plain.memory == 2 * 2 * 64 * 1000**2
+    on_gpu = laid(shape, CUBE, 3e9, base=Stored(shape, chunks), device="cuda")
+    assert on_gpu.memory == laid(shape, CUBE, 3e9, device="cuda").memory
+
+
+def test_a_chunk_that_is_too_large_is_named():
+    shape = (4, 20_000, 20_000)
+    with pytest.raises(ValueError, match="a chunk of the input has 800 MB and is unpacked as a wh"):
+        laid(shape, (1, 9, 9), 1e9, base=Stored(shape, (1, 20_000, 20_000), at_once=1))
+
+
+def test_of_large_planes_strips_are_cut_so_that_each_is_unpacked_seldom():
+    """Twice the halos cost less than to unpack a plane for each of four tiles along x."""
+    shape = (1, 20_000, 20_000)
+    plain = laid(shape, (1, 9, 9), 5e8)
+    strips = Stored(shape, (1, 500, 20_000), at_once=1)
+    stored = laid(shape, (1, 9, 9), 5e8, base=strips, device="cuda")
+    across = laid(shape, (1, 9, 9), 5e8, device="cuda")
+    assert plain.notes == across.notes == ()
+    assert stored.grid.counts[4] < across.grid.counts[4]
+
+
+def test_layers_of_deep_chunks_are_not_unpacked_plane_by_plane():
+    shape, chunks = (512, 4096, 4096), (64, 256, 256)
+    flat = laid(shape, (1, 9, 9), 2e9, device="cuda")
+    assert flat.grid.core == (1, 4096, 4096)
+    deep = laid(shape, (1, 9, 9), 2e9, base=Stored(shape, chunks), device="cuda")
+    assert deep.grid.core[0] >= 32
+
+
+def test_what_unpacks_longer_than_it_restores_says_so():
+    shape = (200, 8000, 8000)
+    bad = laid(shape, CUBE, 2e9, base=Stored(shape, (1, 8000, 8000), at_once=1))
+    (said,) = bad.notes
+    assert "1 × 8000 × 8000 voxels in 128 MB" in said
+    assert "write the input again in smaller chunks" in said
+    good = laid(shape, CUBE, 2e9, base=Stored(shape, (32, 256, 256)))
+    assert good.notes == ()
+
+
+def test_workers_share_what_is_free(monkeypatch):
+    monkeypatch.setattr(system, "available_memory", lambda: 16_000_000_000)
+    assert allowed_memory(None, "cpu") == 2**31
+    assert allowed_memory(None, "cpu", processes=2) == 2**31
+    eight = allowed_memory(None, "cpu", processes=8)
+    assert 8 * (eight + PROCESS) <= 0.8 * 16e9 < 8 * (eight + PROCESS) + 100
+    assert allowed_memory(10**9, "cpu", processes=8) == 10**9  # as asked
+    with pytest.raises(ValueError, match="16 GB of memory are free for 64 workers, which is too"):
+        allowed_memory(None, "cpu", processes=64)

@@ -23,6 +23,7 @@ from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
 from napari_deblur import connecting, creating, devices, sending, working
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.bench.wire import Wire
+from napari_deblur.cluster import gpus
 from napari_deblur.connecting import Line, connected
 from napari_deblur.opening import open_stack
 from napari_deblur.sending import sent
@@ -120,6 +121,7 @@ def test_processes_take_turns_on_a_gpu(tmp_path):
         "import sys, time\n"
         "from napari_deblur import devices\n"
         "devices._name = lambda device: sys.argv[1]\n"
+        "devices.give_back = devices._keep_few_plans = lambda device: None\n"
         "devices.among_processes()\n"
         "for _ in range(3):\n"
         "    with devices.alone_on('cuda'):\n"
@@ -134,6 +136,19 @@ def test_processes_take_turns_on_a_gpu(tmp_path):
     spans = sorted(tuple(map(float, line.split())) for lines in said for line in lines)
     assert len(spans) == 6
     assert all(end <= begin for (_, end), (begin, _) in pairwise(spans))
+
+
+def test_workers_say_what_gpus_they_have(cluster, monkeypatch):
+    for free in (None, 5_000_000_000):
+        monkeypatch.setattr(devices, "offered", lambda free=free: free)
+        assert list(gpus(cluster.scheduler_address, wait=True).values()) == [free]
+
+
+def test_a_worker_without_the_plans_gpu_stops_the_run(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    plan = plan_of(on_disk(tmp_path, numbers((10, 14, 25))), device="cuda")
+    with pytest.raises(RunStopped, match=r'cannot begin \(there is no device "cuda" here'):
+        list(run(plan, tmp_path / "a.zarr", scheduler=cluster.scheduler_address))
 
 
 def test_numbered_workers_take_the_gpus_of_a_machine_in_turn(monkeypatch):

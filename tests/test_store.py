@@ -10,7 +10,7 @@ import pytest
 import zarr
 
 from by_hand import five_axes, numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import creating, gridding, system
+from napari_deblur import creating, cuts, system
 from napari_deblur.batch import run
 from napari_deblur.finishing import finish
 from napari_deblur.ledger import Entry, Head, Ledger, damaged_lines, entries, heads
@@ -147,7 +147,7 @@ def test_what_is_written_takes_no_more_memory_than_planned(tmp_path, dtype):
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         store.write_tile((0, 0, 0, 0, 0), restored)
         peak = memory_of_this_process("VmHWM")
-    assert (peak - before) / noise.size + noise.itemsize <= gridding.WRITTEN
+    assert (peak - before) / noise.size + noise.itemsize <= cuts.WRITTEN
 
 
 def memory_of_this_process(name):

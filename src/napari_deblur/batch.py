@@ -15,8 +15,11 @@ from napari_deblur import (
     arrays,
     claims,
     creating,
+    devices,
     export,
     finishing,
+    fitting,
+    gridding,
     noted,
     outputs,
     packing,
@@ -110,7 +113,7 @@ def run(
     Raises
     ------
     ValueError
-        When output, stack, workers or part do not fit.
+        When output, stack, workers, part or device do not fit, or the memory not the workers.
     FileExistsError
         When something else is at `output`; of the kind `Claimed` when another run is writing there.
     OSError
@@ -131,6 +134,9 @@ def run(
         )
     how = _How(workers, scheduler, mine, resume, overwrite, fail_fast, max_failed, wait)
     output = place_of(output)
+    if scheduler is None:
+        gridding.chosen_device(plan.device)  # a plan may have been made for other machines
+    fitting.refuse(plan, workers)
     opened = _checked(plan, output, stack)
     if isinstance(output, Remote) or output.suffix == ".zarr":
         return _run(plan, output, opened, job, how)
@@ -289,6 +295,7 @@ def _is_copied(plan: Plan, how: _How) -> bool:
 
 @contextmanager
 def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
+    devices.give_back(store.plan.device)  # what planning left
     if not how.workers and how.scheduler is None:
         yield in_this_process(store, stack)
         return

@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from time import sleep
 from typing import TYPE_CHECKING
 
 import dask
 from distributed import LocalCluster
 
-from napari_deblur import system
+from napari_deblur import devices, system
 from napari_deblur.connecting import Line, connected
 from napari_deblur.sending import DEATHS, sent
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from napari_deblur.places import Place
     from napari_deblur.tasks import Engine, Task, Todo
 
-__all__ = ["cluster_engine", "count", "local_workers"]
+__all__ = ["cluster_engine", "count", "gpus", "local_workers"]
+
+ANSWER = 60.0  # seconds in which a worker says what GPU it has: torch may have to be loaded
+POLL = 0.5  # seconds between two looks at whether one has come
 
 
 @contextmanager
@@ -64,6 +68,35 @@ def count(scheduler: str) -> int:
     """Count the workers of a running scheduler; ConnectionError when none answers."""
     with Line(partial(connected, scheduler)) as line:
         return len(line.workers())
+
+
+def gpus(scheduler: str, *, wait: bool = False) -> dict[str, int | None]:
+    """Ask the workers of a running scheduler for the free bytes of their GPUs, None for none.
+
+    Parameters
+    ----------
+    scheduler : str
+    wait : bool
+        For a first worker to come, however long that takes.
+
+    Raises
+    ------
+    ConnectionError
+        When no scheduler answers.
+    RunStopped
+        When a worker has another version of this package, or none.
+    """
+    with Line(partial(connected, scheduler)) as line:
+        while not line.workers() and wait:
+            sleep(POLL)
+        try:
+            said = line.client.sync(
+                lambda: line.client.run(devices.offered, on_error="return"),
+                callback_timeout=ANSWER,
+            )
+        except (TimeoutError, OSError) as error:
+            raise ConnectionError("the workers don't say whether they have GPUs") from error
+    return {name: one for name, one in said.items() if not isinstance(one, Exception)}
 
 
 @contextmanager

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, inf, prod
-from typing import TYPE_CHECKING, Any
+from math import prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_deblur.tiles import Grid, tile_length
+from napari_deblur import cuts, devices
+from napari_deblur.cuts import AXES, Triple, rounded_up
+from napari_deblur.devices import chosen_device
+from napari_deblur.tiles import Grid
 
 if TYPE_CHECKING:
+    from napari_deblur.cuts import Costs
     from napari_deblur.halos import Halo
-    from napari_deblur.protocols import Method
+    from napari_deblur.protocols import KernelField, Method
     from napari_deblur.stack import Stack
 
-__all__ = ["Laid", "allowed_memory", "chosen_device", "lay", "output_type"]
+__all__ = [
+    "LEAST",
+    "PROCESS",
+    "Laid",
+    "allowed_memory",
+    "arrays_of",
+    "chosen_device",
+    "lay",
+    "output_type",
+]
 
-Triple = tuple[int, int, int]
 GIB = 2**30
-# A core is a chunk of the output: beyond this, viewers and caches suffer. 64 MiB as float32.
-MOST_CORE = 2**24
-# A stack that is deeper than this is cut along z too.
-DEEP = 512
-AXES = "zyx"
-# Reading, handing over and writing a tile takes as long as restoring so many voxels: 4 % of tiles
-# of seven million. Without that, 110 pixels that nothing blurs were cut into 11 × 10, since 112 is
-# the next length that transforms well.
-EACH = 2**18
-# Of a method's arrays so many are no larger than the tile: its counts and its result.
-UNPADDED = 2
-# Bytes for each voxel of a core while its result is encoded and written: the image, the values,
-# what they are packed to, and what is read again for its hash. Of noise, which does not pack: 11.2
-# for float32, 10.0 for 16 bits, 7.1 for 8.
-WRITTEN = 12
-# What a process holds besides these arrays: what allocators keep, codecs, threads. Over 2,900 tiles
-# of 180 MB it grew by 25 MB in the first thousand, and no more.
-REST, MOST_REST = 0.1, 16 * 2**20
+LEAST = 2**20
+# What a worker process holds before its first tile, and how much of what is free all may fill.
+PROCESS = 400_000_000
+FILLED = 0.8
+# Arrays of a tile's size that a blur which varies needs besides two for each of its kernels: 6.8
+# were measured for three kernels, on a volume, and 10.7 for six.
+VARYING = 3
+# Arrays more where transforms are not in place, of a method that does not say it (`arrays_torch`).
+OUT_OF_PLACE = 3
 
 
 @dataclass(frozen=True)
@@ -51,39 +54,58 @@ class Laid:
     notes: tuple[str, ...] = ()
 
 
-def chosen_device(device: str) -> str:
-    """Choose CUDA where there is one, else the CPU; check what was asked for."""
-    import torch
+def allowed_memory(
+    memory: int | None, device: str, *, processes: int = 1, free: int | None = None
+) -> int:
+    """Give the bytes that one task may use: what was asked, or half of what is free.
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.split(":")[0]
-    there = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not there.get(kind, False):
-        having = ", ".join(name for name, has in there.items() if has)
-        raise ValueError(f'there is no device "{device}" here: take auto or one of {having}')
-    return device
+    Parameters
+    ----------
+    memory : int or None
+        What was asked.
+    device : str
+    processes : int
+        How many share this machine's memory. Those that share a GPU take turns on it.
+    free : int or None
+        What is free where it is to be done, if not here.
 
-
-def allowed_memory(memory: int | None, device: str) -> int:
-    """Give the bytes that one task may use: what was asked, or half of what is free."""
+    Raises
+    ------
+    ValueError
+        When that is too little for any tile.
+    """
     from napari_deblur.system import available_memory
 
     if memory is not None:
-        if memory < 2**20:
+        if memory < LEAST:
             raise ValueError(
                 f"memory of {memory} bytes is too little for any tile: give 1 MB or more"
             )
         return memory
     if device.startswith("cuda"):
-        import torch
+        return (devices.free_memory(device) if free is None else free) // 2
+    left = available_memory() if free is None else free
+    share = left // 2
+    if processes > 1:
+        each = share_of(left, processes)
+        # If that is nothing the run says that there are too many; in one of them others hold it.
+        share = min(share, each if each >= LEAST else share // processes)
+    return min(share, 2 * GIB)
 
-        return int(torch.cuda.mem_get_info()[0] // 2)
-    return int(min(available_memory() // 2, 2 * GIB))
+
+def share_of(free: int, processes: int) -> int:
+    """Give the bytes that each of several processes has for a task."""
+    return int(FILLED * free) // processes - PROCESS
+
+
+def arrays_of(method: Method, field: KernelField | None, device: str) -> float:
+    """Count the arrays of a call: a field adds its weights and transforms, and a few more."""
+    from napari_deblur.ops import transforms
+
+    count = method.arrays
+    if transforms.engine(device) == "torch":
+        count = getattr(method, "arrays_torch", count + OUT_OF_PLACE)
+    return count + (0 if field is None else 2 * field.rank + VARYING)
 
 
 def output_type(stack: Stack, dtype: str | None, white: float | None) -> tuple[str, float, float]:
@@ -106,7 +128,7 @@ def output_type(stack: Stack, dtype: str | None, white: float | None) -> tuple[s
 def lay(
     stack: Stack,
     kernel: Triple,
-    method: Method,
+    arrays: float,
     halo: Callable[[int], Halo],
     *,
     tile: Triple | None,
@@ -115,11 +137,14 @@ def lay(
     accept_seam: bool,
     free: bool = False,
     device: str = "cpu",
+    multiple_of: int = 1,
 ) -> Laid:
     """Choose the grid: the least work that memory allows, halos measured only where it is cut.
 
     Parameters
     ----------
+    arrays : float
+        That a call of the method needs, of the padded tile's size.
     halo : function of an axis (0, 1, 2)
         Measures it; called only for axes that are to be cut.
     tile : (z, y, x) or None
@@ -128,6 +153,8 @@ def lay(
         The method needs no halo at all (identity).
     device : str
         Where the method runs.
+    multiple_of : int
+        At which tiles begin.
 
     Raises
     ------
@@ -136,8 +163,7 @@ def lay(
     """
     sizes = stack.shape[2:]
     plane_by_plane = kernel[0] == 1
-    m: int = getattr(method, "multiple_of", 1)
-    multiples = (1 if plane_by_plane else m, m, m)
+    multiples = (1 if plane_by_plane else multiple_of, multiple_of, multiple_of)
     measured: dict[int, Halo] = {}
     notes: list[str] = []
     whole: set[int] = set()  # axes that turned out impossible to cut
@@ -150,10 +176,10 @@ def lay(
             measured[axis] = halo(axis)
         found = measured[axis]
         if found.width is not None:
-            return _up(found.width, multiples[axis])
+            return rounded_up(found.width, multiples[axis])
         if accept_seam:
             wide = max(0, min(len(found.curve) - 1, sizes[axis] // 4))
-            return _up(wide, multiples[axis])
+            return rounded_up(wide, multiples[axis])
         whole.add(axis)
         return 0
 
@@ -162,16 +188,16 @@ def lay(
         z, y, x = widths
         return z, y if 1 in measured else x, x if 2 in measured else y
 
-    needed = _needed(stack, method.arrays, device)
+    costs = cuts.costs_of(stack, arrays, device)
     widths = (0, 0, 0)
     while True:
         if tile is not None:
             core = _triple([
-                n if a in whole else min(_up(tile[a], multiples[a]), n)
+                n if a in whole else min(rounded_up(tile[a], multiples[a]), n)
                 for a, n in enumerate(sizes)
             ])  # fmt: skip
         else:
-            core = _fitted(sizes, expected(), kernel, needed, memory, whole, multiples)
+            core = cuts.fitted(sizes, expected(), kernel, costs, memory, whole, multiples)
         # Measuring tells how wide a cut's halo is, and which axes can't be cut: then once more.
         found = _triple([width(a) if core[a] < sizes[a] else widths[a] for a in range(3)])
         if found == widths and not any(core[a] < sizes[a] for a in whole):
@@ -183,19 +209,20 @@ def lay(
             f"{seam:g} safely (the widest leaves {measured[a].curve[-1]:.1g})"
         )
 
-    need = needed.of(Grid(stack.shape, core, widths, multiples), kernel)
+    laid = Grid(stack.shape, core, widths, multiples)
+    need = costs.of(laid, kernel)
     if need > memory and tile is None:
         raise ValueError(
             f"one task would need {need / 1e6:.3g} MB of {memory / 1e6:.3g} MB: "
-            f"{'the halo is too long' if whole or any(widths) else 'a plane is too large'}; "
-            "allow more memory, a larger seam, or accept_seam"
+            + _too_much(costs, memory, cut=bool(whole) or any(widths))
         )
     if need > memory:
         notes.append(f"one task needs {need / 1e6:.3g} MB, more than {memory / 1e6:.3g} MB")
+    notes += _unpacked_often(costs, laid, kernel)
     # An uncut axis gets a guess, used only if a tile must be split when memory runs out.
     guess = _triple([
         widths[a] if core[a] < sizes[a] or (a == 0 and plane_by_plane) or free
-        else _up(min(sizes[a], 2 * kernel[a]), multiples[a])
+        else rounded_up(min(sizes[a], 2 * kernel[a]), multiples[a])
         for a in range(3)
     ])  # fmt: skip
     halos = {AXES[a]: measured[a] for a in measured if core[a] < sizes[a]}
@@ -205,121 +232,30 @@ def lay(
     return Laid(grid, halos, sum(left) if left else None, need, tuple(notes))
 
 
-def _up(n: int, multiple: int) -> int:
-    """Round up to a multiple."""
-    return -(-n // multiple) * multiple
-
-
 def _triple(values: list[int]) -> Triple:
     z, y, x = values
     return z, y, x
 
 
-@dataclass(frozen=True)
-class _Bytes:
-    """What a task needs for each voxel of its padded tile, of its tile and of its core."""
-
-    padded: float
-    tile: float
-    core: float
-    rest: float = REST
-
-    def of(self, grid: Grid, kernel: Triple) -> int:
-        """Give the bytes of one task of a grid."""
-        padded = prod(map(_padded, grid.tile_shape, kernel, AXES))
-        tile, core = prod(grid.tile_shape), prod(grid.core)
-        arrays = self.padded * padded + self.tile * tile + self.core * core
-        return int(self.with_rest(arrays))
-
-    def with_rest(self, arrays: Any) -> Any:
-        """Add what a process holds besides its arrays, of one grid or of many."""
-        return arrays + np.minimum(self.rest * arrays, MOST_REST)
-
-
-def _needed(stack: Stack, arrays: float, device: str) -> _Bytes:
-    """Count a method's arrays, the blocks in work and ahead, and the result that is written."""
-    if device.startswith("cuda"):  # its memory is the scarce one, and holds what is in work
-        return _Bytes(4 * arrays, 4, 0, rest=0)
-    return _Bytes(4 * (arrays - UNPADDED), 4 * UNPADDED + 2 * stack.dtype.itemsize, WRITTEN)
-
-
-def _padded(tile: int, kernel: int, axis: str) -> int:
-    """Give the length of a tile's transform; along z of planes one by one there is none."""
-    from napari_deblur.ops import good_length
-
-    if axis == "z" and kernel == 1:
-        return tile
-    return good_length(tile + kernel - 1, even=axis == "x")
-
-
-class _Cuts:
-    """All ways to cut an axis evenly, from not at all to the least core, as columns."""
-
-    def __init__(
-        self, axis: str, size: int, *, least: int, halo: int, kernel: int, multiple: int
-    ) -> None:
-        from napari_deblur.ops import length_cost
-
-        cores = {_up(ceil(size / parts), multiple) for parts in range(2, size // least + 1)}
-        kept = [size, *sorted((c for c in cores if least <= c < size), reverse=True)]
-        tiles = [tile_length(core, halo, size, multiple) for core in kept]
-        self.core, self.tile = np.array(kept, float), np.array(tiles, float)
-        lengths = [_padded(tile, kernel, axis) for tile in tiles]
-        self.padded = np.array(lengths, float)
-        self.parts = np.ceil(size / self.core)
-        self.cost = np.array([length_cost(n, even=axis == "x") for n in lengths])
-
-
-def _fitted(
-    sizes: tuple[int, ...],
-    widths: Triple,
-    kernel: Triple,
-    needed: _Bytes,
-    memory: int,
-    whole: set[int],
-    multiples: Triple,
-) -> Triple:
-    """Choose the least work among the cuts that fit the memory and whose cores are handy chunks.
-
-    No core gets smaller than two halos: more would be read than restored, several times over.
-    """
-    cuts = []
-    for a, n in enumerate(sizes):
-        least = n if a in whole else max(1 if kernel[a] == 1 else 8, 2 * widths[a], multiples[a])
-        cuts.append(
-            _Cuts(AXES[a], n, least=least, halo=widths[a], kernel=kernel[a], multiple=multiples[a])
+def _too_much(costs: Costs, memory: int, *, cut: bool) -> str:
+    """Say why no tile is small enough, and what to do."""
+    if costs.chunks is not None and costs.held(1) > memory / 2:
+        return (
+            f"a chunk of the input has {costs.chunks.nbytes / 1e6:.3g} MB and is unpacked as a "
+            "whole; allow more memory, or write the input again in smaller chunks"
         )
-    for most in (MOST_CORE, inf):
-        found = _least_work(cuts, needed, memory, most, kernel[0])
-        if found is not None:
-            return found
-    return _triple([int(cut.core[-1]) for cut in cuts])  # which is too large, and is said to be
+    why = "the halo is too long" if cut else "a plane is too large"
+    return f"{why}; allow more memory, a larger seam, or accept_seam"
 
 
-def _least_work(
-    cuts: Sequence[_Cuts], needed: _Bytes, memory: int, most: float, depth: int
-) -> Triple | None:
-    """Cut planes as little as the memory allows, and z only if it must be.
-
-    Of a blur that acts plane by plane z goes first. Of a solid one it is last: a widefield kernel
-    reaches through all of it; unless the stack is deep.
-    """
-    z, y, x = cuts
-    area, chosen = np.outer(y.core, x.core), None
-    parts = np.outer(y.parts, x.parts)
-    voxels = np.outer(y.cost, x.cost) * parts
-    # Long strips are no good chunks: four times as long as wide counts as 4 % more work.
-    voxels *= 1 + 0.01 * np.log2(np.divide.outer(y.core, x.core)) ** 2
-    for core, tile, padded in zip(z.core, z.tile, z.padded, strict=True):
-        bytes_ = needed.padded * padded * np.outer(y.padded, x.padded)
-        bytes_ += needed.tile * tile * np.outer(y.tile, x.tile) + needed.core * core * area
-        fits = (needed.with_rest(bytes_) <= memory) & (core * area <= most)
-        if not fits.any():
-            continue
-        work = voxels * padded + EACH * parts
-        i, j = divmod(int(np.argmin(np.where(fits, work, inf))), len(x.core))
-        chosen = _triple([int(core), int(y.core[i]), int(x.core[j])])
-        deep = core > DEEP or core > max(2 * y.core[i], 2 * x.core[j], 4 * depth)
-        if (i, j) == (0, 0) or (depth > 1 and not deep):
-            break
-    return chosen
+def _unpacked_often(costs: Costs, grid: Grid, kernel: Triple) -> list[str]:
+    """Say so where unpacking the input again and again takes longer than to restore it."""
+    unpacked, chunks = costs.unpacked(grid), costs.chunks
+    if chunks is None or costs.unpacking * unpacked <= cuts.work(grid, kernel):
+        return []
+    times = unpacked / prod(grid.shape[2:])
+    return [
+        f"chunks of the input, {' × '.join(map(str, chunks.shape))} voxels in "
+        f"{chunks.nbytes / 1e6:.3g} MB, are unpacked as a whole, each about {times:.2g} times: "
+        "that takes longer than to restore them; write the input again in smaller chunks first"
+    ]

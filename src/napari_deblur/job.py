@@ -223,9 +223,15 @@ class Job:
         """Make the method, with its parameters."""
         return words.made(methods[self.method_name], self.parameters)
 
-    def planning(self, *, resume: bool = True) -> Generator[str, None, Plan]:
-        """Decide the plan, saying what comes next; that of a result of the same job is taken."""
-        from napari_deblur import outputs, wishes
+    def planning(
+        self, *, resume: bool = True, workers: int = 0, scheduler: str | None = None
+    ) -> Generator[str, None, Plan]:
+        """Decide the plan, saying what comes next; that of a result of the same job is taken.
+
+        Without `memory` each of the workers gets its share; a `device` that this machine lacks may
+        be that of a scheduler's workers.
+        """
+        from napari_deblur import offers, outputs, wishes
         from napari_deblur import planning as planner
 
         asked = per_channel.asked_of(self, stack := self.open())
@@ -234,13 +240,14 @@ class Job:
         if stored is not None and wishes.same_kernels(stored, stack, asked):
             yield f"taking the plan from {self.output_path}, which was made for the same job"
             return stored
+        asked |= yield from offers.offered(self, workers, scheduler)
         return (yield from planner.planning(stack, **asked))
 
-    def plan(self, *, resume: bool = True) -> Plan:
-        """Decide the plan."""
+    def plan(self, *, resume: bool = True, workers: int = 0, scheduler: str | None = None) -> Plan:
+        """Decide the plan, as `planning` does."""
         from napari_deblur.planning import drained
 
-        return drained(self.planning(resume=resume))
+        return drained(self.planning(resume=resume, workers=workers, scheduler=scheduler))
 
     def estimate(self) -> Kernel:
         """Find the kernel of each channel: the kernel part of the plan alone."""
@@ -278,10 +285,11 @@ class Job:
         if plan is None and part is not None:
             raise ValueError("a part of a run needs the plan that all parts share: pass it")
         if plan is None:
-            how: Any = {"workers": workers, "scheduler": scheduler, "overwrite": overwrite}
-            outputs.refuse(self.output or self.output_path, **how)
+            who: Any = {"workers": workers, "scheduler": scheduler}
+            outputs.refuse(self.output or self.output_path, overwrite=overwrite, **who)
+            plan = self.plan(resume=resume and not overwrite, **who)
         return batch.run(
-            plan or self.plan(resume=resume and not overwrite),
+            plan,
             self.output_path,
             job=self.resolved().to_dict(),
             workers=workers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_deblur import claims, creating, outputs
 from napari_deblur.places import place_of
@@ -20,7 +20,9 @@ __all__ = ["planning"]
 PAUSE = 1.0  # seconds between two looks at whether the plan is there
 
 
-def planning(job: Job) -> Generator[str, None, Plan]:
+def planning(
+    job: Job, *, workers: int = 0, scheduler: str | None = None
+) -> Generator[str, None, Plan]:
     """Decide a job's plan and store it, or wait until another part has done so.
 
     Searches on different machines may differ in the last bits, and so may the memory that is free:
@@ -32,6 +34,7 @@ def planning(job: Job) -> Generator[str, None, Plan]:
         What is being done.
     """
     place, waiting = job.output_path, False
+    who: Any = {"workers": workers, "scheduler": scheduler}
     while outputs.is_blank(place):
         try:
             claim = claims.take(place / LEDGER, "", claims.PLAN)
@@ -43,13 +46,13 @@ def planning(job: Job) -> Generator[str, None, Plan]:
             continue
         with claim:
             if outputs.is_blank(place):
-                plan = yield from job.planning()
+                plan = yield from job.planning(**who)
                 asked = job.resolved().to_dict()
                 creating.create(place, plan, job=asked, start=_kernels_of(job)).close()
                 return plan
     stored = outputs.stored_plan(job, job.open())
     if stored is None or open_result(place).attributes["hashes"].get("start") != _kernels_of(job):
-        return (yield from job.planning())
+        return (yield from job.planning(**who))
     yield f"taking the plan from {place}, which another part made"
     return stored
 

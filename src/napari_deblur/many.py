@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import batch, claims, joining, outputs, places, printing, system
+from napari_deblur import batch, claims, fitting, joining, outputs, places, printing, system
 from napari_deblur.dealing import Turn, parted, turns_of
 from napari_deblur.kernel_verdicts import verdict_of
 from napari_deblur.many_inputs import Target, targets_of
@@ -200,11 +200,12 @@ def _run(
             written = monotonic()
 
     workers = 0 if plan_only else how.get("workers", 0)
+    who = {name: how[name] for name in ("workers", "scheduler") if name in how}
     try:
         with _helped({**how, "workers": workers}) as how:
             small, turns = parted(job, turns, workers)
             count = len(small) + len(turns)
-            for step in _together(job, small, how, count) if small else ():
+            for step in _together(job, small, how, who, count) if small else ():
                 if step.outcome is not None:
                     outcomes.append(step.outcome)
                 yield step
@@ -212,14 +213,15 @@ def _run(
             for number, turn in enumerate(turns, len(small) + 1):
                 step = Step(number, count, turn.target)
                 part = None if turn.part is None else (turn.part.number, turn.part.of)
-                yield from _one(job, step, {**how, "part": part}, outcomes, plan_only=plan_only)
+                of_part = {**how, "part": part}
+                yield from _one(job, step, of_part, who, outcomes, plan_only=plan_only)
                 write_now_and_then()
     finally:
         write()
 
 
 def _together(
-    job: Job, turns: Sequence[Turn], how: Mapping[str, Any], count: int
+    job: Job, turns: Sequence[Turn], how: Mapping[str, Any], who: Mapping[str, Any], count: int
 ) -> Iterator[Step]:
     """Let each worker do one image after the other; `count` is that of all images."""
     from distributed import KilledWorker
@@ -227,7 +229,8 @@ def _together(
     with slots_of(how["scheduler"]) as slots:
         note = f"{len(turns)} small images, {len(slots)} at a time"
         yield Step(1, count, turns[0].target, note=note)
-        do = partial(alone, partial(_whole, job, {**how, "scheduler": None, "part": None}))
+        inside = {**how, "scheduler": None, "part": None}
+        do = partial(alone, partial(_whole, job, inside, who))
         targets = [turn.target for turn in turns]
         for number, (target, future) in enumerate(side_by_side(slots, do, targets), 1):
             try:
@@ -238,10 +241,10 @@ def _together(
             yield Step(number, count, target, outcome=outcome)
 
 
-def _whole(job: Job, how: Mapping[str, Any], target: Target) -> Outcome:
-    """Do one image in this process."""
+def _whole(job: Job, how: Mapping[str, Any], who: Mapping[str, Any], target: Target) -> Outcome:
+    """Do one image in this process, one of several."""
     outcomes: list[Outcome] = []
-    for _ in _one(job, Step(1, 1, target), how, outcomes, plan_only=False):
+    for _ in _one(job, Step(1, 1, target), how, who, outcomes, plan_only=False):
         pass
     return outcomes[0]
 
@@ -266,12 +269,18 @@ def _helped(how: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _one(
-    job: Job, step: Step, how: Mapping[str, Any], outcomes: list[Outcome], *, plan_only: bool
+    job: Job,
+    step: Step,
+    how: Mapping[str, Any],
+    who: Mapping[str, Any],
+    outcomes: list[Outcome],
+    *,
+    plan_only: bool,
 ) -> Iterator[Step]:
     target, begun = step.target, monotonic()
     asked, outcome = target.job(job), _blank(target)
     try:
-        plan = yield from _planned(asked, step, how)
+        plan = yield from _planned(asked, step, how, who)
         known: dict[str, Any] = {"tiles": len(plan), "disk": plan.disk}
         known["remarks"] = "; ".join(plan.notes)
         outcome = replace(outcome, state="planned", kernel=_verdict(plan), **known)
@@ -280,6 +289,8 @@ def _one(
         elif lacking := _nothing_of(plan, how):
             outcome = replace(outcome, state="part", note=lacking)
         else:
+            if how.get("scheduler"):  # else it is done in this process
+                fitting.refuse(plan, who.get("workers", 0))
             last = yield from _restored(asked, plan, step, how)
             outcome = replace(outcome, state=last.phase, failed=last.failed, note=last.note)
     except Cancelled:
@@ -294,9 +305,13 @@ def _one(
     yield replace(step, outcome=outcome)
 
 
-def _planned(asked: Job, step: Step, how: Mapping[str, Any]) -> Generator[Step, None, Plan]:
+def _planned(
+    asked: Job, step: Step, how: Mapping[str, Any], who: Mapping[str, Any]
+) -> Generator[Step, None, Plan]:
+    """Plan an image for those that will do it, which are not started yet or share a scheduler."""
     fresh = how.get("overwrite", False) or not how.get("resume", True)
-    steps = joining.planning(asked) if how.get("part") else asked.planning(resume=not fresh)
+    of_part = bool(how.get("part"))
+    steps = joining.planning(asked, **who) if of_part else asked.planning(resume=not fresh, **who)
     while True:
         try:
             yield replace(step, note=next(steps))

@@ -304,4 +304,5 @@ def stored_plan(job: Job, stack: Stack) -> Plan | None:
 def _same_device(plan: Plan, job: Job) -> bool:
     from napari_deblur.gridding import chosen_device
 
-    return plan.device == chosen_device(job.device)
+    # That of a scheduler's workers may not be here.
+    return plan.device == job.device or plan.device == chosen_device(job.device)

@@ -6,13 +6,13 @@ Facts of every channel, then samples, the kernel, the method's numbers, the halo
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import lcm
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from napari_deblur import arrays, gridding, registry, sampling
+from napari_deblur import arrays, gridding, registry, sampling, system
 from napari_deblur.checking import check_asked, check_field, three
 from napari_deblur.describing import decided_fields, of_field, said_of
 from napari_deblur.estimating import estimated, estimated_field, shape_of, start_of
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["drained", "plan", "planning"]
 
 Triple = tuple[int, int, int]
-# Arrays of a tile's size that a blur which varies needs besides two for each of its kernels: 6.8
-# were measured for three kernels, on a volume, and 10.7 for six.
-VARYING = 3
 
 
 def plan(stack: object, method: object = None, **asked: Any) -> Plan:
@@ -94,6 +91,8 @@ def planning(
     keep_background: bool = True,
     facts: Facts | Mapping[Any, Facts] | None = None,
     judge: bool = True,
+    processes: int = 1,
+    elsewhere: int | None = None,
 ) -> Generator[str, None, Plan]:
     """Decide a plan step by step, saying what comes next.
 
@@ -122,7 +121,7 @@ def planning(
         Go on with the seam that the largest possible halo leaves, if it is larger.
     memory : int
         Bytes that one task may use; None: half of what is free, at most 2 GiB on a CPU.
-    device : "auto", "cpu", "cuda", "mps"
+    device : "auto", "cpu", "cuda", "cuda:1", "mps"
     dtype : "float32", "uint16" or "uint8"
         Of the output; None: float32, and the input's type for pictures in colour.
     codec : "zstd", "blosc" or "none"
@@ -138,17 +137,27 @@ def planning(
         What is known of camera and optics; the rest is read from metadata or estimated.
     judge : bool
         Whether to say of given kernels if the image speaks for them. Nothing else depends on it.
+    processes : int
+        How many will share this machine's memory; without `memory` each gets its part of it.
+    elsewhere : int or None
+        Bytes that are free on the `device` of the machines that will do it, if it is not on this
+        one: then what must be decided is decided on what is here.
 
     Yields
     ------
     str
         What is being done.
     """
+    from napari_deblur import ops
+
     stack = open_stack(stack)
     check_asked(scope, seam, gamma)
     shape, tile = three(shape, "shape", 1), three(tile, "tile", stack.shape[2])
-    device = gridding.chosen_device(device)
-    allowed = gridding.allowed_memory(memory, device)
+    # `here` decides, `device` restores: mostly they are the same.
+    here = gridding.chosen_device("auto" if elsewhere is not None else device)
+    device = here if elsewhere is None or device == "auto" else device
+    ops.at_most(system.cores())
+    allowed = gridding.allowed_memory(memory, device, processes=processes, free=elsewhere)
     gridding.output_type(stack, dtype, None)  # refused now rather than after the search
     arrays.check(shards, codec)
     notes = _about(stack)
@@ -189,13 +198,13 @@ def planning(
         if scope == "field" and c not in fields and wishes[c].needs_kernel:
             check_field(wishes[c].method)
             fields[c] = estimated_field(
-                views, wishes[c].method, shapes[c], start, device, crop=shape is None
+                views, wishes[c].method, shapes[c], start, here, crop=shape is None
             )
             kernels[c] = fields[c].typical()
             if fields[c].report.get("verdict") != "nothing to deblur":
                 notes.append(of_field(fields[c], c if len(channels) > 1 else None))
         else:
-            kernels[c] = _kernel(views, wishes[c], shapes.get(c), scope, device, crop=shape is None)
+            kernels[c] = _kernel(views, wishes[c], shapes.get(c), scope, here, crop=shape is None)
     brought = [c for c in channels if _is_brought(wishes[c]) and c not in fields]
     if judge and brought:
         yield "judging the kernel that was given"
@@ -212,7 +221,7 @@ def planning(
         if finding:
             yield "judging kernels that tiles will find"
         for c in finding:
-            kernels[c] = judged_tiles(channels[c], wishes[c].method, kernels[c], device)
+            kernels[c] = judged_tiles(channels[c], wishes[c].method, kernels[c], here)
     whole = together(kernels)
     notes += off_centre(whole) + believed(kernels)
 
@@ -222,7 +231,7 @@ def planning(
     decided: dict[int, Method] = {}
     numbers: dict[int, tuple[str, ...]] = {}
     for c, views in channels.items():
-        blurs = blurs_of(blurring, fields.get(c), c, device)
+        blurs = blurs_of(blurring, fields.get(c), c, here)
         samples = views.samples(solid=solid, blurs=blurs, most=4)
         restorer = restorers[c]
         if c in fields:
@@ -237,7 +246,7 @@ def planning(
     }
 
     def halo(axis: int) -> Halo:
-        return _worst_halo(channels, decided, blurring, fields, probes, axis, seam, device)
+        return _worst_halo(channels, decided, blurring, fields, probes, axis, seam, here)
 
     stored, scale, offset = gridding.output_type(
         stack, dtype, max((views.facts.white or 0.0) for views in channels.values())
@@ -245,13 +254,7 @@ def planning(
     laid = gridding.lay(
         stack,
         blurring.shape,
-        cast(
-            "Method",
-            _Needs(
-                max(_arrays(one, fields.get(c)) for c, one in decided.items()),
-                lcm(*(one.multiple_of for one in decided.values())),
-            ),
-        ),
+        max(gridding.arrays_of(one, fields.get(c), device) for c, one in decided.items()),
         halo,
         tile=tile,
         memory=allowed,
@@ -259,6 +262,7 @@ def planning(
         accept_seam=accept_seam,
         free=not any(wish.needs_kernel for wish in wishes.values()),
         device=device,
+        multiple_of=lcm(*(one.multiple_of for one in decided.values())),
     )
     plans = []
     for c in range(stack.shape[1]):
@@ -292,19 +296,6 @@ def planning(
         fields=_in_order(fields, channels),
     )
     return arrays.laid_out(whole_plan, shards=shards, codec=codec)
-
-
-@dataclass(frozen=True)
-class _Needs:
-    """What `gridding.lay` wants to know of a method."""
-
-    arrays: float
-    multiple_of: int
-
-
-def _arrays(method: Method, field: KernelField | None) -> float:
-    """Count the arrays of a call: a field adds its weights and transforms, and a few more."""
-    return method.arrays + (0 if field is None else 2 * field.rank + VARYING)
 
 
 def _in_order(fields: Mapping[int, KernelField], channels: Any) -> tuple[KernelField | None, ...]:

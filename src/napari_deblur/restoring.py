@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from napari_deblur.devices import alone_on
+from napari_deblur.devices import alone_on, give_back
 from napari_deblur.methods.identity import Identity
 from napari_deblur.tiles import Box, Index, halves
 
@@ -37,6 +37,8 @@ __all__ = [
 
 # Each split halves the memory; after five the rest of the machine is the problem.
 MOST_SPLITS = 5
+# Words of torch for that; cuFFT, cuBLAS and cuDNN say CUFFT_ALLOC_FAILED and so on.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed")
 
 
 class Readable(Protocol):
@@ -160,6 +162,7 @@ def _restore_core(plan: Plan, stack: Readable, index: Index, core: Box) -> Resto
         image = estimate.image[tile.inside].to("cpu", torch.float32)
         kernel = estimate.kernel.to("cpu").numpy() if estimate.kernel is not None else None
         residuals = estimate.residuals.to("cpu", torch.float32).numpy()
+        del estimate  # the next process has the device to itself
     if gain != 1.0:
         image = (image - background) * gain + background
     if not plan.keep_background:
@@ -260,16 +263,11 @@ def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text
-    )
+    return isinstance(error, RuntimeError) and any(words in text for words in OUT_OF_MEMORY)
 
 
 def _free(device: str) -> None:
     import gc
 
-    import torch
-
     gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()
+    give_back(device)

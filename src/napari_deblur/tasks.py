@@ -14,7 +14,7 @@ from threading import Event
 from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from napari_deblur import system
+from napari_deblur import devices, system
 from napari_deblur.protocols import Cancelled
 from napari_deblur.restoring import restore_tile, source_of
 
@@ -193,6 +193,7 @@ def in_this_process(store: Store, stack: Stack | None, clock: Clock | None = Non
     pyramid two chunks are made while the one before is written. What comes out is in the ledger
     already, and the next result isn't written before the caller goes on.
     """
+    devices.among_processes()  # another part may be on this machine
 
     def engine(todo: Todo) -> Generator[tuple[Task, Entry | Exception]]:
         with _Threads(store, stack, clock or Clock()) as threads:
@@ -254,7 +255,8 @@ class _Threads(AbstractContextManager["_Threads"]):
         self._store, self._stack, self._clock = store, stack, clock
         self._stop = Event()
         self._reader, self._computer, self._writer = (
-            ThreadPoolExecutor(1, f"napari-deblur-{name}") for name in ("read", "restore", "write")
+            ThreadPoolExecutor(1, f"napari-deblur-{name}", initializer)
+            for name, initializer in (("read", None), ("restore", _settle), ("write", None))
         )
         self._shrinker = ThreadPoolExecutor(AT_ONCE, "napari-deblur-shrink")
         system.give_memory_back()  # what planning left
@@ -323,6 +325,13 @@ class _Threads(AbstractContextManager["_Threads"]):
         return self._store.write_tile(
             task.index, done.restored, seconds=done.seconds, retries=task.retries
         )
+
+
+def _settle() -> None:
+    """Begin in a thread that computes."""
+    from napari_deblur import ops
+
+    ops.at_most(system.cores())
 
 
 def _wait(futures: Sequence[Future[Any]]) -> None:

@@ -101,6 +101,7 @@ def _opened(path: str, key: str) -> Store:
 
 @lru_cache(maxsize=2)
 def _input(store: Store) -> Stack:
+    devices.chosen_device(store.plan.device)
     if store.plan.source is None:
         return stack_of(scratch_of(store.path), store.plan.layout)
     return source_of(store.plan, None)

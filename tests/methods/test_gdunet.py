@@ -345,14 +345,14 @@ def test_the_grid_is_laid_in_multiples():
     stack = stack_of(np.zeros((515, 700), np.float32))
     probe = Halo(13, (0.1,) * 13 + (1e-4,) * 20)
     laid = lay(
-        stack, (1, 21, 21), GDUNet(), lambda axis: probe,
+        stack, (1, 21, 21), GDUNet().arrays, lambda axis: probe, multiple_of=8,
         tile=None, memory=35_000_000, seam=1e-3, accept_seam=False,
     )  # fmt: skip
     assert laid.grid.multiple_of == (1, 8, 8)
     assert laid.grid.halo == (0, 16, 16)
     assert laid.memory <= 35_000_000
     asked = lay(
-        stack, (1, 21, 21), GDUNet(), lambda axis: probe,
+        stack, (1, 21, 21), GDUNet().arrays, lambda axis: probe, multiple_of=8,
         tile=(1, 100, 100), memory=35_000_000, seam=1e-3, accept_seam=False,
     )  # fmt: skip
     assert asked.grid.core == (1, 104, 104)

@@ -22,7 +22,8 @@ def main():
         walltime="04:00:00",
         # Workers leave before their time is over, not all at once, and give their tiles back.
         worker_extra_args=["--lifetime", "230m", "--lifetime-stagger", "8m"],
-        # GPUs: job_extra_directives=["--gres=gpu:1"], one for each job.
+        # GPUs: job_extra_directives=["--gres=gpu:1"], one for each job; and device="cuda" above, in
+        # place of memory: the first worker to come is asked what its GPU has free.
     )
     with cluster:
         cluster.adapt(minimum=1, maximum=20)  # jobs; those that have ended are started again

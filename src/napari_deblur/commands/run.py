@@ -140,12 +140,14 @@ def restored(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Pr
     if job.series is None and job.field is None and (said := plates.others_in(job.input)):
         printing.note(said)
     if plan_only:
-        _say(printing.decided(job.planning(resume=not fresh)), job.output_path, how)
+        steps = job.planning(resume=not fresh, **_who(how))
+        _say(printing.decided(steps), job.output_path, how)
         printing.table({"output": str(job.output_path)})
         return None
     outputs.refuse_input(job.output_path, job.input)
     _admitted(job.output or job.output_path, how)
-    steps = joining.planning(job) if part else job.planning(resume=not fresh)
+    who = _who(how)
+    steps = joining.planning(job, **who) if part else job.planning(resume=not fresh, **who)
     plan, asked = printing.decided(steps), job.resolved().to_dict()
     return _done(batch.run(plan, job.output_path, job=asked, **how), job.output_path, begun)
 
@@ -173,12 +175,13 @@ def _replay(
 
 def _say(plan: Plan, output: Place, how: Mapping[str, Any]) -> None:
     """Print a plan, and what it costs: the time where its input can be read."""
-    from napari_deblur import costing, describing, places
+    from napari_deblur import costing, describing, devices, fitting, places
     from napari_deblur.arrays import room_for
     from napari_deblur.tasks import AT_ONCE
 
     rows, workers = list(describing.of_plan(plan)), how.get("workers", 0)
-    if plan.source is not None:
+    rows += fitting.of_memory(plan, workers)
+    if plan.source is not None and devices.is_here(plan.device):
         with printing.doing("timing a tile of each method"):
             each = costing.seconds(plan, workers)
         part = how.get("part")
@@ -220,6 +223,11 @@ def _admitted(output: str | Place, how: Mapping[str, Any]) -> None:
             raise
         printing.note(f"waiting for up to {printing.lasting(how['wait'])}: {other}")
         claims.patiently(refused, how["wait"])
+
+
+def _who(how: Mapping[str, Any]) -> dict[str, Any]:
+    """Give who does it, of the options of a run."""
+    return {name: how[name] for name in ("workers", "scheduler") if name in how}
 
 
 def _place(how: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from napari_deblur.ops.kernels import (
 )
 from napari_deblur.ops.masks import filled, mean_square, split
 from napari_deblur.ops.projectors import wiener_butterworth
-from napari_deblur.ops.threads import one_thread
+from napari_deblur.ops.threads import at_most, one_thread
 from napari_deblur.ops.transforms import backward, forward
 from napari_deblur.ops.variation import curvature, curvatures
 
 __all__ = [
+    "at_most",
     "backward",
     "blocks",
     "blur",

@@ -1,4 +1,4 @@
-"""One thread for small work."""
+"""How many threads torch takes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["one_thread"]
+__all__ = ["at_most", "one_thread"]
+
+
+def at_most(count: int) -> None:
+    """Let torch take no more threads than that in this thread: of a container's quota it knows not.
+
+    With 64 threads on a quota of 2 cores most of the time all of them wait.
+    """
+    if torch.get_num_threads() > count:
+        torch.set_num_threads(count)
 
 
 @contextmanager

@@ -103,9 +103,9 @@ def real_view(spectrum: Tensor, lengths: tuple[int, ...]) -> Tensor:
     return rows[..., : lengths[-1]]
 
 
-def engine() -> str:
-    """Name what transforms on the CPU: "mkl" (planned, in place) or "torch"."""
-    return "torch" if _library() is None else "mkl"
+def engine(device: str = "cpu") -> str:
+    """Name what transforms on a device: "mkl" (planned, in place) or "torch" (out of place)."""
+    return "mkl" if device == "cpu" and _library() is not None else "torch"
 
 
 def _planned(thing: Tensor) -> bool:

@@ -33,6 +33,8 @@ class Planes(ABC):
         The axes of a plane; s are colour samples.
     """
 
+    at_once = 1  # planes that are unpacked at a time
+
     def __init__(
         self, address: str, series: int, sizes: Mapping[str, int], dtype: Any, within: str = "yxs"
     ) -> None:

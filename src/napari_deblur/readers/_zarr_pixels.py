@@ -18,6 +18,7 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore, WrapperStore
 
+from napari_deblur import decoding
 from napari_deblur.places import is_address, place_of
 
 if TYPE_CHECKING:
@@ -145,11 +146,19 @@ class Stored:
         shards: tuple[int, ...] | None = self.array.shards
         return shards
 
+    @property
+    def at_once(self) -> int:
+        """How many chunks are unpacked at a time."""
+        nbytes = math.prod(self.chunks) * self.dtype.itemsize
+        return decoding.at_once(nbytes, sharded=self.shards is not None)
+
     def __getitem__(self, where: Any) -> NDArray[Any]:
         failed: list[bool] = []
         before = FAILED.set(failed)
         try:
-            return np.asarray(self.array[where])
+            return decoding.read(
+                self.array, where, chunks=self.chunks, sharded=self.shards is not None
+            )
         except (OSError, *DAMAGE) as error:
             failed.append(True)
             _let_others_end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import weakref
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import tifffile
 import zarr
 
+from napari_deblur import decoding
 from napari_deblur.places import is_address
 from napari_deblur.readers._building import build_stack, chosen_axes, only, stored_in
 from napari_deblur.readers._files import (
@@ -188,13 +190,15 @@ class _Packed:
             self._array.dtype,
             self._array.chunks,
         )
+        nbytes = math.prod(self.chunks) * np.dtype(self.dtype).itemsize
+        self.at_once = decoding.at_once(nbytes)
 
     def __reduce__(self) -> tuple[type[_Packed], tuple[str, int, int, bool]]:
         return _Packed, self._address
 
     def __getitem__(self, where: Any) -> NDArray[Any]:
         try:
-            return np.asarray(self._array[where])
+            return decoding.read(self._array, where, chunks=self.chunks)
         except (*DAMAGE, ValueError, OSError) as error:
             of_the_network = isinstance(error, OSError) and is_address(self._address[0])
             if of_the_network or is_of_the_disk(error):

@@ -1,0 +1,52 @@
+"""Whether all processes of a run fit into the memory of this machine at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from napari_deblur import system
+from napari_deblur.describing import size
+from napari_deblur.gridding import LEAST, PROCESS, share_of
+
+if TYPE_CHECKING:
+    from napari_deblur.plans import Plan
+
+__all__ = ["of_memory", "refuse"]
+
+
+def of_memory(plan: Plan, workers: int) -> Iterator[tuple[str, str]]:
+    """Say what the processes of a run hold together; nothing where they are on no CPU."""
+    if workers and plan.device == "cpu":
+        yield "memory", f"{_sum(plan, workers)}, {size(system.available_memory())} are free"
+
+
+def refuse(plan: Plan, workers: int) -> None:
+    """Raise if the workers of a run would need more memory than there is.
+
+    A plan is for one process, whoever does it; on a GPU they take turns.
+
+    Raises
+    ------
+    ValueError
+        With what to change.
+    """
+    if not workers or plan.device != "cpu":
+        return
+    free, busy = system.available_memory(), min(workers, len(plan))
+    if workers * PROCESS + busy * plan.memory <= free:
+        return
+    ways = [f"use {n} (--workers {n})"] if (n := free // (PROCESS + plan.memory)) else []
+    if (less := share_of(free, workers)) >= LEAST:
+        ways.append(f"plan it with less for a task (--memory {less // 10**6}MB)")
+    raise ValueError(
+        f"{_sum(plan, workers)}, but {size(free)} are free: "
+        + (", or ".join(ways) or "use no workers, or a machine with more memory")
+    )
+
+
+def _sum(plan: Plan, workers: int) -> str:
+    busy = min(workers, len(plan))
+    held = f"{workers} × {size(PROCESS)} + {busy} × {size(plan.memory)} for tiles"
+    all_of_them = size(workers * PROCESS + busy * plan.memory)
+    return f"{workers} worker{'s' if workers > 1 else ''} hold {held} = {all_of_them}"
