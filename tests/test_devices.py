@@ -27,6 +27,7 @@ def gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda d=None: (FREE[d.index or 0], 80 * 10**9))
     caches = [SimpleNamespace(max_size=4096), SimpleNamespace(max_size=4096)]
     monkeypatch.setattr(torch.backends.cuda, "cufft_plan_cache", caches)
+    monkeypatch.setattr(devices._among, "is_set", lambda: False)
     devices._keep_few_plans.cache_clear()
     yield done
     devices._keep_few_plans.cache_clear()
@@ -63,7 +64,6 @@ def test_a_gpu_is_given_back_before_the_next_process_has_its_turn(gpus, monkeypa
 
     monkeypatch.setattr(devices, "_file_of", locked)
     monkeypatch.setattr(devices, "_name", lambda device: device)
-    monkeypatch.setattr(devices._among, "is_set", lambda: False)
     with devices.alone_on("cuda:1"):
         gpus.append("restored")
     assert gpus == ["restored"]  # nobody else is there: nothing is lost
