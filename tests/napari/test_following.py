@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Image
 from napari.utils import notifications
 from qtpy.QtCore import Qt
 
 from napari_deblur._napari.deblur import Deblur
+from napari_deblur._napari.size_row import SizeRow
 
 SIZE = {"scale": (0.1, 0.1), "units": "um", "axis_labels": ("y", "x")}
 
@@ -109,3 +111,23 @@ def test_the_region_lies_where_the_image_lies(widget, picture):
     layer.rotate = 40
     shapes = widget.viewer.layers["preview region"]
     np.testing.assert_allclose(shapes.data_to_world((9, 5)), layer.data_to_world((9, 5)))
+
+
+def test_a_row_of_sizes_follows_its_layer_where_nobody_typed(qapp, qtbot):
+    row, told = SizeRow("Check it."), []
+    qtbot.addWidget(row)
+    row.changed.connect(lambda: told.append(row.texts()))
+    layer = Image(np.zeros((3, 8, 8)), scale=(0.3, 0.1, 0.1), units="um", axis_labels=tuple("zyx"))
+    row.fill(layer)
+    assert row.texts() == ["0.3", "0.1", "0.1"]
+    row.lines["y"].setText("0.2")
+    layer.scale = (0.4, 0.15, 0.15)
+    assert told[-1] == row.texts() == ["0.4", "0.2", "0.15"]
+    layer.scale = (0.4, 0.2, 0.15)  # as it was typed: followed again from now on
+    layer.scale = (0.4, 0.25, 0.25)
+    assert row.texts() == ["0.4", "0.25", "0.25"]
+    layer.axis_labels = tuple("tyx")
+    assert row.texts() == ["", "0.25", "0.25"]
+    row.fill(Image(np.zeros((8, 8))))  # another image: nothing is left of the one before
+    layer.scale = (9, 9, 9)
+    assert row.texts() == ["", "", ""]
