@@ -442,6 +442,9 @@ def test_failed_tiles_have_status_3_and_fail_fast_stops(tmp_path, path, kernel, 
     assert "this place is broken" in refused(
         "run", path, tmp_path / "p.zarr", *options, "--fail-fast"
     )
+    assert "more than 0 tiles failed" in refused(
+        "run", path, tmp_path / "q.zarr", *options, "--max-failed", "0"
+    )
     monkeypatch.setattr(tasks, "restore_tile", restore)
     call("run", path, tmp_path / "o.zarr", *options)
     assert open_result(tmp_path / "o.zarr").complete
