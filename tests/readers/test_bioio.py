@@ -9,6 +9,7 @@ import errno
 import pickle
 import sys
 import types
+import weakref
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -21,6 +22,7 @@ from napari_deblur import many
 from napari_deblur.job import Job
 from napari_deblur.opening import open_stack, reopen
 from napari_deblur.plates import images_in
+from napari_deblur.readers._planes import Planes
 from napari_deblur.registry import readers
 from napari_deblur.results import open_result
 from napari_deblur.stack import Channel, Reader
@@ -73,6 +75,34 @@ def test_without_the_packages_one_sentence_says_what_to_install(tmp_path, monkey
         ValueError, match=r"needs the package .*: pip install 'napari-deblur\[bioio]"
     ):
         open_stack(tmp_path / name)
+
+
+class Frames(Planes):
+    """Planes whose memory is watched."""
+
+    def __init__(self, address, series):
+        super().__init__(address, series, {"z": 6, "y": 40, "x": 50}, "u2")
+        self.alive, self.most = weakref.WeakSet(), 0
+
+    def plane(self, where):
+        frame = Frame((40, 50), "u2")
+        frame[:] = where["z"]
+        self.alive.add(frame)
+        self.most = max(self.most, len(self.alive))
+        return frame
+
+
+class Frame(np.ndarray):
+    """An array that can be in a set."""
+
+    __hash__ = object.__hash__
+
+
+def test_a_crop_of_many_planes_does_not_hold_the_planes():
+    planes = Frames("a", 0)
+    block = planes[(slice(0, 6), slice(3, 5), slice(7, 9))]
+    np.testing.assert_array_equal(block, np.repeat(np.arange(6), 4).reshape(6, 2, 2))
+    assert planes.most <= 2
 
 
 @needs_nd2

@@ -57,11 +57,12 @@ class Planes(ABC):
         picks = [range(n)[w] for n, w in zip(self.shape[:outer], where, strict=False)]
         lists = [[pick] if isinstance(pick, int) else list(pick) for pick in picks]
         inner = tuple(where[outer:])
+        planes: list[NDArray[Any]] = []
         with self._lock, decoding(self._address[0]):
-            planes = [
-                self.plane(dict(zip(self.axes, at, strict=False)))[inner] for at in product(*lists)
-            ]
-        # A copy: the file's own memory may be closed before the block is used.
+            for at in product(*lists):
+                # A copy: the file's own memory may be closed before the block is used, and a part
+                # of a plane would hold all of it.
+                planes.append(self.plane(dict(zip(self.axes, at, strict=False)))[inner].copy())
         kept = [len(pick) for pick in picks if not isinstance(pick, int)]
         return np.array(planes).reshape(*kept, *planes[0].shape)
 
