@@ -6,7 +6,9 @@ import pickle
 import shutil
 import struct
 import sys
+import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import tifffile
 import torch
 import zarr
 from safetensors.torch import save_file
+from zarr.core.buffer import Buffer
 
 import napari_deblur as nd
 from by_hand import small
@@ -132,6 +135,28 @@ def test_links_inside_a_store_and_to_it_are_followed(tmp_path, store):
     except OSError:
         pytest.skip("links are not allowed here")
     np.testing.assert_array_equal(read(tmp_path / "link.zarr"), VOLUME)
+
+
+def test_folders_are_looked_at_once_and_heads_of_chunks_are_copied(tmp_path, monkeypatch):
+    path = tmp_path / "many.zarr"
+    zarr.create_array(path, data=VOLUME, chunks=(1, 4, 4))
+    stack = open_stack(path, "zyx")
+    resolved, copied, threads = [], [], set()
+    resolve, to_bytes = Path.resolve, Buffer.to_bytes
+
+    def followed(self, *args, **kwargs):
+        resolved.append(self)
+        threads.add(threading.current_thread().name)
+        return resolve(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "resolve", followed)
+    monkeypatch.setattr(Buffer, "to_bytes", lambda self: copied.append(len(self)) or to_bytes(self))
+    for z, y, x in np.ndindex(4, 6, 5):
+        stack.read(0, 0, ((z, z + 1), (4 * y, 4 * y + 4), (4 * x, 4 * x + 4)))
+    assert len(resolved) == 4 * 6
+    assert "zarr_io" not in threads  # where all reads would wait for it
+    assert len(copied) == 4 * 6 * 5
+    assert max(copied) <= 18
 
 
 @pytest.mark.parametrize("bomb", [2**26, 2**60])

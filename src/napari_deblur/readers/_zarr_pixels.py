@@ -37,6 +37,7 @@ MOST_PIXELS = 2**60
 # Those in which zarr reads: one in each process.
 LOOPS: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 PATIENCE = 10.0
+MOST_FOLDERS = 10_000  # that are known to lie inside: of a petabyte there are millions
 # Whether a chunk of what is being read has failed; zarr hands it on to the tasks of that read.
 FAILED: ContextVar[Sequence[bool]] = ContextVar("failed", default=())
 ZSTANDARD, LONGEST_HEAD = b"\x28\xb5\x2f\xfd", 18
@@ -65,6 +66,8 @@ class Guarded(WrapperStore):  # type: ignore[misc]
     ) -> None:
         super().__init__(store)
         self.path, self.sparse, self.most = path, sparse, most
+        self._root: Path | None = None
+        self._inside: set[Path] = set()
 
     def _with_store(self, store: Store) -> Guarded:
         return Guarded(store, path=self.path, sparse=self.sparse, most=self.most)
@@ -76,7 +79,8 @@ class Guarded(WrapperStore):  # type: ignore[misc]
         LOOPS.add(asyncio.get_running_loop())
         if FAILED.get():
             return None  # nobody will look at it
-        self._refuse_link(key)
+        if isinstance(self._store, LocalStore):
+            await asyncio.to_thread(self._refuse_link, self._store.root, key)
         found: Buffer | None = await self._store.get(key, prototype, byte_range)
         if PurePosixPath(key).name in METADATA:
             return found
@@ -92,7 +96,7 @@ class Guarded(WrapperStore):  # type: ignore[misc]
         if found is not None and not len(found):
             raise ValueError(f'chunk "{key}" has 0 bytes: copy the store again')
         if found is not None and self.most is not None:
-            promised = _promised(found.to_bytes()[:LONGEST_HEAD])
+            promised = _promised(found[:LONGEST_HEAD].to_bytes())
             if promised > self.most:
                 raise ValueError(
                     f'chunk "{key}" would become {promised} bytes, and a chunk has {self.most}: '
@@ -105,14 +109,25 @@ class Guarded(WrapperStore):  # type: ignore[misc]
         folder = f"{self.path}/" if self.path else ""
         return any([await self._store.exists(folder + name) for name in ARRAY])
 
-    def _refuse_link(self, key: str) -> None:
-        if not isinstance(self._store, LocalStore):
-            return
-        root = self._store.root.resolve()
-        path = self._store.root / key
-        if path.exists() and not path.resolve().is_relative_to(root):
+    def _refuse_link(self, root: Path, key: str) -> None:
+        """Refuse what lies outside; a folder is looked at once, on a network drive that counts."""
+        path = root / key
+        folder, outside = path.parent, False
+        if self._root is None:
+            self._root = root.resolve()
+        if folder not in self._inside:
+            if not folder.exists():
+                return
+            outside = not folder.resolve().is_relative_to(self._root)
+            if len(self._inside) >= MOST_FOLDERS:
+                self._inside.clear()
+            if not outside:
+                self._inside.add(folder)
+        if not outside and path.is_symlink() and path.exists():
+            outside = not path.resolve().is_relative_to(self._root)
+        if outside:
             raise ValueError(
-                f'"{key}" is a link to "{path.resolve()}", outside of "{root}": '
+                f'"{key}" is a link to "{path.resolve()}", outside of "{self._root}": '
                 "put the data themselves in its place, or open what it points to"
             )
 
