@@ -77,7 +77,9 @@ def restored(job, path):
         (["in/a.tif"], "out.deblur.zarr", False),
         (["in/a.tif"], "out.jpg", False),
         (["in/c.zarr"], "c.tif", False),
-        (["s3://bucket/*.zarr"], None, False),
+        (["s3://bucket/*.zarr"], None, True),
+        (["s3://bucket/a[1].zarr"], None, False),
+        (["https://[::1]/a.zarr"], None, False),
     ],
 )
 def test_patterns_folders_and_several_mean_many(folder, monkeypatch, inputs, output, several):
@@ -141,6 +143,8 @@ def test_two_images_for_one_place_are_refused_before_anything_runs(folder, job, 
         (["in/a.tif", "in/c.zarr"], "in/c.zarr", "many images need a folder", ValueError),
         (["in/c.zarr"], "in/c.zarr/out", "are one: choose another output", ValueError),
         (["in/a.tif"], "https://host/out", "is on the web", ValueError),
+        (["https://host/in/*.zarr"], "out", "the web has no lists .*name each image", ValueError),
+        (["s3://lab/**/a.zarr"], "out", r"would look into everything.*a part of one", ValueError),
         (["in/a.tif"], "kernel.tif/out", "cannot be made", OSError),
     ],
 )

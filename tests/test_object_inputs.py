@@ -9,9 +9,10 @@ import zarr
 
 from buckets import running, server, upload  # noqa: F401
 from by_hand import numbers
-from napari_deblur import places
+from napari_deblur import many, places
 from napari_deblur.job import Job
 from napari_deblur.kernels import load_kernel, save_kernel
+from napari_deblur.many_inputs import targets_of
 from napari_deblur.opening import open_stack, reopen
 from napari_deblur.places import place_of
 from napari_deblur.plates import images_in
@@ -71,6 +72,37 @@ def test_a_tiff_that_is_written_anew_is_another(server, tmp_path):  # noqa: F811
     place.write_bytes((tmp_path / "a.tif").read_bytes() + b"more")
     with pytest.raises(ValueError, match="has changed since it was opened first"):
         reopen(source)
+
+
+def test_a_pattern_of_addresses_is_looked_up(server, tmp_path, job):  # noqa: F811
+    bare(tmp_path / "a.zarr")
+    for name in ("in/one.zarr", "in/two.zarr", "in/b/two.zarr", "in/other.deblur.zarr"):
+        upload(tmp_path / "a.zarr", f"s3://cells/{name}")
+    plain(tmp_path / "a.tif")
+    place_of("s3://cells/in/a.tif").write_bytes((tmp_path / "a.tif").read_bytes())
+
+    def found(pattern):
+        inputs = [one.input for one in targets_of(job, [pattern], "s3://cells/out/")]
+        return [name.removeprefix("s3://cells/") for name in inputs]
+
+    assert found("s3://cells/in/t*.zarr") == ["in/two.zarr"]
+    assert found("s3://cells/in/*o*.zarr") == [
+        "in/one.zarr", "in/other.deblur.zarr", "in/two.zarr"
+    ]  # fmt: skip
+    assert found("s3://cells/i*/*.tif") == ["in/a.tif"]
+    assert found("s3://cells/in/*/two.zarr") == ["in/b/two.zarr"]
+    with pytest.raises(FileNotFoundError, match=r'nothing matches "s3://cells/in/x\*"'):
+        found("s3://cells/in/x*")
+    *_, last = many.run(job, ["s3://cells/in/o*e.zarr"], "s3://cells/out/")
+    assert (last.count, last.outcome.state) == (1, "complete")
+    assert open_result("s3://cells/out/one.deblur.zarr").complete
+
+
+def test_a_folder_of_a_bucket_is_no_image(server, tmp_path):  # noqa: F811
+    upload(tmp_path, "s3://cells/in")
+    place_of("s3://cells/in/a.txt").write_bytes(b".")
+    with pytest.raises(ValueError, match=r"named by a pattern such as s3://BUCKET/NAME/\*\.zarr"):
+        open_stack("s3://cells/in")
 
 
 def test_a_tiff_that_is_cut_short_is_refused(server, tmp_path):  # noqa: F811

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "means_many", "targets_of"]
 
 PATTERN = "*?["
+MANY = "*"  # makes a pattern of an address: behind a ? there may be a key
 NOT_FOLDERS = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".toml"}
 
 
@@ -92,7 +93,7 @@ def targets_of(job: Job, inputs: Sequence[str], folder: str | Path | Remote) -> 
 def _is_several(text: str) -> bool:
     """Whether an input is a pattern, or a folder that is no store itself."""
     if "://" in text:
-        return False
+        return is_address(text) and MANY in text
     path = Path(text).expanduser()
     if not path.exists():
         return any(sign in text for sign in PATTERN)
@@ -124,8 +125,47 @@ def _expanded(inputs: Iterable[str], leave: Collection[str]) -> list[str]:
     return list(found.values())
 
 
+def _in_bucket(text: str) -> Iterator[str]:
+    """Give the addresses that a pattern such as ``s3://lab/*/cells_*.zarr`` stands for, in order.
+
+    What is below a place is listed a thousand names in a request; a store is not looked into.
+
+    Raises
+    ------
+    ValueError
+        Where there are no lists, and for ``**``, which would look into all stores.
+    FileNotFoundError
+        When nothing matches.
+    """
+    whole = Remote.read(text)
+    names = whole.key.split("/")
+    if whole.scheme != "s3":
+        raise ValueError(
+            f'"{text}" is a pattern, and the web has no lists of what is there: name each image'
+        )
+    if "**" in names or MANY in whole.bucket:
+        raise ValueError(
+            f'the pattern "{text}" would look into everything: in buckets a * stands for a part of '
+            "one name, e.g. s3://lab/*/cells_*.ome.zarr"
+        )
+    found = [dataclasses.replace(whole, key="")]
+    for name in names:
+        if MANY in name:
+            found = [one for place in found for one in place.glob(name) if one != place]
+        else:
+            found = [place / name for place in found]
+    if MANY not in names[-1]:
+        found = [place for place in found if place.exists()]
+    if not found:
+        raise FileNotFoundError(f'nothing matches "{text}": check the pattern')
+    yield from sorted(map(str, found))
+
+
 def _paths(text: str) -> Iterator[str]:
     path = Path(text).expanduser()
+    if _is_several(text) and is_address(text):
+        yield from _in_bucket(text)
+        return
     if not _is_several(text):
         if "://" not in text and not path.exists():
             raise FileNotFoundError(f'there is no file or folder "{text}"')

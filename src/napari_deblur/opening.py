@@ -208,7 +208,8 @@ def _reader_for(address: str) -> Reader:
         raise FileNotFoundError(f'there is nothing at "{address}"')
     if "://" in address:
         raise ValueError(
-            f'there is no zarr store and no TIFF at "{address}": over a network only those are read'
+            f'there is no zarr store and no TIFF at "{address}": over a network only those are '
+            "read, and what is in a folder is named by a pattern such as s3://BUCKET/NAME/*.zarr"
         )
     if path.is_dir():
         raise ValueError(f'the folder "{address}" is no zarr store: {kinds}')
