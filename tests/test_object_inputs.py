@@ -1,5 +1,6 @@
 """Images and kernels of all kinds, in a bucket and on the web, as in a folder."""
 
+import shutil
 import urllib.request
 
 import numpy as np
@@ -72,6 +73,22 @@ def test_a_tiff_that_is_written_anew_is_another(server, tmp_path):  # noqa: F811
     place.write_bytes((tmp_path / "a.tif").read_bytes() + b"more")
     with pytest.raises(ValueError, match="has changed since it was opened first"):
         reopen(source)
+
+
+def test_pixels_in_a_bucket_that_were_replaced_are_noticed(server, tmp_path):  # noqa: F811
+    address = "s3://cells/a.zarr"
+    zarr.create_array(tmp_path / "a", data=VOLUME, chunks=(2, 20, 25), dimension_names=list("zyx"))
+    zarr.create_array(tmp_path / "b", data=VOLUME + 1, chunks=(2, 20, 25))
+    shutil.copyfile(tmp_path / "a/zarr.json", tmp_path / "b/zarr.json")
+    upload(tmp_path / "a", address)
+    server.requests.clear()
+    source = open_stack(address).source
+    assert sum(server.requests.values()) < 40  # of 12 chunks 8 are looked at
+    upload(tmp_path / "b", address)
+    with pytest.raises(ValueError, match="has changed since it was opened first"):
+        reopen(source)
+    upload(tmp_path / "a", address)
+    assert reopen(source).source == source
 
 
 def test_a_pattern_of_addresses_is_looked_up(server, tmp_path, job):  # noqa: F811

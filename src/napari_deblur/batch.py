@@ -28,7 +28,7 @@ from napari_deblur import (
 )
 from napari_deblur.attempts import attempted
 from napari_deblur.claims import Claim, Claimed
-from napari_deblur.opening import as_planned, reopen
+from napari_deblur.opening import as_planned, check_content, reopen
 from napari_deblur.parts import Part
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.progress import Progress, Tally
@@ -134,6 +134,7 @@ def run(
         )
     how = _How(workers, scheduler, mine, resume, overwrite, fail_fast, max_failed, wait)
     output = place_of(output)
+    plan = plan if overwrite else outputs.as_begun(plan, outputs.store_of(output))
     if scheduler is None:
         gridding.chosen_device(plan.device)  # a plan may have been made for other machines
     fitting.refuse(plan, workers)
@@ -170,7 +171,9 @@ def _checked(plan: Plan, output: Place, stack: object) -> Stack | None:
         if plan.source is None:
             raise ValueError("the plan's stack lives in memory: pass it as stack=")
         return None
-    return as_planned(stack, plan.layout.shape, plan.layout.axes, rgb=plan.layout.rgb)
+    opened = as_planned(stack, plan.layout.shape, plan.layout.axes, rgb=plan.layout.rgb)
+    check_content(opened, plan.source, plan.fingerprint)
+    return opened
 
 
 def _run(

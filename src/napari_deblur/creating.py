@@ -17,7 +17,7 @@ import numpy as np
 import napari_deblur
 from napari_deblur import claims, ngff, places, system
 from napari_deblur.noted import recorded_of
-from napari_deblur.outputs import REMOVING, is_blank, refuse_foreign, sweep
+from napari_deblur.outputs import REMOVING, is_blank, refuse_changed, refuse_foreign, sweep
 from napari_deblur.places import Remote
 from napari_deblur.results import (
     IMAGE,
@@ -149,6 +149,7 @@ def _resumable(path: Place, plan: Plan, *, resume: bool) -> Plan:
             "choose another output"
         )
     if result.key != plan.key:
+        refuse_changed(path, plan.source, plan.fingerprint)
         raise FileExistsError(
             f"{path} holds the result of another plan ({result.key[:8]}, this one is "
             f"{plan.key[:8]}): choose another output or overwrite it (--overwrite)"
@@ -238,7 +239,7 @@ def _record(plan: Plan, job: Mapping[str, Any] | None, start: str) -> dict[str, 
         "versions": versions,
         "hashes": {
             "kernel": digest(plan.stored_kernels),
-            "input": plan.source.fingerprint if plan.source else "",
+            "input": plan.source.fingerprint if plan.source else plan.fingerprint,
             **({"start": start} if start else {}),
         },
         "image": IMAGE,

@@ -240,6 +240,8 @@ class Job:
         if stored is not None and wishes.same_kernels(stored, stack, asked):
             yield f"taking the plan from {self.output_path}, which was made for the same job"
             return stored
+        if resume:
+            outputs.refuse_changed(self.output_path, stack.source)
         asked |= yield from offers.offered(self, workers, scheduler)
         return (yield from planner.planning(stack, **asked))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from napari_deblur.fingerprints import agree, of_pixels
 from napari_deblur.places import Remote, is_address, refuse_credentials
 from napari_deblur.registry import readers
 from napari_deblur.stack import Region, Source, Stack
@@ -18,8 +19,10 @@ from napari_deblur.stack import Region, Source, Stack
 if TYPE_CHECKING:
     from napari_deblur.stack import Reader
 
-__all__ = ["as_planned", "coarsest", "open_stack", "reopen"]
+__all__ = ["as_planned", "check_content", "coarsest", "open_stack", "reopen"]
 
+# Readers that know a file by its size and time.
+OF_ONE_FILE = {"bioio", "lif", "nd2", "picture", "tiff"}
 Sizes = tuple[float | None, float | None, float | None]
 
 
@@ -99,11 +102,8 @@ def reopen(source: Source, *, check: bool = True) -> Stack:
     name = source.reader
     stack: Stack = readers[name]()(source) if name else _reader_for(source.address)(source)
     new = stack.source.fingerprint if stack.source is not None else ""
-    if check and source.fingerprint and new != source.fingerprint:
-        raise ValueError(
-            f'"{source.address}" has changed since it was opened first ({source.fingerprint} then, '
-            f"{new} now): open it again as new data"
-        )
+    if check:
+        _compare(source, new)
     if source.times is None and source.channels is None and source.region is None:
         return stack
     return stack.selected(times=source.times, channels=source.channels, region=source.region)
@@ -128,6 +128,57 @@ def as_planned(source: object, shape: Sequence[int], axes: str, *, rgb: bool = F
             f"{tuple(shape)} and {axes}: plan it again"
         )
     return stack
+
+
+def check_content(stack: Stack, source: Source | None, fingerprint: str) -> None:
+    """Raise ValueError if a stack is another than the one that a plan was made for.
+
+    Parameters
+    ----------
+    stack : Stack
+    source : Source or None
+        Of the plan. What has none, and what is read in another way, can't be compared with it.
+    fingerprint : str
+        Of the plan, where its stack lives in memory.
+    """
+    given = stack.source
+    if source is None:
+        now = of_pixels(stack) if fingerprint and given is None else ""
+        alike = now.partition("-")[0] == fingerprint.partition("-")[0]
+        if alike and not agree(fingerprint, now):
+            raise ValueError(
+                "the array holds other pixels than the one that the plan was made for: give that "
+                "one, or plan it again"
+            )
+    elif given == source:
+        _must_be_unchanged(source)
+    elif (
+        given is not None
+        and given.reader == source.reader
+        and not agree(source.fingerprint, given.fingerprint)
+    ):
+        raise ValueError(
+            f'the plan was made for "{source.address}", and the content of "{given.address}" is '
+            "another: leave the stack out, or plan it again"
+        )
+
+
+def _must_be_unchanged(source: Source) -> None:
+    """Look again at what was opened a while ago; files of many pages take long to open."""
+    from napari_deblur.readers._files import file_fingerprint
+
+    if source.reader in OF_ONE_FILE:
+        _compare(source, file_fingerprint(source.address))
+    else:
+        reopen(source)
+
+
+def _compare(source: Source, now: str) -> None:
+    if not agree(source.fingerprint, now):
+        raise ValueError(
+            f'"{source.address}" has changed since it was opened first, and what was decided then '
+            "does not fit it: put back what was there, or plan it again as new data"
+        )
 
 
 def coarsest(stack: Stack) -> Stack | None:

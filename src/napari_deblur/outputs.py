@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari_deblur
 from napari_deblur import claims, places
+from napari_deblur.fingerprints import agree
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.results import LEDGER, open_result
 
@@ -18,16 +20,18 @@ if TYPE_CHECKING:
     from napari_deblur.job import Job
     from napari_deblur.parts import Part
     from napari_deblur.plans import Plan
-    from napari_deblur.stack import Stack
+    from napari_deblur.stack import Source, Stack
 
 __all__ = [
     "REMOVING",
     "SOFTWARE",
+    "as_begun",
     "is_blank",
     "is_ours",
     "kernel_targets",
     "kernels_path",
     "refuse",
+    "refuse_changed",
     "refuse_foreign",
     "refuse_input",
     "refuse_kernel",
@@ -296,9 +300,57 @@ def stored_plan(job: Job, stack: Stack) -> Plan | None:
     asked = job.resolved().to_dict()
     for job_data in (known, asked):
         job_data.pop("output", None)
-    if known != asked or plan.source != stack.source or not same_software:
+    if known != asked or not _same_input(plan, stack.source) or not same_software:
         return None
     return plan if _same_device(plan, job) else None
+
+
+def as_begun(plan: Plan, path: Place) -> Plan:
+    """Give a plan as the result at `path` has it, if it differs only in how its input is known.
+
+    Earlier versions knew less of inputs, and a chunk that was missing may be there by now.
+    """
+    try:
+        result = open_result(path)
+        known = result.plan
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return plan
+    if result.key == plan.key or not _same_input(known, plan.source, plan.fingerprint):
+        return plan
+    same = replace(plan, source=known.source, fingerprint=known.fingerprint)
+    return same if same.key == result.key else plan
+
+
+def refuse_changed(path: Place, source: Source | None, fingerprint: str = "") -> None:
+    """Raise FileExistsError if the result at a place is of this input before it changed.
+
+    `fingerprint` is that of an input in memory.
+    """
+    try:
+        known = open_result(store_of(path)).plan
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    if _same_input(known, source, fingerprint):
+        return
+    if source is None and known.source is None:
+        was = "an array with other pixels"
+    elif (
+        source
+        and known.source
+        and known.source == replace(source, fingerprint=known.source.fingerprint)
+    ):
+        was = f'"{source.address}" as it was before it changed'
+    else:
+        return
+    raise FileExistsError(
+        f"{path} holds the result of {was}: overwrite it (--overwrite) or choose another output"
+    )
+
+
+def _same_input(known: Plan, source: Source | None, fingerprint: str = "") -> bool:
+    if known.source is None or source is None:
+        return known.source is source and agree(known.fingerprint, fingerprint)
+    return known.source.is_same(source)
 
 
 def _same_device(plan: Plan, job: Job) -> bool:

@@ -85,16 +85,25 @@ class Pixels:
         )
         return z, y, x
 
-    def read(self, t: int, c: int, region: Region | None = None) -> NDArray[Any]:
-        """Read the voxels of one frame and channel; (z, y, x), in the type of the source."""
+    def read(
+        self,
+        t: int,
+        c: int,
+        region: Region | None = None,
+        step: tuple[int, int, int] = (1, 1, 1),
+    ) -> NDArray[Any]:
+        """Read the voxels of one frame and channel, or one in so many along each axis.
+
+        The block is (z, y, x), in the type of the source.
+        """
         spans = region or tuple((0, n) for n in self.shape[2:])
         offsets = [start for start, _ in self.region] if self.region else [0, 0, 0]
         where: dict[str, Any] = {
             "t": self.times[t] if self.times is not None else t,
             "c": self.channels[c] if self.channels is not None else c,
         }
-        for axis, (start, stop), offset in zip("zyx", spans, offsets, strict=True):
-            where[axis] = slice(start + offset, stop + offset)
+        for axis, (start, stop), offset, each in zip("zyx", spans, offsets, step, strict=True):
+            where[axis] = slice(start + offset, stop + offset, each)
         block = self.base[tuple(where[axis] for axis in self.axes)]
         if hasattr(block, "compute"):
             block = block.compute(scheduler="synchronous")

@@ -16,6 +16,7 @@ from napari_deblur import arrays, gridding, registry, sampling, system
 from napari_deblur.checking import check_asked, check_field, three
 from napari_deblur.describing import decided_fields, of_field, said_of
 from napari_deblur.estimating import estimated, estimated_field, shape_of, start_of
+from napari_deblur.fingerprints import of_pixels
 from napari_deblur.kernel_judging import judged_by, judged_places, judged_tiles
 from napari_deblur.kernel_sets import Kernels, believed, fields_given, off_centre, together
 from napari_deblur.kernels import lean
@@ -294,6 +295,7 @@ def planning(
         laid.memory,
         notes=(*notes, *laid.notes),
         fields=_in_order(fields, channels),
+        fingerprint=of_pixels(stack) if stack.source is None else "",
     )
     return arrays.laid_out(whole_plan, shards=shards, codec=codec)
 

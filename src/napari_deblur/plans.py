@@ -93,6 +93,8 @@ class Plan:
     `chunk` (z, y, x) is what of a core is compressed together, None all of it; `shard` (t, c, z, y,
     x) how many tiles lie in one file; `codec` how chunks are packed, one of `arrays.CODECS`.
 
+    `fingerprint` tells a stack in memory from others; those with a source have it there.
+
     `fields` holds, for each channel that has one, the kernels that vary; `kernel` then is a typical
     one of that channel. Nothing when no channel's blur varies, and one for all colours.
     """
@@ -119,6 +121,7 @@ class Plan:
     shard: Index = (1, 1, 1, 1, 1)
     codec: str = "zstd"
     files: int = 0
+    fingerprint: str = ""
 
     def tile(self, index: Index) -> Tile:
         """Give the tile of an index (t, c, z, y, x) of the grid."""
@@ -239,7 +242,7 @@ class Plan:
         data["fields"] = [None if one is None else kernel_json.plain(one) for one in self.fields]
         if not self.fields:  # plans of one kernel for all keep the key they always had
             del data["fields"]
-        usual = {"chunk": None, "shard": (1, 1, 1, 1, 1), "codec": "zstd"}
+        usual = {"chunk": None, "shard": (1, 1, 1, 1, 1), "codec": "zstd", "fingerprint": ""}
         for name in [name for name, value in usual.items() if data[name] == value]:
             del data[name]
         # Tuples become lists here, once and for all.

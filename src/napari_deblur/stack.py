@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 import numpy as np
 
+from napari_deblur.fingerprints import agree
 from napari_deblur.pixels import Indexed, Pixels, Region
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class Source:
     `address` is a path or URL; `axes` and `pixel_size` are what the user gave, not what was read.
     `times` and `channels` are indices into the file, `region` is (start, stop) for z, y, x.
     `sparse` says that chunks which are not stored are empty on purpose.
-    `fingerprint` is what tells a changed file: size and time of change, or a hash of metadata.
+    `fingerprint` is what tells changed content: size and time of change of a file, or hashes of
+    metadata and of a few chunks.
     """
 
     address: str
@@ -63,6 +65,11 @@ class Source:
     region: Region | None = None
     fingerprint: str = ""
     sparse: bool = False
+
+    def is_same(self, other: Source) -> bool:
+        """Whether both mean the same part of the same image, with the same content."""
+        unmarked = replace(other, fingerprint=self.fingerprint)
+        return unmarked == self and agree(self.fingerprint, other.fingerprint)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON and TOML."""

@@ -71,7 +71,7 @@ def requesting(
             "time_step": place.whole.time_step,
             "pixel_size": place.whole.pixel_size,
         },
-        "plan": replace(plan, source=None).to_dict() if plan is not None else None,
+        "plan": replace(plan, source=None, fingerprint="").to_dict() if plan is not None else None,
         "output": str(place.output),
     }
     return json.dumps(request), found

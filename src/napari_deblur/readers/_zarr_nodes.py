@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -13,8 +12,9 @@ from zarr.storage import LocalStore
 
 from napari_deblur.places import Remote, is_address, storage
 from napari_deblur.readers._zarr_pixels import Guarded
+from napari_deblur.readers._zarr_samples import plain_metadata
 
-__all__ = ["fingerprint", "looks_like_zarr", "open_array", "open_node", "safe_path"]
+__all__ = ["looks_like_zarr", "open_array", "open_node", "safe_path"]
 
 # Packages that fsspec wants for an address, by scheme.
 PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
@@ -77,7 +77,9 @@ def open_array(group: Any, path: str, address: str) -> Any:
     if not isinstance(array, zarr.Array):
         raise ValueError(f'"{path}" inside "{address}" is a group, but an array is expected there')
     # Unpickling runs whatever code the file holds.
-    if re.search(r"""["'](numcodecs\.)?pickle["']""", json.dumps(_metadata(array), default=str)):
+    if re.search(
+        r"""["'](numcodecs\.)?pickle["']""", json.dumps(plain_metadata(array), default=str)
+    ):
         raise ValueError(
             f'"{path or address}" is packed with pickle, which can run any code when it is read: '
             "ask for it in another compression"
@@ -100,17 +102,6 @@ def safe_path(path: str, address: str) -> str:
             "are followed: correct the metadata"
         )
     return path
-
-
-def fingerprint(array: Any, *metadata: object) -> str:
-    """Give a hash of an array's metadata and whatever else decides how it is read."""
-    plain = json.dumps([_metadata(array), *metadata], sort_keys=True, default=str)
-    return hashlib.sha256(plain.encode()).hexdigest()[:16]
-
-
-def _metadata(array: Any) -> Any:
-    whole = array.metadata.to_dict()
-    return {name: value for name, value in whole.items() if name != "attributes"}
 
 
 def _short(error: Exception) -> str:

@@ -167,6 +167,11 @@ class Stored:
         nbytes = math.prod(self.chunks) * self.dtype.itemsize
         return decoding.at_once(nbytes, sharded=self.shards is not None)
 
+    @property
+    def sparse(self) -> bool:
+        """Whether a chunk that is not stored is content."""
+        return bool(self.array.store.sparse)
+
     def __getitem__(self, where: Any) -> NDArray[Any]:
         failed: list[bool] = []
         before = FAILED.set(failed)

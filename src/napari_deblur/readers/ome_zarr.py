@@ -14,13 +14,9 @@ from napari_deblur.readers._building import Found, build_stack, chosen_axes, sto
 from napari_deblur.readers._ome_xml import read_ome_xml
 from napari_deblur.readers._ome_zarr_images import image_group, ome_attributes
 from napari_deblur.readers._units import micrometres, seconds
-from napari_deblur.readers._zarr_nodes import (
-    fingerprint,
-    looks_like_zarr,
-    open_array,
-    open_node,
-)
+from napari_deblur.readers._zarr_nodes import looks_like_zarr, open_array, open_node
 from napari_deblur.readers._zarr_pixels import stored_pixels
+from napari_deblur.readers._zarr_samples import fingerprint
 from napari_deblur.stack import Channel, Optics, Source, Stack
 
 __all__ = ["OmeZarr"]
@@ -73,8 +69,8 @@ class OmeZarr:
         xml = read_metadata_xml(source, path)
         found = replace(found, channels=_channels(known.get("omero")) or xml.channels)
         found = replace(found, optics=_own_optics(group) or xml.optics)
-        source = stored_in(source, "ome-zarr", fingerprint(array, image))
         pixels = stored_pixels(array, source.address, sparse=source.sparse)
+        source = stored_in(source, "ome-zarr", fingerprint(pixels, image))
         stack = build_stack(source, pixels, axes, found, levels=len(datasets))
         own = _own_name(group)
         return replace(stack, name=own) if own else stack

@@ -8,13 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import zarr
 
 from napari_deblur.readers._building import Found, build_stack, chosen_axes, only, stored_in
-from napari_deblur.readers._zarr_nodes import (
-    fingerprint,
-    looks_like_zarr,
-    open_array,
-    open_node,
-)
+from napari_deblur.readers._zarr_nodes import looks_like_zarr, open_array, open_node
 from napari_deblur.readers._zarr_pixels import stored_pixels
+from napari_deblur.readers._zarr_samples import fingerprint
 
 if TYPE_CHECKING:
     from napari_deblur.stack import Source, Stack
@@ -57,8 +53,8 @@ class ZarrArray:
         else:
             array = open_array(node, _only_array(node, source.address), source.address)
         axes = chosen_axes(source.axes, stated_axes(array), tuple(array.shape))
-        source = stored_in(source, "zarr-array", fingerprint(array, stated_axes(array)))
         pixels = stored_pixels(array, source.address, sparse=source.sparse)
+        source = stored_in(source, "zarr-array", fingerprint(pixels, stated_axes(array)))
         return build_stack(source, pixels, axes, Found())
 
 
