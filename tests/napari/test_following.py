@@ -7,6 +7,7 @@ from napari.layers import Image
 from napari.utils import notifications
 from qtpy.QtCore import Qt
 
+from napari_deblur._napari.beads_psf import BeadsPsf
 from napari_deblur._napari.deblur import Deblur
 from napari_deblur._napari.size_row import SizeRow
 
@@ -131,3 +132,17 @@ def test_a_row_of_sizes_follows_its_layer_where_nobody_typed(qapp, qtbot):
     row.fill(Image(np.zeros((8, 8))))  # another image: nothing is left of the one before
     layer.scale = (9, 9, 9)
     assert row.texts() == ["", "", ""]
+
+
+def test_rings_stay_on_their_beads_when_the_voxel_size_is_corrected(qapp, qtbot, monkeypatch):
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((20, 30)), axis_labels=("y", "x"))
+    rings = viewer.add_points([[4, 5]])
+    widget = BeadsPsf(viewer)
+    qtbot.addWidget(widget)
+    monkeypatch.setattr(widget, "start", lambda *_, **__: None)
+    for axis in "yx":
+        widget.size.lines[axis].setText("0.1")
+    widget._find()
+    assert tuple(image.scale) == tuple(rings.scale) == (0.1, 0.1)
+    assert rings.units == image.units

@@ -117,7 +117,7 @@ class BeadsPsf(Working):
     def _compute(
         self, layer: Any, axes: str, cut: dict[str, int], what: str, places: Any, left: list[Bead]
     ) -> None:
-        from napari_deblur._napari.placing import correct
+        from napari_deblur._napari.together import correct_all
         from napari_deblur._napari.window import same_view
 
         size = size_of(self.size.texts())
@@ -135,7 +135,7 @@ class BeadsPsf(Working):
             "places": places,
         }
         with same_view(self.viewer, layer):
-            correct(layer, axes, size)
+            correct_all(self.viewer, layer, axes, size)  # its rings as well
         cancelled = Event()
         then = partial(self._found, layer, axes, cut, left)
         steps = _averaging(stack, options, cancelled.is_set)
