@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from napari.components import ViewerModel
 from napari.layers import Image
 
 import napari_deblur as nd
 from napari_deblur._napari.kernel_adding import add_kernel
 from napari_deblur._napari.reader import get_reader
+from napari_deblur._napari.seen import Seen
 from napari_deblur._napari.writer import NotSaved, write_tiff, write_zarr
 from napari_deblur.kernels import load_kernel
 from napari_deblur.opening import open_stack
@@ -183,9 +185,9 @@ def test_what_does_not_fit_is_refused(result, tmp_path):
     layers, old = result
     other = {"metadata": {"deblur": {"store": str(tmp_path / "z.deblur.zarr")}}, "name": "z"}
     with pytest.raises(NotSaved, match="2 results"):
-        write_zarr(str(tmp_path / "e.zarr"), [*layers, (np.ones((2, 2)), other, "image")])
+        write_zarr(str(tmp_path / "e.zarr"), [*layers, (layers[0][0], other, "image")])
     with pytest.raises(NotSaved, match="no longer at"):
-        write_tiff(str(tmp_path / "e.tif"), [(np.ones((2, 2)), other, "image")])
+        write_tiff(str(tmp_path / "e.tif"), [(layers[0][0], other, "image")])
     group = old.path / "zarr.json"
     group.write_text(group.read_text().replace('"complete": true', '"complete": false'))
     with pytest.raises(NotSaved, match="is not finished"):
@@ -254,7 +256,7 @@ def test_napari_does_not_hide_why_nothing_was_saved(tmp_path):
     # Of a ValueError napari says that there is no such writer.
     gone = {"metadata": {"deblur": {"store": str(tmp_path / "z.deblur.zarr")}}, "name": "z"}
     viewer = ViewerModel()
-    viewer.add_image(np.ones((4, 4)), **gone)
+    viewer.add_image(Seen(zarr.ones((4, 4), chunks=(4, 4)), (0, 1)), **gone)
     with pytest.raises(NotSaved, match="open it from where it is now"):
         viewer.layers.save(str(tmp_path / "e.deblur.ome.tif"), plugin="napari-deblur")
 
@@ -341,8 +343,6 @@ def test_place_and_looks_of_any_layer_come_back(tmp_path, name, axes):
     stack = open_stack(tmp_path / name)
     assert (stack.time_step, stack.pixel_size) == (0.2, pytest.approx((0.4, 0.1, 0.1)))
     if name.endswith("zarr"):
-        import zarr
-
         image = zarr.open_group(tmp_path / name).attrs["ome"]["multiscales"][0]
         _, shift = image["datasets"][0]["coordinateTransformations"]
         assert shift["translation"] == pytest.approx((0.9, 0.07, -3, -3))

@@ -11,6 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFileDialog, QPushButton, QVBoxLayout, QWidget
 
+from napari_deblur._napari.belonging import store_of
 from napari_deblur._napari.inspecting import Inspected, inspecting, mapping, saving
 from napari_deblur._napari.kernel_layers import (
     asked_of,
@@ -18,7 +19,6 @@ from napari_deblur._napari.kernel_layers import (
     image_of,
     inside,
     inspectable,
-    store_of,
     width_layers,
 )
 from napari_deblur._napari.kernel_view import KernelView

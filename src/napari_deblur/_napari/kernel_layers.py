@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.belonging import store_of
 from napari_deblur._napari.local_kernels import Asked
 from napari_deblur._napari.placing import spatial_kwargs, voxel_at
 from napari_deblur._napari.reading import MOST_KERNEL, axes_of, finest, kernel_stack, offered
@@ -26,7 +27,6 @@ __all__ = [
     "image_of",
     "inside",
     "inspectable",
-    "store_of",
     "width_layers",
 ]
 
@@ -35,13 +35,6 @@ LONGEST, ALONE = 0.4, 0.12
 THICK, DOT = 0.04, 0.14
 # Bars of all planes; of more only those at the places themselves are drawn.
 MOST_BARS = 50_000
-
-
-def store_of(layer: Any) -> str | None:
-    """Give the path of the result that a layer shows, or None."""
-    known = layer.metadata.get("deblur")
-    store = known.get("store") if isinstance(known, dict) else None
-    return store if isinstance(store, str) else None
 
 
 def has_kernels(layer: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.belonging import DRAWN
 from napari_deblur._napari.nodes import map_places, node_kernels
 from napari_deblur._napari.placing import in_axes, kernel_kwargs, spread_of
 from napari_deblur._napari.seen import Seen
@@ -157,7 +158,7 @@ def kernels_layer(
     }
     if plan.nodes is not None:
         drawn = node_kernels(plan, spatial, channels)
-        metadata["varies"] = True
+        metadata |= {"varies": True, DRAWN: drawn.array.shape}
         # They hide parts of the restored image.
         looks |= {"contrast_limits": (0.0, float(np.nanmax(drawn.array))), "visible": False}
         return (drawn.array, {**looks, **drawn.placed}, "image")
@@ -225,6 +226,7 @@ def map_layers(
             number = c if channels is None else channels[c]
             place = c if channels is None else number - channels[0]
             placed = map_places(plan, one.nodes, axes, spatial, place)
+            drawn = in_axes(values[None, None], axes)
             low, high = float(values.min()), float(values.max())
             of = f", channel {number}" if len(plan.fields) > 1 else ""
             kwargs = {
@@ -239,9 +241,10 @@ def map_layers(
                 "metadata": {
                     "deblur": _about(result),
                     "map": f"{parameter} {c}",
+                    DRAWN: drawn.shape,
                 },
             }
-            layers.append((in_axes(values[None, None], axes), kwargs, "image"))
+            layers.append((drawn, kwargs, "image"))
     return layers
 
 

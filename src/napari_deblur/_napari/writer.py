@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_deblur._napari.belonging import is_resized, named_store, store_in
+
 if TYPE_CHECKING:
     from napari_deblur._napari.showing import LayerData
     from napari_deblur.results import Result
@@ -32,7 +34,7 @@ def write_zarr(path: str, layers: Sequence[LayerData]) -> list[str]:
     The layers of a result become a copy of its store, with all that is known of it, which opens
     again as the same layers; other layers beside them are left out, and the user is told. Where no
     layer is of a result, the first image is that of the store and the rest, kernels last, are
-    groups in it.
+    groups in it. So are what was made of a result: a projection, a crop, a channel.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def _tell_what_is_missing(layers: Sequence[LayerData]) -> None:
     """Tell which layers beside those of a result were not saved with it."""
     from napari.utils.notifications import show_info
 
-    others = [f"“{attributes['name']}”" for _, attributes, _ in layers if not _store(attributes)]
+    others = [f"“{one[1]['name']}”" for one in layers if not store_in(*one)]
     if others:
         show_info(
             f"The restored image and its kernels are saved, without {', '.join(others)}: save "
@@ -102,13 +104,12 @@ def _tell_what_is_missing(layers: Sequence[LayerData]) -> None:
 
 
 def _result_of(layers: Sequence[LayerData]) -> Result | None:
-    """Give the result that layers are of, if they are of one."""
+    """Give the result that layers are of, if they are of one and show it as it is."""
     from napari_deblur.results import open_result
 
-    stores = {_store(attributes) for _, attributes, _ in layers}
-    if stores == {None}:
+    named = sorted({store for one in layers if (store := store_in(*one)) is not None})
+    if not named or _shows_another(layers):
         return None
-    named = sorted(store for store in stores if store is not None)
     if len(named) > 1:
         raise NotSaved(
             f"these layers are of {len(named)} results: select those of one, then File ▸ Save "
@@ -127,13 +128,37 @@ def _result_of(layers: Sequence[LayerData]) -> Result | None:
             f"the result in {named[0]} is not finished: let the run end, or go on with it, then "
             "save"
         )
+    whole = [one[1] for one in layers if _is_restored(one) and store_in(*one) is not None]
+    resized = [attributes["name"] for attributes in whole if is_resized(result, attributes)]
+    if resized:
+        _tell_of_size(resized[0])
+        return None
     return result
 
 
-def _store(attributes: Any) -> str | None:
-    known = attributes.get("metadata", {}).get("deblur", {})
-    store = known.get("store") if isinstance(known, dict) else None
-    return None if store is None else str(store)
+def _is_restored(one: LayerData) -> bool:
+    """Whether a layer is the restored image of a result, or something made of it."""
+    from napari_deblur._napari.showing import role
+
+    metadata = one[1].get("metadata", {})
+    named = named_store(metadata) is not None
+    return one[2] == "image" and named and role(metadata) == "restored"
+
+
+def _shows_another(layers: Sequence[LayerData]) -> bool:
+    """Whether of a restored image only what was made of it is there: that is to be saved."""
+    of_results = [one for one in layers if _is_restored(one)]
+    return bool(of_results) and not any(store_in(*one) for one in of_results)
+
+
+def _tell_of_size(name: str) -> None:
+    """Tell why an image is saved and not its result."""
+    from napari.utils.notifications import show_info
+
+    show_info(
+        f"“{name}” has another voxel size than its result: what is seen is saved, "
+        "without the result's plan and job."
+    )
 
 
 def _copy(result: Result, target: Path) -> None:
@@ -173,13 +198,12 @@ def _keep_looks(store: Path, layers: Sequence[LayerData]) -> None:
     from types import SimpleNamespace
 
     from napari_deblur._napari.looks import looks_of, remember
-    from napari_deblur._napari.showing import role
     from napari_deblur.results import open_result
 
-    for _, attributes, _ in layers:
-        if role(attributes["metadata"]) == "restored" and {"translate", "affine"} <= set(
-            attributes
-        ):
+    for one in layers:
+        attributes = one[1]
+        shown = _is_restored(one) and store_in(*one) is not None
+        if shown and {"translate", "affine"} <= set(attributes):
             remember(open_result(store), looks_of(SimpleNamespace(**attributes)))
 
 
