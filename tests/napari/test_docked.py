@@ -6,6 +6,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QScrollArea
 
+from napari_deblur._napari.resuming import Unfinished
 from napari_deblur._napari.samples import simulated
 
 NARROW = 320
@@ -59,7 +60,8 @@ def test_the_second_widget_has_the_whole_height(window, qtbot):
 
 def test_going_on_is_offered_where_it_was_cancelled(window, qtbot):
     _, deblur = window.add_plugin_dock_widget("napari-deblur", "Deblur")
-    deblur._offer_to_go_on(Path("/data") / "a_rather_long_name" / "cells.deblur.zarr")
+    store = Path("/data") / "a_rather_long_name" / "cells.deblur.zarr"
+    deblur._offer_to_go_on(Unfinished(store, "cells", (0, 2)))
     deblur.fold.open()
     qtbot.wait(100)
     for button in (deblur.resume, deblur.run):

@@ -179,7 +179,7 @@ def test_an_interrupted_store_is_found_and_gone_on_with(request_for, picture, tm
     stack = open_stack(tmp_path / "a.tif", "tyx", 0.1)
     assert unfinished(tmp_path / "b.deblur.zarr", stack) is None
     assert unfinished(request["output"], stack.selected(times=[0])) is None
-    found = unfinished(request["output"], stack)
+    found = unfinished(request["output"], stack).path
     assert str(found) == request["output"]
     child = _begun({"resume": str(found)})
     assert _started(child)["done"] > 0

@@ -69,7 +69,9 @@ def test_a_run_waits_for_a_word_pauses_and_goes_on_after_a_restart(
 
     again = opened(5)  # with other numbers: those of the store count
     qtbot.waitUntil(lambda: not again.unfinished_row.isHidden(), timeout=10_000)
-    assert again.unfinished.text() == f"An unfinished run lies in {store}."
+    said = again.unfinished.text()
+    assert said.startswith("An unfinished run of “cells”, begun on 20")
+    assert said.endswith(f", lies in {store}.")
     monkeypatch.setattr(requests, "deserves_a_question", lambda *_: False)
     again.resume.click()
     qtbot.waitUntil(lambda: not again.busy(), timeout=90_000)

@@ -11,6 +11,7 @@ import pytest
 from qtpy.QtCore import Qt, QTimer
 
 from napari_deblur._napari.samples import simulated
+from napari_deblur._napari.working import _GOING_ON
 from napari_deblur.job import Job
 
 SPATIAL = {"scale": (0.1, 0.1), "units": ("um", "um"), "axis_labels": ("y", "x")}
@@ -218,16 +219,23 @@ def test_cancelled_run_keeps_its_tiles_and_goes_on(window, qtbot, kernel, errors
     assert viewer.layers[name].contrast_limits == limits
 
 
-@pytest.mark.parametrize("what", ["dock", "viewer"])
-def test_closing_ends_the_child(window, qtbot, kernel, what):
+@pytest.mark.parametrize("dock", ["open", "closed"])
+def test_closing_the_window_ends_the_child_and_closing_the_dock_does_not(
+    window, qtbot, kernel, dock
+):
     viewer, widget = _long(window, kernel)
     qtbot.waitUntil(lambda: widget._run is not None, timeout=60_000)
-    pid = widget._run.child.pid
-    if what == "dock":
+    child = widget._run.child
+    if dock == "closed":
         viewer.window.remove_dock_widget(widget)
-    else:
-        viewer.close()
-    assert _gone(pid)
+        del widget
+        gc.collect()
+        qtbot.waitUntil(lambda: len(viewer.layers) > 2, timeout=60_000)  # the result
+        qtbot.wait(300)
+        assert child.running()
+    viewer.close()
+    assert _gone(child.pid)
+    qtbot.waitUntil(lambda: not _GOING_ON)
 
 
 class Cross:

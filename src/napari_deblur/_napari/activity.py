@@ -25,13 +25,18 @@ class Activity:
 
     def __init__(self, title: str, running: Callable[[], bool], cancel: Callable[[], None]) -> None:
         from napari.qt.threading import create_worker
-        from napari.utils import progress
+        from napari.utils import cancelable_progress
 
-        self._bar = progress(total=0, desc=title, smoothing=0)
+        self._bar = cancelable_progress(total=0, desc=title, smoothing=0)
         # napari asks before it closes as long as one of its workers runs.
         watch = _Watch(title, running, cancel)
         watch.worker = create_worker(watch)
         watch.worker.start()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether Cancel was pressed beside the bar."""
+        return bool(self._bar.is_canceled)
 
     def tell(self, done: int, total: int) -> None:
         """Show how far it is."""

@@ -11,6 +11,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from napari_deblur._napari.belonging import named_store
 from napari_deblur._napari.controls import COPIES
 from napari_deblur._napari.placing import spatial_kwargs
 from napari_deblur._napari.previews import Previews
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import napari.viewer
 
     from napari_deblur._napari.requests import Found, Place
+    from napari_deblur._napari.resuming import Unfinished
     from napari_deblur.stack import Stack
 
 __all__ = ["Deblur"]
@@ -43,7 +45,8 @@ class Deblur(Previews):
         self._source: tuple[Any, Found] | None = None
         self._run: Any = None
         self._activity: Any = None
-        self._unfinished: Path | None = None
+        self._unfinished: Unfinished | None = None
+        self._run_of = ""  # the image that is run on, also while its run is prepared
         self._costs: Mapping[str, Any] = {}  # of the run that goes on
         self._unknown = False  # whether nobody can say yet how long it takes
         self._timer = QTimer(self)
@@ -56,6 +59,7 @@ class Deblur(Previews):
         self.pause.clicked.connect(self._pause)
         for what, action in self.copies.items():
             action.triggered.connect(partial(self.plainly, partial(self.start_copy, what)))
+        self.switched.connect(partial(self._offer_to_go_on, None))
         self.switched.connect(self._look_later)
         self.output.line.textChanged.connect(self._look_later)
         self.idle("")
@@ -79,14 +83,18 @@ class Deblur(Previews):
         steps = requesting(asking, place, planned)
         then = partial(self._addressed, layer, stack, key)
         self.start("Run", steps, then, otherwise="Cancelled before the run began.")
+        self._run_of = layer.name
 
     def start_again(self) -> None:
         """Go on with the run that was interrupted."""
-        layer, path = self.chosen(), self._unfinished
-        if path is None:
+        layer, found = self.chosen(), self._unfinished
+        if found is None:
             raise ValueError("There is no unfinished run any more")
         self.confirmed()
-        self._begin({"resume": str(path)}, layer, self.stack(), None)
+        stack = self._whole()
+        if found.channels is not None:  # those of the run, whatever is ticked now
+            stack = stack.selected(channels=found.channels)
+        self._begin({"resume": str(found.path)}, layer, stack, None)
 
     def start_copy(self, what: str) -> None:
         """Put what does the same elsewhere into the clipboard, or save it as a job."""
@@ -106,10 +114,16 @@ class Deblur(Previews):
     def idle(self, text: str) -> None:
         """Show that nothing goes on any more; look whether something is left undone."""
         super().idle(text)
+        self._run_of = ""
         self.pause.setEnabled(False)
         self.pause.setText("Pause")
         self.say_costs(self.costs.text().removesuffix(QUESTION).strip())
         self._look_later()
+
+    def outlives(self) -> str:
+        """Let a run go on, unless it waits for a word that nobody could give any more."""
+        waits = self.pause.text() != "Pause"
+        return f"The run of “{self._run_of}”" if self._run_of and not waits else ""
 
     def _place(self, layer: Any) -> tuple[Place, Any]:
         from napari_deblur._napari.requests import Place
@@ -147,6 +161,7 @@ class Deblur(Previews):
         self._run = run
         self._activity = Activity(f"Deblur {layer.name}", run.child.running, run.cancel)
         self.begin("Run", run.cancel)
+        self._run_of = layer.name
         self.pause.setEnabled(True)
         self.say_costs("")
         self._costs = {}
@@ -156,6 +171,8 @@ class Deblur(Previews):
         run = self._run
         if run is None:
             return
+        if self._activity.cancelled and not run.child.cancelled:
+            self.stop()
         going = run.poll()
         if run.costs is not None:
             self._weigh(run.costs)
@@ -187,7 +204,7 @@ class Deblur(Previews):
         self._costs, self._unknown = costs, speed is None
         if self._unknown:
             text = f"{text} {UNKNOWN}"
-        if deserves_a_question(costs, speed):
+        if deserves_a_question(costs, speed) and not self.closed:
             self.say_costs(f"{text} {QUESTION}")
             self.pause.setText("Start")
             self.progress("Waiting for your word.", 0, 1)
@@ -248,29 +265,31 @@ class Deblur(Previews):
             self._offer_to_go_on(None)
             return
         try:
-            stack = self.stack()
+            whole = self._whole()
         except (ValueError, TypeError):
             return
-        own = layer.metadata.get("deblur", {}).get("store")
+        own = named_store(layer.metadata)
         worker = create_worker(
-            _quietly, partial(unfinished, self.output.text(), stack, [own] if own else [])
+            _quietly, partial(unfinished, self.output.text(), whole, [own] if own else [])
         )
-        worker.returned.connect(self._offer_to_go_on)
+        worker.returned.connect(partial(self._found_unfinished, layer))
         worker.start()
 
-    def _offer_to_go_on(self, path: Path | None) -> None:
-        if not isalive(self):
-            return
-        self._unfinished = path
-        there = path is not None and not self.busy()
-        if there:
-            self.unfinished.setText(f"An unfinished run lies in {path}.")
-            self.unfinished.setToolTip(str(path))
+    def _found_unfinished(self, layer: Any, found: Unfinished | None) -> None:
+        if isalive(self) and layer is self.layer.currentData():  # else it is of another image
+            self._offer_to_go_on(found)
+
+    def _offer_to_go_on(self, found: Unfinished | None) -> None:
+        self._unfinished = found
+        there = found is not None and not self.busy()
+        if found is not None and there:
+            self.unfinished.setText(found.said())
+            self.unfinished.setToolTip(str(found.path))
         self.unfinished_row.setVisible(there)
 
 
-def _quietly(do: Callable[[], Path | None]) -> Path | None:
+def _quietly(do: Callable[[], Unfinished | None]) -> Unfinished | None:
     try:
         return do()
-    except (ValueError, OSError):
+    except Exception:  # noqa: BLE001 - pixels that can't be read: nothing is offered
         return None

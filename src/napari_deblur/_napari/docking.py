@@ -9,7 +9,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
-__all__ = ["Tabbed"]
+__all__ = ["Tabbed", "main_window_of"]
 
 
 class Tabbed(QObject):  # type: ignore[misc]
@@ -57,6 +57,13 @@ class Tabbed(QObject):  # type: ignore[misc]
                     window.tabifyDockWidget(other, dock)
                 dock.raise_()
                 return
+
+
+def main_window_of(widget: Any) -> Any:
+    """Give the window that a widget is docked in, also if its dock floats; or None."""
+    while widget is not None and not isinstance(widget, QMainWindow):
+        widget = widget.parentWidget()
+    return widget
 
 
 def _dock_of(widget: Any) -> Any:

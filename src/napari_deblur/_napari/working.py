@@ -12,13 +12,17 @@ from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
 from napari_deblur._napari.calm import Calm
-from napari_deblur._napari.docking import Tabbed
+from napari_deblur._napari.docking import Tabbed, main_window_of
 from napari_deblur._napari.mistakes import words
 from napari_deblur._napari.rows import sentence
 
 __all__ = ["Working", "words"]
 
 DOCKED = (352, 700)  # pixels: all widgets take equally little of the window
+
+
+# Widgets whose dock was closed while something goes on that outlives it.
+_GOING_ON: set[Working] = set()
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Working(QWidget):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._stopper = _Stopper()
+        self._ends_with_window = False
         self.starters: list[Any] = []
         self.status = sentence()
         self.bar = QProgressBar()
@@ -68,6 +73,15 @@ class Working(QWidget):  # type: ignore[misc]
     def busy(self) -> bool:
         """Whether something is going on, so that nothing else can be started."""
         return self._stopper.stop is not None
+
+    def outlives(self) -> str:
+        """Name what goes on if it is to be finished when the dock is closed; nothing: stop it."""
+        return ""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the dock was closed while something goes on."""
+        return self in _GOING_ON
 
     def refresh(self) -> None:
         """Set the buttons that can be pressed when nothing goes on."""
@@ -118,6 +132,10 @@ class Working(QWidget):  # type: ignore[misc]
     def begin(self, what: str, stop: Callable[[], None]) -> None:
         """Show that something goes on, which `stop` ends."""
         self._stopper.stop = stop
+        # No reference to the window is kept: it would not go.
+        if not self._ends_with_window and (window := main_window_of(self)) is not None:
+            window.destroyed.connect(self._stopper)
+            self._ends_with_window = True
         for button in self.starters:
             button.setEnabled(False)
         self.cancel.setEnabled(True)
@@ -144,11 +162,15 @@ class Working(QWidget):  # type: ignore[misc]
         self.bar.hide()
         self.refresh()
         self.status.setText(text)
+        if self.closed:
+            _GOING_ON.discard(self)
+            _tell(text)
 
     def fail(self, text: str) -> None:
         """Show that it ended with an error, in the widget and as a notification."""
         from napari.utils.notifications import show_error
 
+        _GOING_ON.discard(self)
         self.idle(text)
         show_error(text)
 
@@ -160,9 +182,15 @@ class Working(QWidget):  # type: ignore[misc]
             self.fail(words(error))
 
     def event(self, event: Any) -> bool:
-        """Stop when the dock is closed: napari takes the widget out of it."""
+        """Stop when the dock is closed, but what outlives it: napari takes the widget out of it."""
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._stopper()
+            what = self.outlives() if self.busy() else ""
+            if what:
+                _GOING_ON.add(self)  # or it would be collected
+                _tell(f"{what} goes on. Activity, at the lower right, shows how far it is, and can "
+                      "cancel it.")  # fmt: skip
+            else:
+                self._stopper()
         return bool(super().event(event))
 
     def _worked(self, then: Callable[[Any], None], otherwise: str, outcome: Any) -> None:
@@ -174,6 +202,12 @@ class Working(QWidget):  # type: ignore[misc]
             self.idle(otherwise)
         else:
             self.plainly(partial(then, outcome))
+
+
+def _tell(text: str) -> None:
+    from napari.utils.notifications import show_info
+
+    show_info(text)
 
 
 def _tamed(steps: Any, cancelled: Event) -> Any:
