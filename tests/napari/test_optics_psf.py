@@ -283,6 +283,74 @@ def test_optics_are_read_from_the_file_of_the_layer(viewer, qtbot, tmp_path):
     assert (form["na"].value, form["wavelength"].value) == ("0.9", "0.6")
 
 
+def lens_image(viewer, name, metadata=None, path=None, **kwargs):
+    """Add an image of which its file, or its metadata, say the optics."""
+    with layer_source(path=None if path is None else str(path)):
+        layer = Image(np.zeros((3, 20, 20), "f4"), name=name, scale=(0.3, 0.1, 0.1),
+                      metadata=metadata or {}, **{**SPATIAL, **kwargs})  # fmt: skip
+    return viewer.add_layer(layer)
+
+
+def values(form, *names):
+    return [float(form.forms["gibson-lanni"][name].value or 0) for name in names]
+
+
+def test_optics_are_those_of_the_image_and_of_its_channel(viewer, widget, tmp_path):
+    from napari_deblur.stack import Channel, Optics
+    from napari_deblur.writing import Picture, write_pictures
+
+    path = tmp_path / "two.ome.tif"
+    lights = (Channel("GFP", emission=0.51), Channel("Cy5", emission=0.67))
+    write_pictures(path, {"image": Picture(
+        np.zeros((2, 3, 20, 20), "f4"), "czyx", (0.3, 0.1, 0.1), lights,
+        Optics(na=1.2, n_immersion=1.33, n_sample=1.38),
+    )}, {})  # fmt: skip
+    names, form = ("na", "n_immersion", "n_sample", "wavelength"), widget.form
+    first = values(form, *names)
+    widget.layer.choose(lens_image(viewer, "cells Cy5", path=path))
+    assert values(form, *names) == [1.2, 1.33, 1.38, 0.67]  # not those of oil and of channel 0
+    form.forms["gibson-lanni"]["n_sample"].value = 1.4
+    said = {"optics": {"na": 0.8, "n_immersion": 1.0, "wavelengths": [0.6]}}
+    widget.layer.choose(lens_image(viewer, "air", said))
+    assert values(form, *names) == [0.8, 1.0, 1.4, 0.6]  # what was typed stays
+    choose(widget, "vectorial")
+    choose(widget, "gibson-lanni")
+    widget.layer.choose(viewer.layers["cells"])  # of which nothing is said
+    assert values(form, *names) == [0, first[1], 1.4, 0]
+    choose(widget, "gibson-lanni", LENS)
+    lens = optics.objective(LENS)
+    widget.layer.choose(viewer.layers["air"])
+    assert values(form, "na", "n_immersion", "wavelength") == [lens.na, lens.n_immersion, 0.6]
+
+
+def test_the_light_is_that_of_the_channel_that_is_shown(viewer, widget):
+    image = np.zeros((2, 3, 20, 20), "f4")
+    said = {"optics": {"na": 1.1, "wavelengths": [0.52, 0.61]}}
+    layer = viewer.add_image(image, name="both", axis_labels=tuple("czyx"), metadata=said)
+    viewer.dims.set_point(0, 1)
+    widget.layer.choose(layer)
+    assert values(widget.form, "na", "wavelength") == [1.1, 0.61]
+    viewer.dims.set_point(0, 0)
+    assert values(widget.form, "wavelength") == [0.52]
+
+
+def test_adding_a_kernel_leaves_the_image_as_it_is_and_says_what_differs(viewer, widget, qtbot):
+    choose(widget, "gibson-lanni", LENS, DYE)
+    widget.shape.setText("3, 15, 15")
+    add(widget, qtbot)
+    assert "is for" not in widget.status.text()
+    widget.size.lines["x"].setText("0.2")
+    add(widget, qtbot)
+    cells = viewer.layers["cells"]
+    assert tuple(cells.scale) == (0.3, 0.1, 0.1)
+    assert "has voxels of 0.3 × 0.1 × 0.1 µm, and the kernel is for 0.3 × 0.1 × 0.2 µm" in (
+        widget.status.text()
+    )
+    cells.scale, cells.units = (1, 1, 1), ("pixel",) * 3
+    add(widget, qtbot)
+    assert "“cells” is shown in pixels" in widget.status.text()
+
+
 def test_size_and_voxels_are_read_from_texts():
     assert size_of(["", "0,1", " 0.2 "]) == (None, 0.1, 0.2)
     for texts, said in ((["1", "", "1"], "along y is empty"), (["1", "a", "1"], 'is "a"'),

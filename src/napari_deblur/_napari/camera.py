@@ -8,6 +8,7 @@ from qtpy.QtCore import QSignalBlocker, Signal
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
 from napari_deblur._napari.rows import rows_of
+from napari_deblur._napari.texts import dotted
 
 __all__ = ["CameraRows"]
 
@@ -46,7 +47,7 @@ class CameraRows(QWidget):  # type: ignore[misc]
         """
         found = {}
         for name, line in self.lines.items():
-            text = line.text().strip().replace(",", ".")
+            text = dotted(line.text(), LINES[name][0])
             try:
                 if text not in ("", "?"):
                     found[name] = float(text)

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QLabel, QLineEdit, QTabWidget, QVBoxLayout, QWidget
 
 from napari_deblur._napari.rows import sentence, side_by_side
+from napari_deblur._napari.texts import dotted
 from napari_deblur.protocols import Facts
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class KernelView(QWidget):  # type: ignore[misc]
         """
         numbers: dict[str, Any] = {}
         for name, edit in self.optics.items():
-            text = edit.text().strip().replace(",", ".")
+            text = dotted(edit.text(), NUMBERS[name][0])
             if not edit.isModified() or not text:
                 continue
             try:

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_deblur import optics, registry
 from napari_deblur._napari.fold import Fold
 from napari_deblur._napari.form import form_of, summary_of, value_of
-from napari_deblur._napari.matched import is_matched
+from napari_deblur._napari.matched import OPTICS, is_matched
 from napari_deblur._napari.psf_making import has_presets, plain, preset
 from napari_deblur._napari.rows import PathRow, combo, rows_of, sentence
 
@@ -41,6 +41,9 @@ class OpticsForm(QWidget):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.forms: dict[str, Any] = {}
+        self._first: dict[str, dict[str, Any]] = {}  # what stood in each form at first
+        self._told: dict[str, float] = {}  # of the image
+        self._prefilled: dict[str, Any] = {}
         self._holders: dict[str, Any] = {}
         self._lens: str | None = None  # the last model of a lens
         self._filling = False
@@ -93,11 +96,30 @@ class OpticsForm(QWidget):  # type: ignore[misc]
             raise ValueError(plain(str(error))) from error
         return {field.name: getattr(model, field.name) for field in fields(cls)}
 
-    def read(self, known: Mapping[str, float]) -> None:
-        """Fill in what a file says of its optics where nothing was typed."""
-        for row in self.forms[self.name]:
-            if row.name in known and row.value == "":
-                row.value = _as_value(row, known[row.name])
+    def prefill(self, known: Mapping[str, float]) -> None:
+        """Fill in what is said of an image's optics, unless somebody wrote something else there.
+
+        What nothing is said of is again as it was at first: another image, another lens.
+        """
+        self._told = dict(known)
+        self._prefill()
+
+    def _prefill(self) -> None:
+        form, first = self.forms[self.name], self._first[self.name]
+        decided = self._preset()
+        self._filling = True
+        try:
+            for row in form:
+                if row.name not in OPTICS or row.name in decided:
+                    continue
+                if row.value not in (first[row.name], self._prefilled.get(row.name)):
+                    continue
+                told = self._told.get(row.name)
+                row.value = first[row.name] if told is None else _as_value(row, told)
+                self._prefilled[row.name] = row.value
+        finally:
+            self._filling = False
+        self.changed.emit()
 
     def _emit(self, _: Any = None) -> None:
         self.changed.emit()
@@ -109,6 +131,7 @@ class OpticsForm(QWidget):  # type: ignore[misc]
             form = self.forms[name] = form_of(cls)
             for row in form:
                 row.label = LABELS.get(row.name, row.label)
+            self._first[name] = {row.name: row.value for row in form}
             self._holders[name] = _holder(form, name)
             self._rows.addWidget(self._holders[name])
             form.changed.connect(self._field_edited)
@@ -122,10 +145,14 @@ class OpticsForm(QWidget):  # type: ignore[misc]
         self.file_row.setVisible(name == "measured")
         self._lens = name if lens else self._lens
         self._preset_chosen()
+        self._prefill()
+
+    def _preset(self) -> dict[str, Any]:
+        chosen = self.objective.currentData(), self.fluorophore.currentData()
+        return preset(registry.psfs[self.name], *chosen)
 
     def _preset_chosen(self, _: int = 0) -> None:
-        chosen = self.objective.currentData(), self.fluorophore.currentData()
-        found = preset(registry.psfs[self.name], *chosen)
+        found = self._preset()
         self._filling = True
         try:
             for row in self.forms[self.name]:

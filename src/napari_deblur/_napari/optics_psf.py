@@ -16,13 +16,13 @@ from napari_deblur._napari.psf_making import (
     Asked,
     lengths_of,
     made,
-    read_optics,
+    optics_of,
     sections,
     size_of,
     small,
     widths,
 )
-from napari_deblur._napari.reading import offered, stack_of
+from napari_deblur._napari.reading import axes_of, offered, pixel_size_of, stack_of
 from napari_deblur._napari.rows import rows_of, scrolled, sentence
 from napari_deblur._napari.size_row import SizeRow
 from napari_deblur._napari.working import Working, words
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OpticsPsf"]
 
+# Sizes that differ by a larger share are others.
+SAME = 1e-3
 SETTLED = 250  # ms without a change before the picture is drawn
 
 
@@ -46,6 +48,7 @@ class OpticsPsf(Working):
         self.viewer = napari_viewer
         self._drawing, self._stale = False, False
         self._asked: Asked | None = None  # what the picture shows
+        self._channel: int | None = None  # that is shown, where the image has several
         self.form = OpticsForm()
         self.layer = LayerBox(
             self.viewer,
@@ -76,6 +79,7 @@ class OpticsPsf(Working):
         self.shape.textChanged.connect(self._edited)
         self.add.clicked.connect(partial(self.plainly, self._start))
         self.viewer.events.theme.connect(self._restyle)
+        self.viewer.dims.events.current_step.connect(self._stepped)
         self._restyle()
         self._take_active()
         self._edited()
@@ -157,29 +161,41 @@ class OpticsPsf(Working):
 
     def _made(self, asked: Asked, layer: Any, outcome: tuple[Kernel, list[str]]) -> None:
         from napari_deblur._napari.kernel_adding import add_kernel
-        from napari_deblur._napari.placing import correct
-        from napari_deblur._napari.reading import axes_of
-        from napari_deblur._napari.window import same_view
 
         kernel, notes = outcome
         beside = layer if layer is not None and layer in self.viewer.layers else None
-        if beside is not None:
-            with same_view(self.viewer, beside):
-                correct(beside, axes_of(beside), asked.pixel_size)
         added = add_kernel(self.viewer, kernel, f"psf [{asked.name}]", beside)
         shape = " × ".join(map(str, kernel.shape))
         where = "lies to the right of the image" if beside is not None else "was added"
         said = f"“{added.name}”, {shape} voxels, {where}; Deblur offers it as a kernel."
         new = [_said(note) for note in notes if _said(note) not in self.advice.text()]
+        if beside is not None and (other := _other_size(beside, asked)):
+            new.append(other)
         self.idle(" ".join([said, *new]))
 
     def _layer_chosen(self) -> None:
         layer = self.layer.layer
         if layer is not None:
             self.size.fill(layer)
-            if layer.source.path:
-                self.form.read(read_optics(str(layer.source.path)))
+            self._prefill(layer)
         self._edited()
+
+    def _prefill(self, layer: Any) -> None:
+        """Fill in the optics of a layer, and the light of the channel that the sliders show."""
+        from napari_deblur._napari.window import cut_of
+
+        axes = axes_of(layer)
+        self._channel = cut_of(self.viewer, layer, axes).get("c") if "c" in axes else None
+        self.form.prefill(optics_of(layer, self._channel))
+
+    def _stepped(self, event: Any = None) -> None:
+        """Follow the channel that is shown."""
+        from napari_deblur._napari.window import cut_of
+
+        if not isalive(self) or self._channel is None or (layer := self.layer.layer) is None:
+            return
+        if cut_of(self.viewer, layer, axes_of(layer)).get("c") != self._channel:
+            self._prefill(layer)
 
     def _take_active(self) -> None:
         active = self.viewer.layers.selection.active
@@ -227,6 +243,20 @@ class OpticsPsf(Working):
 
 def _is_image(layer: Any) -> bool:
     return offered(layer) and "kernel_pixel_size" not in layer.metadata
+
+
+def _other_size(layer: Any, asked: Asked) -> str:
+    """Say that the image has other voxels than the kernel was made for; nothing if it does not."""
+    own = pixel_size_of(layer, axes_of(layer))
+    pairs = [(a, b) for a, b in zip(own, asked.pixel_size, strict=True) if b is not None]
+    if all(a is not None and abs(a - b) <= SAME * b for a, b in pairs):
+        return ""
+    one, other = (
+        " × ".join("?" if v is None else f"{v:.4g}" for v in sizes)
+        for sizes in zip(*pairs, strict=True)
+    )
+    says = "is shown in pixels" if all(a is None for a, _ in pairs) else f"has voxels of {one} µm"
+    return f"“{layer.name}” {says}, and the kernel is for {other} µm: correct what is wrong."
 
 
 def _said(text: str) -> str:

@@ -8,15 +8,16 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur import optics
-from napari_deblur._napari.stated import said_by
+from napari_deblur._napari.reading import described_by
+from napari_deblur._napari.texts import dotted
 from napari_deblur.protocols import Facts
 
 if TYPE_CHECKING:
     from napari_deblur.protocols import Kernel
 
 __all__ = [
-    "Asked", "Shown", "has_presets", "lengths_of", "made", "number_of", "plain", "preset",
-    "read_optics", "sections", "size_of", "small", "widths",
+    "Asked", "Shown", "has_presets", "lengths_of", "made", "number_of", "optics_of",
+    "plain", "preset", "sections", "size_of", "small", "widths",
 ]  # fmt: skip
 
 Triple = tuple[int, int, int]
@@ -105,16 +106,27 @@ def preset(cls: type, objective: str | None, fluorophore: str | None) -> dict[st
     return {name: float(value) for name, value in known.items() if name in own}
 
 
-def read_optics(path: str) -> dict[str, float]:
-    """Give what a file says of its optics, by the names of models' fields; empty if nothing."""
-    said = said_by(path)
-    if said is None:
-        return {}
+def optics_of(layer: Any, channel: int | None = None) -> dict[str, float]:
+    """Give what is said of a layer's optics, by the names of models' fields; empty if nothing.
+
+    Parameters
+    ----------
+    layer : image layer
+    channel : int or None
+        The one that is looked at, where the layer has several; which one of a file the layer
+        shows is known by its name.
+    """
+    channels, found = described_by(layer)
+    light = None
+    if channel is not None and channel < len(channels):
+        light = channels[channel].emission
+    elif channel is None and len({one.emission for one in channels}) == 1:
+        light = channels[0].emission
     known = {
-        "na": said.optics.na,
-        "n_immersion": said.optics.n_immersion,
-        "n_sample": said.optics.n_sample,
-        "wavelength": said.channels[0].emission,
+        "na": found.na,
+        "n_immersion": found.n_immersion,
+        "n_sample": found.n_sample,
+        "wavelength": light,
     }
     return {name: float(value) for name, value in known.items() if value is not None}
 
@@ -129,7 +141,7 @@ def size_of(texts: Sequence[str]) -> tuple[float | None, float, float]:
     """
     found: list[float | None] = []
     for axis, text in zip("zyx", texts, strict=True):
-        bare = text.strip().replace(",", ".")
+        bare = dotted(text, f"the voxel size along {axis}")
         if bare in ("", "?"):
             if axis != "z":
                 raise ValueError(
@@ -189,7 +201,7 @@ def number_of(text: str, what: str) -> float | None:
     ValueError
         When it is none.
     """
-    bare = text.strip().replace(",", ".")
+    bare = dotted(text, what)
     if not bare:
         return None
     try:

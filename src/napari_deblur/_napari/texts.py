@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_deblur.stack import Stack
 
-__all__ = ["lasting", "number", "read_as", "shown", "triple"]
+__all__ = ["dotted", "lasting", "number", "read_as", "shown", "triple"]
+
+# A comma between thousands, or before decimals: nobody can tell.
+EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
 def shown(value: float | None) -> str:
     """Show a number with the digits that matter; nothing for None."""
     return "" if value is None else f"{value:.6g}"
+
+
+def dotted(text: str, what: str) -> str:
+    """Give a number as text with a point where a comma was typed.
+
+    Raises
+    ------
+    ValueError
+        When the comma may as well stand between thousands.
+    """
+    text = text.strip()
+    if EITHER.fullmatch(text):
+        thousands, decimals = text.replace(",", ""), text.replace(",", ".")
+        raise ValueError(f'{what} is "{text}": write {decimals} or {thousands}, without a comma')
+    return text.replace(",", ".")
 
 
 def number(text: str, what: str, unit: str = "") -> float | None:
@@ -23,7 +42,7 @@ def number(text: str, what: str, unit: str = "") -> float | None:
     ValueError
         When it is none.
     """
-    text = text.strip().replace(",", ".")
+    text = dotted(text, what)
     if text in ("", "?"):
         return None
     try:
