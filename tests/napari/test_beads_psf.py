@@ -126,6 +126,62 @@ def test_beads_are_taken_and_left_out_by_buttons(found, qtbot):
     assert "1 by hand" in widget.status.text()
 
 
+def test_an_average_that_is_older_than_the_points_is_not_added(found, qtbot):
+    viewer, widget = found
+    widget.points.selected_data = {near([GOOD[1]], widget.points.data)[0]}
+    widget.leave.click()
+    assert not widget.add.isEnabled()
+    assert widget.status.text() == "The points were changed: press Recompute."
+    press(qtbot, widget.again, widget)
+    assert widget.add.isEnabled()
+    widget.add.click()
+    assert viewer.layers["psf [beads of beads]"].metadata["deblur"]["kernel"]["used"] == 2
+    widget.points.selected_data = {0}
+    widget.points.remove_selected()
+    assert not widget.add.isEnabled()
+    press(qtbot, widget.again, widget)
+    widget.diameter.setText("0.1")
+    widget.diameter.textEdited.emit("0.1")
+    assert not widget.add.isEnabled()
+    assert widget.status.text() == "The numbers were changed: press Recompute."
+    viewer.layers.remove(widget.points)
+    assert not widget.add.isEnabled()
+    press(qtbot, widget.find, widget)
+    assert widget.add.isEnabled()
+
+
+def test_what_was_corrected_by_hand_outlives_the_next_search(found, qtbot):
+    viewer, widget = found
+    press(qtbot, widget.find, widget)
+    assert len(viewer.layers) == 2  # nothing was corrected: the same layer
+    mine = widget.points
+    mine.selected_data = {near([GOOD[0]], mine.data)[0]}
+    mine.remove_selected()
+    press(qtbot, widget.find, widget)
+    assert mine in viewer.layers
+    assert (len(mine.data), len(widget.points.data)) == (4, 5)
+    assert widget.points.name == "beads of beads 2"
+    # Those are listened to no more.
+    mine.selected_data = {0}
+    mine.remove_selected()
+    assert widget.add.isEnabled()
+    assert "Recompute" not in widget.status.text()
+
+
+def test_beads_of_another_channel_have_points_of_their_own(image, qtbot):
+    viewer, widget = opened(
+        qtbot, np.stack([image, image[:, ::-1]]), scale=(1, *SIZE), translate=(0,) * 4,
+        units=("pixel", "um", "um", "um"), axis_labels=tuple("czyx"),
+    )  # fmt: skip
+    viewer.dims.set_current_step(0, 0)
+    press(qtbot, widget.find, widget)
+    first = widget.points
+    viewer.dims.set_current_step(0, 1)
+    press(qtbot, widget.find, widget)
+    assert widget.points is not first
+    assert first in viewer.layers
+
+
 def test_the_kernel_becomes_a_layer_that_is_one(found):
     viewer, widget = found
     widget.add.click()

@@ -45,6 +45,8 @@ class BeadsPsf(Working):
         self.points: Any = None
         self._of: tuple[Any, str, dict[str, int]] | None = None  # layer, axes, frame and channel
         self._count, self._setting = 0, False
+        self._stale = False  # whether the average is older than the points and the numbers
+        self._by_hand = 0  # how often somebody corrected the points
         self.layer = LayerBox(self.viewer, _shows_beads, "The image of small beads")
         self.size = SizeRow("As the layer says; correct it here.")
         self.diameter = QLineEdit()
@@ -69,6 +71,8 @@ class BeadsPsf(Working):
         self.viewer.events.theme.connect(self._restyle)
         self._restyle()
         self.layer.changed.connect(self._layer_chosen)
+        for line in (self.diameter, self.saturation, self.shape):
+            line.textEdited.connect(self._number_edited)
         self.find.clicked.connect(partial(self.plainly, self._find))
         self.again.clicked.connect(partial(self.plainly, self._again))
         self.use.clicked.connect(partial(self.plainly, partial(self._mark, "")))
@@ -82,7 +86,7 @@ class BeadsPsf(Working):
         """Offer the layers there are; napari calls it when they change."""
         self.layer.reset_choices()
         if self.points is not None and self.points not in self.viewer.layers:
-            self.points = None
+            self._let_go()
         if not self.busy():
             self.refresh()
 
@@ -92,7 +96,7 @@ class BeadsPsf(Working):
         for button in (self.again, self.use, self.leave):
             button.setEnabled(self.points is not None)
         self.copy.setEnabled(self.report is not None)
-        self.add.setEnabled(self.kernel is not None)
+        self.add.setEnabled(self.kernel is not None and not self._stale)
 
     def _find(self) -> None:
         from napari_deblur._napari.window import cut_of
@@ -137,18 +141,22 @@ class BeadsPsf(Working):
         with same_view(self.viewer, layer):
             correct_all(self.viewer, layer, axes, size)  # its rings as well
         cancelled = Event()
-        then = partial(self._found, layer, axes, cut, left)
+        by_hand = 0 if places is None else self._by_hand  # of what is averaged
+        then = partial(self._found, layer, axes, cut, left, by_hand)
         steps = _averaging(stack, options, cancelled.is_set)
         self.start(what, steps, then, cancelled=cancelled)
 
     def _found(
-        self, layer: Any, axes: str, cut: dict[str, int], left: list[Bead],
+        self, layer: Any, axes: str, cut: dict[str, int], left: list[Bead], by_hand: int,
         outcome: tuple[Kernel, BeadReport],
     ) -> None:  # fmt: skip
         self.kernel, self.report = outcome
+        self._stale = False
         left = bead_points.apart(left, self.report.beads)
         beads = [*self.report.beads, *left]
-        fresh = self._of is None or self._of[0] is not layer
+        # What was corrected by hand is kept: beads that are found anew get a layer of their own.
+        other = self._of is None or self._of[0] is not layer or self._of[2] != cut
+        fresh = other or self._by_hand != by_hand
         self._of = (layer, axes, cut)
         if layer in self.viewer.layers:
             self._show_points(beads, fresh=fresh)
@@ -168,6 +176,7 @@ class BeadsPsf(Working):
             if self.points is None or fresh:
                 from napari_deblur._napari.adding import free_name
 
+                self._let_go()
                 name = free_name(self.viewer, f"beads of {layer.name}")
                 data, kwargs, _ = bead_points.points_data(layer, axes, beads, name)
                 self.points = self.viewer.add_points(data, **kwargs)
@@ -183,9 +192,27 @@ class BeadsPsf(Working):
         self._count = len(beads)
         self.how.setText(HOW.format(name=self.points.name))
 
+    def _let_go(self) -> None:
+        """Listen no more to the points before."""
+        if self.points is not None:
+            self.points.events.data.disconnect(self._points_changed)
+        self.points, self._by_hand = None, 0
+
+    def _outdated(self, what: str) -> None:
+        """Say that the average is older than what it should be of; it can't be added any more."""
+        self._stale = self.kernel is not None
+        if not self.busy():
+            self.refresh()
+            if self._stale:
+                which = "Recompute" if self.points is not None else "Find beads"
+                self.status.setText(f"{what} changed: press {which}.")
+
+    def _number_edited(self, _: str = "") -> None:
+        self._outdated("The numbers were")
+
     def _points_changed(self, event: Any) -> None:
         """Take new points for beads in use, and say that the average is older than the points."""
-        if self._setting or not isalive(self):
+        if self._setting or not isalive(self) or event.source is not self.points:
             return
         if event.action in ("adding", "removing", "changing"):
             return
@@ -194,8 +221,8 @@ class BeadsPsf(Working):
             self._set_reason(list(new), "", new=True)
         self._count = len(self.points.data)
         self.table.setEnabled(False)  # its rows are no longer those of the points
-        if not self.busy():
-            self.status.setText("The points were changed: press Recompute.")
+        self._by_hand += 1
+        self._outdated("The points were")
 
     def _mark(self, reason: str) -> None:
         if self.points is None:
@@ -206,7 +233,8 @@ class BeadsPsf(Working):
         self._set_reason(chosen, reason)
         if self.table.isEnabled():
             self.table.mark(chosen, reason)
-        self.status.setText("The points were changed: press Recompute.")
+        self._by_hand += 1
+        self._outdated("The points were")
 
     def _set_reason(self, rows: list[int], reason: str, *, new: bool = False) -> None:
         self._setting = True
