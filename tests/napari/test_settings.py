@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
+from napari_deblur._napari import settings
 from napari_deblur._napari.settings import Preferences, preferences
 
 
@@ -17,6 +19,14 @@ def test_defaults_of_the_manifest_are_ours():
 def test_scratch_folder(scratch):
     assert Preferences().folder == scratch
     assert Preferences(scratch=" ~/big ").folder == Path.home() / "big"
+
+
+def test_results_do_not_lie_among_temporary_files(monkeypatch):
+    spec = spec_from_file_location("fresh_settings", settings.__file__)
+    fresh = module_from_spec(spec)  # the fixture gave the module another folder
+    monkeypatch.setitem(sys.modules, spec.name, fresh)
+    spec.loader.exec_module(fresh)
+    assert fresh.Preferences().folder == Path.home() / "napari-deblur" / "results"
 
 
 def test_older_napari_has_no_page(monkeypatch):

@@ -95,7 +95,7 @@ def copying(
     """
     from napari_deblur.scripting import python_of
 
-    if file is not None:  # what it needs lies beside it: scratch folders are cleared
+    if file is not None:  # what it needs lies beside it, so that both can be moved
         place = replace(place, folder=file.absolute().parent, known=None)
     ask, found = yield from _found(asking, place)
     job = _job(ask, found[0], place).resolved()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,8 @@ __all__ = ["Preferences", "preferences"]
 
 # Of the manifest: categories and what is in them.
 PAGE = {"runs": ("device", "memory_fraction", "scratch"), "preview": ("live", "side")}
-_FOLDER = Path(tempfile.gettempdir()) / "napari-deblur"
-# Temporary files are cleared away; what took hours to learn is not.
+# Not among temporary files, which are cleared away, or lie in memory: what took hours stays.
+_FOLDER = Path.home() / "napari-deblur" / "results"
 _TRAINED = Path.home() / "napari-deblur" / "trained"
 
 
