@@ -11,6 +11,7 @@ import zarr
 
 from napari_deblur._napari.addressing import addressed
 from napari_deblur.opening import open_stack, reopen
+from napari_deblur.pixels import Pixels
 from napari_deblur.stack import Channel, Optics
 
 
@@ -65,6 +66,38 @@ def test_changed_pixels_are_copied_and_it_is_said(file, scratch, lazy):
     assert "in memory only" in said
     _same(found, stack)
     _same(reopen(found.source), stack)
+
+
+@pytest.mark.parametrize("how", ["same", "corrected", "zarr", "object", "memory"])
+def test_of_a_lazy_layer_a_single_corrected_frame_is_seen(tmp_path, scratch, monkeypatch, how):
+    array = np.random.default_rng(3).integers(0, 999, (30, 12, 14), dtype=np.uint16)
+    path = tmp_path / "a.zarr"
+    stored = zarr.create_array(
+        path, data=array, dimension_names=["t", "y", "x"], chunks=(1, 12, 14)
+    )
+    data = da.from_zarr(str(path))
+    if how == "corrected":
+        data = da.concatenate([data[:5], data[5:6] + np.uint16(1), data[6:]])
+    elif how == "same":
+        data = data.map_blocks(lambda block: block)
+    elif how != "zarr":
+        data = da.from_array(stored if how == "object" else array, chunks=(1, 12, 14))
+    read, take = [], Pixels.read
+    monkeypatch.setattr(Pixels, "read", lambda *given: read.append(given[1]) or take(*given))
+    stack = replace(open_stack(data, "tyx"), source=None)
+    found, copy, _ = _finish(addressed(stack, str(path), scratch))
+    assert (copy is not None) == (how == "corrected")
+    np.testing.assert_array_equal(found.read(5, 0)[0], array[5] + (how == "corrected"))
+    # What comes from the disk as it is costs some planes only.
+    assert (set(read) == set(range(30))) == (how not in ("zarr", "object"))
+
+
+def test_a_long_comparison_can_be_cancelled(tmp_path, scratch):
+    array = np.zeros((40, 12, 14), np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, array, metadata={"axes": "TYX"})
+    steps = addressed(open_stack(array, "tyx"), str(path), scratch)
+    assert len([None for _ in steps]) > 40  # a chance to stop after each frame
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,10 @@ KEPT = "kept"
 HEX = 12  # digits of a copy's name
 OURS = re.compile(rf".+-[0-9a-f]{{8,{HEX}}}(\.part)?{re.escape(COPY)}")
 WEEK = 7 * 24 * 3600  # seconds
+# Layers of a graph of dask that change no pixel.
+READING = {"from-zarr", "original-from-zarr", "array", "original-array", "getitem", "transpose",
+           "rechunk-merge"}  # fmt: skip
+SOME = 9  # frames that are compared of what is only read
 # Voxels that are compared or copied at a time.
 BLOCK = 2**22
 
@@ -63,14 +67,14 @@ def addressed(
         return stack, None
     if copied is not None and copied[1] is not None and copied[1].exists():
         yield "comparing the layer with its copy"
-        if _said(copied[0]) == _said(stack) and _equal(stack, copied[0]):
+        same = _said(copied[0]) == _said(stack)
+        if same and (yield from _compared(stack, copied[0])):
             return copied
     if path is not None:
         yield f"comparing the layer with {Path(path).name}"
         for found in _in_file(stack, path):
-            if _equal(stack, found):
+            if (yield from _compared(stack, found)):
                 return found, None
-            yield ""
     must_be_writable(folder, "choose another scratch folder under Preferences ▸ napari-deblur")
     folder.mkdir(parents=True, exist_ok=True)
     _sweep(folder)
@@ -140,14 +144,14 @@ def _in_file(stack: Stack, path: str) -> Iterator[Stack]:
                 yield replace(one, name=stack.name)
 
 
-def _equal(stack: Stack, found: Stack) -> bool:
-    """Compare all voxels of an array in memory; of a lazy one, a few planes."""
-    lazy = not isinstance(stack.pixels.base, np.ndarray)
+def _compared(stack: Stack, found: Stack) -> Generator[str, None, bool]:
+    """Compare all voxels; of what is read from the disk without being changed, some planes."""
     frames, channels, depth = stack.shape[:3]
-    if lazy:
-        z = depth // 2
-        places = {(0, 0), (frames // 2, 0), (frames - 1, channels - 1)}
-        boxes = [((z, z + 1), (0, stack.shape[3]), (0, stack.shape[4]))]
+    if _is_only_read(stack.pixels.base):
+        times = {round(t) for t in np.linspace(0, frames - 1, SOME)}
+        places = {(t, c) for t in times for c in range(channels)}
+        whole = ((0, stack.shape[3]), (0, stack.shape[4]))
+        boxes = [((z, z + 1), *whole) for z in sorted({0, depth // 2, depth - 1})]
     else:
         places = set(np.ndindex(frames, channels))
         boxes = list(_boxes(stack))
@@ -157,7 +161,25 @@ def _equal(stack: Stack, found: Stack) -> bool:
             ours, theirs = stack.read(t, c, box), found.read(t, c, box)
             if not np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f"):
                 return False
+            yield ""
     return True
+
+
+def _is_only_read(base: Any) -> bool:
+    """Tell whether an array gives what lies on the disk; of dask's, by the names of its layers.
+
+    Any other layer may be a correction of a single frame, which few planes would not show.
+    """
+    if isinstance(base, np.ndarray):
+        return False
+    if not hasattr(base, "__dask_graph__"):
+        return True
+    layers = getattr(base.__dask_graph__(), "layers", None)
+    if not layers:
+        return False
+    kinds = {str(name).rpartition("-")[0] for name in layers}
+    # An array in memory has no layer with the original of it.
+    return any(kind.startswith("original-") for kind in kinds) and kinds <= READING
 
 
 def _boxes(stack: Stack) -> Iterator[Region]:
