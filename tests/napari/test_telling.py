@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QScrollArea
 import napari_deblur as nd
 from napari_deblur._napari import runs
 from napari_deblur._napari.adding import turn_to
+from napari_deblur._napari.belonging import DRAWN
 from napari_deblur._napari.deblur import Deblur
 from napari_deblur._napari.low import LINES
 from napari_deblur._napari.resuming import unfinished
@@ -134,7 +135,7 @@ def _progress(done, **others):
 
 def _layers():
     """Give what a run that has begun shows."""
-    about = {"metadata": {"deblur": {"store": "/a"}}, **PLACE}
+    about = {"metadata": {"deblur": {"store": "/a"}, DRAWN: (2, 4, 4)}, **PLACE}
     of_kernels = {**about, "metadata": {**about["metadata"], "kernel_pixel_size": None}}
     restored = (np.full((2, 4, 4), np.nan), {"name": "restored", **about}, "image")
     kernels = (np.ones((2, 3, 3)), {"name": "kernels", **of_kernels}, "image")
@@ -171,6 +172,51 @@ def test_a_layer_that_was_there_before_a_run_stays(run):
     assert list(run.viewer.layers) == [there]
 
 
+def test_a_projection_of_a_layer_is_not_taken_for_it(run):
+    message = _layers()
+    data, kwargs, _ = message["layers"]["restored"]
+    there = run.viewer.add_image(data.max(axis=0, keepdims=True), **kwargs)
+    run.child.said.append(message)
+    _show(run)
+    assert len(run.viewer.layers) == 3
+    assert there.data.shape == (1, 4, 4)
+
+
+def test_iterations_are_told_within_a_tile(run):
+    seen = []
+    run.tell = lambda *said: seen.append(said)
+    run.child.said += [_progress(0, total=1), {"step": {"count": 5, "of": 40}}]
+    run.poll()
+    assert seen[-1] == ("Tile 0 of 1 (iteration 5 of 40)", 5, 40)
+    # More than were planned: nobody knows how many there will be.
+    run.child.said.append({"step": {"count": 50, "of": 40}})
+    run.poll()
+    assert seen[-1] == ("Tile 0 of 1 (iteration 50)", 0, 0)
+    run.child.said += [_progress(2, seconds=3.0), {"step": {"count": 7, "of": None}}]
+    run.poll()
+    assert seen[-1] == ("Tile 2 of 9 (iteration 7)", 2, 9)
+    run.child.said += [_progress(1, total=1, seconds=9.0), {"step": {"count": 1, "of": 40}}]
+    run.poll()
+    assert seen[-1] == ("Tile 1 of 1", 1, 1)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_large_volume_in_3d_is_drawn_anew_at_the_end_only(run, monkeypatch, large):
+    refreshed = []
+    run.child.said.append(_layers())
+    _show(run)
+    run.viewer.dims.ndisplay = 3
+    run._views["restored"] = run.viewer.layers["restored"].data
+    monkeypatch.setattr(runs, "LARGE_VOLUME", 31 if large else 32)
+    monkeypatch.setattr(run._layers["restored"], "refresh", lambda *_: refreshed.append(1))
+    run.child.said.append(_progress(1, seen=True) | {"seen": True})
+    run.poll()
+    assert len(refreshed) == (0 if large else 1)
+    run.child.said.append({"ended": ""})
+    run.poll()
+    assert len(refreshed) == 1
+
+
 def test_a_run_that_was_cancelled_later_kept_something(run):
     run.child.said.append(_progress(2))
     run.cancel()
@@ -192,7 +238,7 @@ def test_a_run_without_a_tile_is_none_to_go_on_with(tmp_path):
     assert path.exists()
     assert unfinished(path, stack) is None
     next(steps)
-    assert unfinished(path, stack) == path
+    assert unfinished(path, stack).path == path
     steps.close()
 
 

@@ -5,7 +5,7 @@ is closed, so it never outlives napari. It imports neither napari nor Qt.
 
 The request has a "job" (`Job.to_dict`), what is "described" otherwise, and a "plan" or none; or
 it names a store to "resume". Lines: {"say": text}, {"ready": {…}} after which it waits for the
-line "go", {"output": path}, {"progress": {…}}, at the end
+line "go", {"output": path}, {"progress": {…}}, {"step": {…}} within a tile, at the end
 {"done": {…}} or {"error": text}. It also obeys the lines "pause" and "resume".
 """
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+EVERY = 0.5  # seconds, in which the iterations within a tile are told once
+
 
 def main(request: str) -> int:
     """Do what the request says; give the exit status."""
@@ -55,6 +57,9 @@ class _Orders:
     def __init__(self) -> None:
         self.go = threading.Event()
         self.paused = 0.0  # seconds
+        self.steps = 0  # iterations since the last tile
+        self.on_step: Callable[[int], None] | None = None
+        self._told = 0.0
         self._going = threading.Event()
         self._going.set()
 
@@ -69,11 +74,15 @@ class _Orders:
         os._exit(130)
 
     def asked(self) -> bool:
-        """Wait here as long as the run is paused: called in each iteration."""
+        """Wait here as long as the run is paused, and count: called in each iteration."""
         if not self._going.is_set():
             begun = monotonic()
             self._going.wait()
             self.paused += monotonic() - begun
+        self.steps += 1
+        if self.on_step is not None and monotonic() - self._told > EVERY:
+            self._told = monotonic()
+            self.on_step(self.steps)
         return False
 
 
@@ -81,10 +90,12 @@ def _talking() -> Callable[..., None]:
     """Keep the standard output for our lines; what else is printed goes to the log."""
     out: TextIO = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    lock = threading.Lock()  # tiles are made in a thread of their own
 
     def talk(**message: Any) -> None:
-        out.write(json.dumps(message, default=str) + "\n")
-        out.flush()
+        with lock:
+            out.write(json.dumps(message, default=str) + "\n")
+            out.flush()
 
     return talk
 
@@ -99,16 +110,24 @@ def _work(request: dict[str, Any], talk: Callable[..., None], orders: _Orders) -
         plan, output, stack, job = _spoken(decide(request), talk)
         output.parent.mkdir(parents=True, exist_ok=True)
         _wait_for_go(plan, output, talk, orders)
-        opened, last = False, None
+        opened, last, most = False, None, _iterations(plan)
+        orders.steps = 0
+        orders.on_step = lambda count: talk(step={"count": count, "of": most})
         for progress in batch.run(plan, output, stack, job=job):
             if not opened:
                 talk(output=str(output))
                 opened = True
             talk(progress=_without_pauses(asdict(progress), orders))
-            last = progress
+            last, orders.steps = progress, 0
     phase, note = (last.phase, last.note) if last is not None else ("", "")
     emptied = last.emptied if last is not None else 0
     talk(done={"output": str(output), "phase": phase, "note": note, "emptied": emptied})
+
+
+def _iterations(plan: Plan) -> int | None:
+    """Give how many iterations a plan of one tile takes, where that is a number of its method."""
+    number = getattr(plan.channels[0].method, "iterations", None)
+    return number if isinstance(number, int) and len(plan) == 1 and not plan.layout.rgb else None
 
 
 def _spoken(steps: Generator[str, None, Any], talk: Callable[..., None]) -> Any:

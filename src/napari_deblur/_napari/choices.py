@@ -51,6 +51,7 @@ class Choices(Controls):
         super().__init__()
         self.viewer = viewer
         self.picked = False  # whether the user chose the image, so that it stays
+        self._typed_among: list[Any] = []  # the layers there were when something was typed
         self._method_picked = False
         self._output_of: Any = None
         self._stated: tuple[float | None, ...] = (None, None, None)
@@ -98,10 +99,13 @@ class Choices(Controls):
         now = self.layer.currentData()
         self.picked = self.picked and now in images
         # A hidden layer was only taken because there was no other.
-        kept = now if self.picked or (now is not None and now.visible) else None
+        stays = self.picked or bool(self._typed_among)
+        kept = now if stays or (now is not None and now.visible) else None
         offer(self.layer, others, kept, first)
         # Never an ordinary image unasked: any would do, and none is right.
-        known = kernels[-1] if kernels else None
+        # Nor that of a preview, which another one takes the place of.
+        lasting = [k for k in kernels if not k.metadata.get("deblur", {}).get("preview")]
+        known = lasting[-1] if lasting else None
         offer(self.kernel_layer, kernels + others, self.kernel_layer.currentData(), known)
         self._layer_chosen()
 
@@ -144,18 +148,25 @@ class Choices(Controls):
     def _kernel_picked(self, _: int = 0) -> None:
         """Take another image where the one that was taken unasked turns out to be the kernel."""
         kernel = self.kernel_layer.currentData()
-        if self.picked or kernel is None or kernel is not self.layer.currentData():
+        if kernel is None or kernel is not self.layer.currentData():
+            return
+        if self.picked or self._typed_among:
             return
         others = [self.layer.itemData(i) for i in range(self.layer.count())]
         others = [layer for layer in others if layer is not kernel and layer.visible]
         self._take(others[-1] if others else kernel)
 
     def _follow(self, event: Any = None) -> None:
-        """Take the layer that is active, until the user chose one."""
+        """Take the layer that is active, until the user chose one.
+
+        Where something was typed for an image, only one that was opened since.
+        """
         if not isalive(self) or self.picked or self.busy():
             return
         active, now = self.viewer.layers.selection.active, self.layer.currentData()
         if active is None or active is now or not offered(active) or not active.visible:
+            return
+        if active in self._typed_among:
             return
         as_kernel = self.kernel_way() == "layer" and active is self.kernel_layer.currentData()
         if "deblur" in active.metadata or "kernel_pixel_size" in active.metadata or as_kernel:
@@ -173,21 +184,21 @@ class Choices(Controls):
             self._layer_chosen()
 
     def _edited(self, line: Any, _: str = "") -> None:
-        self.picked = True
+        self._typed()
         self._touched.add(line)
         self.refresh()
         self.changed.emit()
 
     def _typed(self) -> None:
-        """Stay with the image whose camera's numbers are typed."""
-        self.picked = True
+        """Stay with the image whose numbers are typed, as long as no other one is opened."""
+        self._typed_among = list(self.viewer.layers)
 
     def _layer_chosen(self, _: int = 0) -> None:
         layer = self.layer.currentData()
         if layer is self._output_of:
             self.refresh()
             return
-        self._output_of = layer
+        self._output_of, self._typed_among = layer, []
         self._touched.clear()
         self.watch.follow(layer)
         self._describe(layer)

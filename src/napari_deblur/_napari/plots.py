@@ -27,6 +27,10 @@ LIGHT = ("#9a5b00", "#1464ad", "#21773a", "#b3261e", "#6a3fa0", "#1e1e21")
 NAMED = {"x": 0, "y": 1, "z": 2, "limit": 3, "mean": 5}
 GLOW = ("#000004", "#420a68", "#932667", "#dd513a", "#fca50a", "#fcffa4")
 HEIGHT = 190  # pixels of a chart
+# Of a curve upon others, so that those are seen as well; in its own widths.
+DASHES = ((6, 6), (2, 6))
+# Curves nearer than this share of their height lie upon each other.
+SAME = 0.01
 # A kernel's faint skirt matters, and is not seen beside its peak otherwise.
 POWER = 0.5
 
@@ -203,9 +207,13 @@ class LineChart(_Plot):
         level = self._extra.get("level")
         if level is not None:
             plot.addItem(pg.InfiniteLine(level, 0, pg.mkPen(look.faint, width=1)))
+        drawn: list[tuple[Any, Any]] = []
         for n, (name, (x, y)) in enumerate(self.curves.items()):
             colour = look.line(name, n)
-            plot.plot(x, y, pen=pg.mkPen(colour, width=2), name=name)
+            below = sum(_covers((x, y), other) for other in drawn)
+            dash = DASHES[min(below, len(DASHES)) - 1] if below else None
+            plot.plot(x, y, pen=pg.mkPen(colour, width=2, dash=dash), name=name)
+            drawn.append((x, y))
             if name in self._extra["dots"]:
                 plot.plot(*_finite(*self._extra["dots"][name], log=self.log), pen=None, symbol="o",
                           symbolSize=5, symbolBrush=colour, symbolPen=None)  # fmt: skip
@@ -317,6 +325,16 @@ class SectionView(_Plot):
         pen = pg.mkPen(self.look.text, width=3)
         self.plot.plot([0, length], [y, y], pen=pen)
         self._word(f"{length:g} {self.unit}", length, y, (-0.12, 0.5))
+
+
+def _covers(curve: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    """Whether a curve lies upon another one, which is then not seen."""
+    (x, y), (at, below) = curve, other
+    if len(x) < 2 or len(at) < 2:
+        return False
+    here = (x >= at.min()) & (x <= at.max())
+    apart = np.abs(y - np.interp(x, at, below))[here]
+    return bool(apart.size > len(x) / 2 and apart.max() < SAME * (np.ptp(y) or 1.0))
 
 
 def _finite(x: Any, y: Any, *, log: bool) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -103,9 +103,7 @@ class Previews(Choices):
 
     def asked(self) -> tuple[Any, Asking, Stack]:
         """Give the image, what is asked for, and its stack; change no layer."""
-        layer, asking, stack = self.chosen(), self.asking(), self.stack()
-        self.picked = True
-        return layer, asking, stack
+        return self.chosen(), self.asking(), self.stack()
 
     def read_as(self, layer: Any) -> tuple[Any, ...]:
         """Tell other pixels, and a layer that is read in another way, from what it was."""

@@ -187,6 +187,11 @@ def stack_of(
     """
     axes = (axes if axes is not None else axes_of(layer)).lower().strip()
     strange = sorted(set(axes) - set("tczyx"))
+    if layer.ndim > len("tczyx"):
+        raise ValueError(
+            f'"{layer.name}" has {layer.ndim} axes, and an image has five at most, t, c, z, y and '
+            "x: split it along one (right click on the layer ▸ Split Stack)"
+        )
     if len(axes) != layer.ndim or strange or len(set(axes)) != len(axes):
         example = USUAL.get(layer.ndim, "tczyx")
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from time import monotonic
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ import numpy as np
 
 from napari_deblur._napari.adding import adding, look_at_all, turn_to
 from napari_deblur._napari.addressing import is_kept
+from napari_deblur._napari.belonging import store_of
 from napari_deblur._napari.placing import picked_channels
 from napari_deblur._napari.running import Child
 from napari_deblur._napari.showing import (
@@ -39,6 +41,8 @@ __all__ = ["Run"]
 PAUSE = 0.4
 SHARE = 10
 END = object()
+# Voxels of a volume in 3-D: a larger one is drawn anew at the end only.
+LARGE_VOLUME = 2**24
 
 
 @dataclass
@@ -224,6 +228,8 @@ class Run:
             self._last = said(progress)
             self.done = progress["done"], progress["total"]
             self.tell(self._last, progress["done"], progress["total"])
+        if "step" in message:
+            self._say_step(**message["step"])
         if "error" in message:
             self.error = message["error"]
         if "done" in message:
@@ -254,6 +260,15 @@ class Run:
         self.tell(self.error or self._last, 0, 1)
         return False
 
+    def _say_step(self, count: int, of: int | None) -> None:
+        """Tell how far it is within a tile; where there is one only, the bar shows it."""
+        done, total = self.done
+        if done >= total:
+            return
+        known = of if of is not None and count <= of else 0
+        text = f"{self._last} (iteration {count}{f' of {known}' if known else ''})"
+        self.tell(text, *((count if known else 0, known) if total == 1 else (done, total)))
+
     def _steps(self, layers: Mapping[str, LayerData]) -> Iterator[None]:
         """Add layers, or renew those that there are; between the steps the window breathes."""
         for which, (data, kwargs, _) in layers.items():
@@ -262,8 +277,7 @@ class Run:
             known = [
                 layer
                 for layer in self.viewer.layers
-                if layer.metadata.get("deblur", {}).get("store") == store
-                and role(layer.metadata) == which
+                if store_of(layer) == store and role(layer.metadata) == which
             ]
             shown = yield from adding(self.viewer, data, kwargs, known[0] if known else None)
             self._layers[which] = shown
@@ -286,6 +300,14 @@ class Run:
             if layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
 
+    def _takes_long(self) -> bool:
+        """Whether a refresh would read a large volume, for which the window would wait."""
+        view, shown = self._views.get("restored"), self.viewer.dims.displayed
+        if view is None or len(shown) < 3:
+            return False
+        axes = [axis - self.viewer.dims.ndim + len(self._axes) for axis in shown]
+        return prod(view.shape[a] for a in axes if a >= 0) > LARGE_VOLUME
+
     def _refresh(self, *, now: bool) -> None:
         layer = self._layers["restored"]
         if layer not in self.viewer.layers:
@@ -296,6 +318,8 @@ class Run:
         if kernels is not None and self._peak > kernels.contrast_limits[1]:
             kernels.contrast_limits = (0.0, self._peak)
         if not self._stale or (start < self._next and not now):
+            return
+        if self._takes_long() and not now:
             return
         self._stale = False
         for shown in self._layers.values():
