@@ -43,6 +43,7 @@ def docked(qtbot):
     window, dock, widget = QMainWindow(), QDockWidget(), Slow()
     dock.setWidget(widget)
     window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    window.show()
     qtbot.addWidget(widget)
     return window, widget
 
@@ -58,6 +59,9 @@ def test_what_outlives_its_dock_goes_on_until_the_window_is_closed(docked, told)
         "cancel it."
     ]
     assert not stopped
+    assert not widget.left_alone()
+    window.close()
+    assert widget.left_alone()
     window.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     assert stopped

@@ -171,6 +171,12 @@ class Deblur(Previews):
         run = self._run
         if run is None:
             return
+        if self.left_alone():
+            self._timer.stop()
+            self._run = None
+            run.cancel()
+            self.idle("")
+            return
         if self._activity.cancelled and not run.child.cancelled:
             self.stop()
         going = run.poll()

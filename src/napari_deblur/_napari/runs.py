@@ -306,7 +306,7 @@ class Run:
         if view is None or len(shown) < 3:
             return False
         axes = [axis - self.viewer.dims.ndim + len(self._axes) for axis in shown]
-        return prod(view.shape[a] for a in axes if a >= 0) > LARGE_VOLUME
+        return bool(prod(view.shape[a] for a in axes if a >= 0) > LARGE_VOLUME)
 
     def _refresh(self, *, now: bool) -> None:
         layer = self._layers["restored"]

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event
 from typing import Any
+from weakref import ref
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
@@ -53,7 +55,7 @@ class Working(QWidget):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self._stopper = _Stopper()
-        self._ends_with_window = False
+        self._window: Callable[[], Any] | None = None  # it is docked in; held weakly, or it stays
         self.starters: list[Any] = []
         self.status = sentence()
         self.bar = QProgressBar()
@@ -82,6 +84,11 @@ class Working(QWidget):  # type: ignore[misc]
     def closed(self) -> bool:
         """Whether the dock was closed while something goes on."""
         return self in _GOING_ON
+
+    def left_alone(self) -> bool:
+        """Whether the window was closed as well, after the dock: there is nothing to show it in."""
+        window = self._window() if self._window is not None else None
+        return self.closed and (window is None or not isalive(window) or not window.isVisible())
 
     def refresh(self) -> None:
         """Set the buttons that can be pressed when nothing goes on."""
@@ -132,10 +139,9 @@ class Working(QWidget):  # type: ignore[misc]
     def begin(self, what: str, stop: Callable[[], None]) -> None:
         """Show that something goes on, which `stop` ends."""
         self._stopper.stop = stop
-        # No reference to the window is kept: it would not go.
-        if not self._ends_with_window and (window := main_window_of(self)) is not None:
+        if self._window is None and (window := main_window_of(self)) is not None:
             window.destroyed.connect(self._stopper)
-            self._ends_with_window = True
+            self._window = ref(window)
         for button in self.starters:
             button.setEnabled(False)
         self.cancel.setEnabled(True)
@@ -164,7 +170,8 @@ class Working(QWidget):  # type: ignore[misc]
         self.status.setText(text)
         if self.closed:
             _GOING_ON.discard(self)
-            _tell(text)
+            if text:
+                _tell(text)
 
     def fail(self, text: str) -> None:
         """Show that it ended with an error, in the widget and as a notification."""
