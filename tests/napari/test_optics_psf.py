@@ -347,6 +347,8 @@ def test_adding_a_kernel_leaves_the_image_as_it_is_and_says_what_differs(viewer,
         widget.status.text()
     )
     cells.scale, cells.units = (1, 1, 1), ("pixel",) * 3
+    for line, text in zip(widget.size.lines.values(), ("0.3", "0.1", "0.1"), strict=True):
+        line.setText(text)
     add(widget, qtbot)
     assert "“cells” is shown in pixels" in widget.status.text()
 
