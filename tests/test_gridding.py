@@ -15,6 +15,7 @@ from napari_deblur.cuts import EACH, MOST_CORE, MOST_REST, REST
 from napari_deblur.gridding import OUT_OF_PLACE, PROCESS, allowed_memory, arrays_of, lay
 from napari_deblur.halos import Halo
 from napari_deblur.ops import length_cost, object_shape, transform_shape, transforms
+from napari_deblur.registry import methods
 from napari_deblur.stack import Pixels, Stack
 from napari_deblur.tiles import Grid
 
@@ -220,7 +221,8 @@ def test_workers_share_what_is_free(monkeypatch):
 def test_transforms_that_are_not_in_place_take_more(monkeypatch):
     method = SimpleNamespace(arrays=6)
     assert arrays_of(method, None, "cuda") == arrays_of(method, None, "mps") == 6 + OUT_OF_PLACE
-    assert arrays_of(SimpleNamespace(arrays=6, arrays_torch=8), None, "cuda") == 8
+    splitting = methods["total-variation"]()
+    assert arrays_of(splitting, None, "cuda") == splitting.arrays_torch > splitting.arrays + 5
     for found, more in ((object(), 0), (None, OUT_OF_PLACE)):
         monkeypatch.setattr(transforms, "_library", lambda found=found: found)
         assert arrays_of(method, None, "cpu") == 6 + more

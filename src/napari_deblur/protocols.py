@@ -120,7 +120,8 @@ class Method(Protocol):
     """A frozen dataclass of parameters that restores one tile.
 
     `arrays` is the number of float32 arrays of the padded tile's size that memory must hold at the
-    peak of a call, the tile itself included: the planner counts memory with it.
+    peak of a call, the tile itself included: the planner counts memory with it. Where transforms
+    are not in place (GPUs, ARM, macOS) a few more are counted, or ``arrays_torch`` if there is one.
     """
 
     multiple_of: ClassVar[int]

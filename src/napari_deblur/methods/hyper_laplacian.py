@@ -65,6 +65,7 @@ class HyperLaplacian:
 
     multiple_of: ClassVar[int] = 1
     arrays: ClassVar[float] = 22
+    arrays_torch: ClassVar[float] = 28
 
     def __post_init__(self) -> None:
         from napari_deblur.methods._splitting_numbers import checked
