@@ -3,17 +3,22 @@
 import hashlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from napari_deblur import registry
+from napari_deblur import claims, creating, registry
+from napari_deblur.batch import run
 from napari_deblur.methods.identity import Identity
 from napari_deblur.plans import ChannelPlan, Layout, Plan
 from napari_deblur.protocols import Facts, Kernel
+from napari_deblur.restoring import restore_tile
+from napari_deblur.results import LEDGER
 from napari_deblur.stack import Channel, Pixels, Stack
 from napari_deblur.tiles import Grid
+from napari_deblur.standing import Standing
 
 SRC = Path(registry.__file__).parents[1]
 
@@ -85,6 +90,18 @@ class Watched(Base):
 
 
 @dataclass(frozen=True)
+class Gated(Base):
+    """Says that it has begun, and waits until a gate is open."""
+    folder: str = ""
+
+    def __call__(self, tile, blur):
+        (Path(self.folder) / "begun").touch()
+        while not (Path(self.folder) / "gate").exists():
+            time.sleep(0.01)
+        return Estimate(tile * 3, None, torch.zeros(0))
+
+
+@dataclass(frozen=True)
 class Finder(Base):
     """Finds a kernel that depends on the tile."""
     iterations: int = 3
@@ -104,7 +121,7 @@ def third_party(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (home / "third_party.py").write_text(METHODS)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
-    names = ["Slow", "Broken", "Deadly", "Finder", "Watched"]
+    names = ["Slow", "Broken", "Deadly", "Finder", "Gated", "Watched"]
     lines = "".join(f"{name.lower()} = third_party:{name}\n" for name in names)
     (info / "entry_points.txt").write_text(f"[napari_deblur.methods]\n{lines}")
     monkeypatch.syspath_prepend(str(home))
@@ -160,6 +177,59 @@ def five_axes():
         time_step=1.5,
     )
     return plan_of(stack, core=(4, 256, 256)), stack
+
+
+FIRST, SECOND = (0, 0, 0, 0, 0), (0, 0, 0, 0, 1)
+
+
+def two_tiles(methods, *, joined=False):
+    stack = stack_of(numbers((4, 8, 16)))
+    plan = plan_of(stack, method=methods.Slow(seconds=0.0))
+    return replace(plan, shard=(1, 1, 1, 1, 2)) if joined else plan, stack
+
+
+class Writer:
+    """Who writes two tiles by a claim, as a worker does."""
+
+    def __init__(self, path, plan, stack):
+        self.claim = claims.take(path / LEDGER, plan.key, claims.ALL)
+        self.store, self.stack = creating.create(path, plan), stack
+        self.store.standing = Standing(self.claim.file)
+        self.sums = {}
+
+    def write(self, index):
+        entry = self.store.write_tile(index, restore_tile(self.store.plan, self.stack, index))
+        self.sums |= {name: digest for name, (_, digest) in entry.files.items()}
+
+    def write_all(self):
+        self.write(FIRST)
+        self.write(SECOND)
+        if self.store.shards[0].several:
+            self.store.write_shard(0, FIRST, inputs="", sums=self.sums)
+
+    def overwritten(self, plan):
+        """Stop, and let another run overwrite the result."""
+        self.claim.release()
+        *_, last = run(plan, self.store.path, self.stack, overwrite=True)
+        assert last.phase == "complete"
+
+    def looks(self, number, then, *, after):
+        """Do something before or after the look of that number; what is given has one True then."""
+        check, count, done = self.store.standing.check, [0], []
+
+        def counted(seconds=0.0):
+            count[0] += 1
+            now = count[0] == number
+            if now and not after:
+                done.append(True)
+                then()
+            check(seconds)
+            if now and after:
+                done.append(True)
+                then()
+
+        self.store.standing.check = counted
+        return done
 
 
 def tree_hash(path, *, ledger=False):

@@ -24,6 +24,7 @@ from napari_deblur import (
     outputs,
     packing,
     places,
+    scratch,
     system,
 )
 from napari_deblur.attempts import attempted
@@ -33,7 +34,6 @@ from napari_deblur.parts import Part
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
-from napari_deblur.scratch import copied
 from napari_deblur.stopping import RunStopped, explained
 from napari_deblur.store import Store
 from napari_deblur.tasks import AT_ONCE, Engine, Task, in_this_process
@@ -203,6 +203,7 @@ def _run(
                 creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
             )
         )
+        store.standing = claim.standing()
         done = store.done(None if how.part is None else how.part.span(len(plan.shards)))
         numbers = _numbers(plan, done, how)
         there = done.tiles.count(numbers)
@@ -225,7 +226,7 @@ def _run(
             store.note_part(how.part.number, how.part.of)
         _check_disk(plan, output, stack, how, (tally.total - there) / len(plan))
         yield tally.progress(note=_greeting(store, tally))
-        with _engine(store, stack, how) as engine:
+        with _engine(store, stack, how, claim) as engine:
             for tasks in _tasks(store, done, how):
                 for progress in attempted(store, engine, tasks, done, tally, **how.failing):
                     claim.check()
@@ -297,7 +298,7 @@ def _is_copied(plan: Plan, how: _How) -> bool:
 
 
 @contextmanager
-def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
+def _engine(store: Store, stack: Stack | None, how: _How, claim: Claim) -> Iterator[Engine]:
     devices.give_back(store.plan.device)  # what planning left
     if not how.workers and how.scheduler is None:
         yield in_this_process(store, stack)
@@ -306,10 +307,15 @@ def _engine(store: Store, stack: Stack | None, how: _How) -> Iterator[Engine]:
 
     with ExitStack() as cleanup:
         if stack is not None and _is_copied(store.plan, how):
-            cleanup.enter_context(copied(stack, store.path, store.plan.grid))
-        key = store.plan.key
+            cleanup.enter_context(scratch.copied(stack, store.path, store.plan.grid))
         yield cleanup.enter_context(
-            cluster_engine(store.path, key, workers=how.workers, scheduler=how.scheduler)
+            cluster_engine(
+                store.path,
+                store.plan.key,
+                claim=claim.file.name,
+                workers=how.workers,
+                scheduler=how.scheduler,
+            )
         )
 
 

@@ -28,7 +28,7 @@ from typing import Any, Self, TypeVar
 from napari_deblur import places, system
 from napari_deblur.parts import Part
 from napari_deblur.places import Place, Remote
-from napari_deblur.stopping import RunStopped
+from napari_deblur.standing import Standing, over
 
 __all__ = ["ALL", "FINISH", "PLAN", "SUFFIX", "Claim", "Claimed", "patiently", "refuse", "take"]
 
@@ -96,10 +96,11 @@ class Claim:
     def check(self) -> None:
         """Raise RunStopped if this was lost: who writes on would write what another one writes."""
         if self.lost:
-            raise RunStopped(
-                f"this run gave no sign for {EXPIRES:g} s, and another one took it for dead and "
-                f"writes {self.file.parent.parent} now: run the same again when that has ended"
-            )
+            raise over(self.file)
+
+    def standing(self) -> Standing:
+        """Give what looks whether this is still there, each time that something is written."""
+        return Standing(self.file, EXPIRES / 2)
 
     def _refresh(self) -> None:
         while not self._over.wait(EVERY):
@@ -118,6 +119,9 @@ class Claim:
             except OSError:
                 continue  # a network or server that is away for a moment
             if self.lost:
+                if isinstance(self.file, Remote):  # it may have come back
+                    with suppress(OSError):
+                        _remove(self.file)
                 return
 
 

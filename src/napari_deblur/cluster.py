@@ -30,7 +30,7 @@ POLL = 0.5  # seconds between two looks at whether one has come
 
 @contextmanager
 def cluster_engine(
-    path: Place, key: str, *, workers: int = 0, scheduler: str | None = None
+    path: Place, key: str, *, claim: str = "", workers: int = 0, scheduler: str | None = None
 ) -> Iterator[Engine]:
     """Start worker processes here, or connect to a scheduler, for the tasks of one store.
 
@@ -40,6 +40,8 @@ def cluster_engine(
         The store, which every worker must see under this path.
     key : str
         That of its plan.
+    claim : str
+        The name of the claim by which this run writes.
     workers : int
         Processes to start on this machine; they share its cores.
     scheduler : str or None
@@ -59,7 +61,7 @@ def cluster_engine(
         line = cleanup.enter_context(Line(partial(connected, scheduler)))
 
         def engine(todo: Todo) -> Generator[tuple[Task, Entry | Exception]]:
-            return sent(line, str(path.absolute()), key, todo)
+            return sent(line, str(path.absolute()), key, todo, claim=claim)
 
         yield engine
 

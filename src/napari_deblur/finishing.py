@@ -84,6 +84,7 @@ def finish(
             yield last
             return
         store = held.enter_context(closing(creating.create(path, result.plan)))
+        store.standing = claim.standing()
         # Files that are gone, or not as long as they were written, do not count as done.
         done = store.done()
         if all_there(store, done):
@@ -92,20 +93,22 @@ def finish(
         store.mark_incomplete()
         if next(missing(store, done), None) is not None:
             raise Unfinished(_said_of_missing(store, done))
-        with _engine(store, workers, scheduler) as engine:
+        with _engine(store, claim, workers, scheduler) as engine:
             yield from finished(store, engine, done, tally, claim)
 
 
 @contextmanager
-def _engine(store: Store, workers: int, scheduler: str | None) -> Iterator[Engine]:
+def _engine(store: Store, claim: Claim, workers: int, scheduler: str | None) -> Iterator[Engine]:
     """Give what makes chunks of chunks, for which no input is opened."""
     if not workers and scheduler is None:
         yield in_this_process(store, None)
         return
     from napari_deblur.cluster import cluster_engine
 
-    key = store.plan.key
-    with cluster_engine(store.path, key, workers=workers, scheduler=scheduler) as engine:
+    key, name = store.plan.key, claim.file.name
+    with cluster_engine(
+        store.path, key, claim=name, workers=workers, scheduler=scheduler
+    ) as engine:
         yield engine
 
 

@@ -17,12 +17,14 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from napari_deblur import places
 from napari_deblur.places import Place, Remote
+from napari_deblur.stopping import RunStopped
 
 __all__ = ["Entry", "Head", "Ledger", "damaged_lines", "entries", "heads"]
 
@@ -123,10 +125,16 @@ class Ledger:
 
     The file is opened for each line: a worker may live on while its store is removed and made
     again.
+
+    Parameters
+    ----------
+    folder : Path or Remote
+    check : function
+        Called before each line; it raises RunStopped when nothing may be written any more.
     """
 
-    def __init__(self, folder: Place) -> None:
-        self.folder = folder
+    def __init__(self, folder: Place, check: Callable[[], None] = lambda: None) -> None:
+        self.folder, self._check = folder, check
         self._file: Place | None = None
         self._lines: list[bytes] = []  # of that file, in an object store
         self._lock = threading.Lock()  # a worker may have several threads
@@ -137,11 +145,20 @@ class Ledger:
             file, self._file = self._file or self._new_file(), None
             raw = entry.to_line().encode()
             if isinstance(file, Remote):
+                self._check()
                 self._append_to_object(file, raw)
                 return
-            with file.open("ab", buffering=0) as handle:
-                while raw:  # a full disk may take a part and raise at the next
-                    raw = raw[handle.write(raw) :]
+            try:
+                with file.open("ab", buffering=0) as handle:
+                    # Not before: whoever overwrites the result later removes the open file, too.
+                    self._check()
+                    while raw:  # a full disk may take a part and raise at the next
+                        raw = raw[handle.write(raw) :]
+            except RunStopped:
+                with suppress(OSError):
+                    if not file.stat().st_size:
+                        file.unlink()
+                raise
             # Only now: after a torn line nothing is added to a file any more.
             self._file = file
 

@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -58,6 +59,7 @@ CLOCK = "clock.claim"
 TRIES = 25
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 ABSENT_ON_WINDOWS = {2, 3, 123, 206, 267, 1921}  # file, path, name, length, folder, link
+PAUSE = 0.1  # seconds between two tries to remove what others still write to
 
 
 class Stat(Protocol):
@@ -411,12 +413,31 @@ def _pieces(place: Place) -> Iterator[Any]:
         yield from obstore.get(place._bucket, place.key)
 
 
-def write_atomically(place: Place, content: system.Content) -> None:
-    """Replace a file as a whole: whoever reads it sees the old content or the new."""
+def write_atomically(
+    place: Place, content: system.Content, check: Callable[[], None] | None = None
+) -> None:
+    """Replace a file as a whole: whoever reads it sees the old content or the new.
+
+    `check` is called as late as can be; if it raises, nothing was replaced.
+    """
     if isinstance(place, Path):
-        system.write_atomically(place, content)
-    else:
+        system.write_atomically(place, content, check)
+        return
+    if check is None:
         place.write_bytes(content)
+    elif isinstance(content, bytes | memoryview):
+        check()
+        place.write_bytes(content)
+    else:
+        place.write_bytes(_checked(content, check))
+
+
+def _checked(
+    pieces: Iterable[bytes | memoryview], check: Callable[[], None]
+) -> Iterator[bytes | memoryview]:
+    """Give pieces; raise what `check` does when all were given: an object is made whole then."""
+    yield from pieces
+    check()
 
 
 def create(place: Place, content: bytes) -> None:
@@ -571,7 +592,7 @@ class _Sizes:
 def remove_tree(folder: Place) -> None:
     """Delete a folder and all that is in it."""
     if isinstance(folder, Path):
-        shutil.rmtree(folder)
+        _remove_folder(folder)
         return
     import obstore
 
@@ -580,6 +601,20 @@ def remove_tree(folder: Place) -> None:
         for start in range(0, len(names), PAGE):
             with folder._explained():
                 obstore.delete(folder._bucket, names[start : start + PAGE])
+
+
+def _remove_folder(folder: Path) -> None:
+    """Delete a folder to which a process may write that was stopped, and has not noticed yet."""
+    for _ in range(TRIES):
+        try:
+            shutil.rmtree(folder)
+            return
+        except OSError as error:
+            changed = error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT)
+            if not changed or not folder.exists():
+                raise
+        time.sleep(PAUSE)
+    shutil.rmtree(folder)
 
 
 def free_space(place: Place) -> float:

@@ -46,7 +46,13 @@ Batch = tuple[Task, ...]
 
 
 def sent(
-    line: Line, path: str, key: str, todo: Todo, do: Callable[..., Answer] = work
+    line: Line,
+    path: str,
+    key: str,
+    todo: Todo,
+    do: Callable[..., Answer] = work,
+    *,
+    claim: str = "",
 ) -> Generator[tuple[Task, Entry | Exception], None, None]:
     """Let workers do tasks; what became of each, as it comes.
 
@@ -60,6 +66,8 @@ def sent(
     todo : Todo
         What may be put into it again while this goes on.
     do : function of a batch and an `Order`
+    claim : str
+        The name of the claim by which this run writes: what workers do after it is gone is lost.
 
     Raises
     ------
@@ -68,7 +76,7 @@ def sent(
     ConnectionError
         When the scheduler is lost and does not come back.
     """
-    flight = _Flight(line, Order(path, key), do)
+    flight = _Flight(line, Order(path, key, claim), do)
     try:
         while True:
             try:

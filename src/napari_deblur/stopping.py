@@ -58,8 +58,10 @@ class ImageStopped(RunStopped):
 
 
 def stops_the_run(error: BaseException) -> bool:
-    """Whether an error would meet every tile: disk full, read-only, no permission."""
+    """Whether an error would meet every tile: disk full, read-only, no permission, a lost claim."""
     while error is not None:
+        if isinstance(error, RunStopped):
+            return True
         if isinstance(error, OSError) and error.errno in FATAL:
             return getattr(error, "winerror", None) != SHARING
         error = error.__cause__  # type: ignore[assignment]

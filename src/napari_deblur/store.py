@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from napari_deblur.plans import Plan
     from napari_deblur.restoring import Restored
     from napari_deblur.tiles import Box, Index
+    from napari_deblur.standing import Standing
 
 __all__ = ["Done", "Result", "Shrunk", "Store", "as_stored", "open_result"]
 
@@ -80,13 +81,17 @@ class Store:
     path : Path or Remote
     plan : Plan
         That of the result.
+
+    Once the claim that `standing` looks at is gone, all that writes raises RunStopped: what a later
+    run made there stays as it is.
     """
 
     def __init__(self, path: Place, plan: Plan) -> None:
         self.path, self.plan = path, plan
+        self.standing: Standing | None = None
         self.levels = levels_of(plan.layout, plan.grid)
         self.arrays, self.shards = specs_of(plan), shards_of(plan)
-        self.ledger = Ledger(path / LEDGER)
+        self.ledger = Ledger(path / LEDGER, self.check)
         self._synced: set[Path] = set()
         self._opened: dict[str, zarr.Array] = {}
 
@@ -106,6 +111,11 @@ class Store:
         return done_of(self.path, self.plan, span)
 
     # Writing ------------------------------------------------------------------------------------
+
+    def check(self, seconds: float = 0.0) -> None:
+        """Raise RunStopped if the claim is gone; it need not be looked at every few seconds."""
+        if self.standing is not None:
+            self.standing.check(seconds)
 
     def write_tile(
         self, index: Index, restored: Restored, *, seconds: float = 0.0, retries: int = 0
@@ -193,6 +203,7 @@ class Store:
         entry = Entry("shard", key, index, number, files, inputs=inputs, finished=now())
         self._record(entry)
         if all(sharding.loose(names[0], self._place(names[0], one)) in sums for one in chunks):
+            self.check()
             for name in names:
                 for chunk in chunks:
                     loose = self.path / sharding.loose(name, self._place(name, chunk))
@@ -218,7 +229,7 @@ class Store:
         content = json.dumps(data, indent=2, allow_nan=False).encode()
         file = self.path / name / "zarr.json"
         self.record_metadata(file, content)
-        places.write_atomically(file, content)
+        places.write_atomically(file, content, self.check)
 
     def record_metadata(self, file: Place, content: bytes) -> None:
         """Write down what a ``zarr.json`` is about to hold, or holds."""
@@ -357,17 +368,27 @@ class Store:
     ) -> tuple[str, tuple[int, str]]:
         """Write a file as a whole and wait until it is on the disk; give path, size and hash."""
         file = self.path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
+        self._make_folder(file.parent)
         if isinstance(content, memoryview):
-            places.write_atomically(file, content)
+            places.write_atomically(file, content, self.check)
             summed = len(content), hashlib.sha256(content).hexdigest()
         else:
             pieces = sharding.Summed(content)
-            places.write_atomically(file, pieces)
+            places.write_atomically(file, pieces, self.check)
             summed = pieces.size, pieces.hash.hexdigest()
         if isinstance(file, Path) and file.parent not in self._synced:
             self._sync_folders(file.parent)
         return name, summed
+
+    def _make_folder(self, folder: Place) -> None:
+        """Make a folder, but not the result itself anew: who removed it wants it gone."""
+        if isinstance(self.path, Remote) or folder.is_dir():
+            return
+        self.check()
+        at = self.path
+        for part in self._name(folder).split("/"):
+            at /= part
+            at.mkdir(exist_ok=True)
 
     def _name(self, file: Place) -> str:
         return places.relative(file, self.path)

@@ -33,6 +33,7 @@ __all__ = [
     "give_memory_back",
     "has_process",
     "insisting",
+    "is_there",
     "links_out_of",
     "refuse_unguarded_script",
     "stop_asked",
@@ -65,6 +66,21 @@ def insisting(action: Callable[[], T]) -> T:
     return action()
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file is there by now.
+
+    It is opened: of a network drive, what `stat` says may be a minute old.
+    """
+    try:
+        if SHARES:
+            os.close(os.open(path, os.O_RDONLY))
+        else:
+            path.stat()  # one that is open could not be removed
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def sync_file(path: Path) -> None:
     """Wait until the content of a file is on the disk."""
     with path.open("r+b") as file:  # Windows flushes handles that may write only
@@ -86,8 +102,12 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
-def write_atomically(path: Path, content: Content) -> None:
-    """Replace a file as a whole: whoever reads it sees the old content or the new."""
+def write_atomically(path: Path, content: Content, check: Callable[[], None] | None = None) -> None:
+    """Replace a file as a whole: whoever reads it sees the old content or the new.
+
+    `check` is called when all is written and only the name is lacking: if it raises, nothing was
+    replaced. Whoever removes the folder between it and the end removes what was written, too.
+    """
     whole = isinstance(content, bytes | memoryview)
     for attempt in range(1, TRIES + 1):
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
@@ -95,7 +115,7 @@ def write_atomically(path: Path, content: Content) -> None:
             with partial.open("wb") as file:
                 file.writelines([content] if isinstance(content, bytes | memoryview) else content)
             sync_file(partial)
-            insisting(lambda: partial.replace(path))  # noqa: B023 - called at once
+            insisting(lambda: _named(partial, path, check))  # noqa: B023 - called at once
             break
         except FileNotFoundError:
             # Another run on the same folder may have swept up what it took for a leftover.
@@ -106,6 +126,12 @@ def write_atomically(path: Path, content: Content) -> None:
             partial.unlink(missing_ok=True)
             raise
     sync_folder(path.parent)
+
+
+def _named(partial: Path, path: Path, check: Callable[[], None] | None) -> None:
+    if check is not None:
+        check()
+    partial.replace(path)
 
 
 def has_process(pid: int) -> bool:

@@ -8,6 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from contextlib import AbstractContextManager
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from threading import Event
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from napari_deblur import devices, system
 from napari_deblur.protocols import Cancelled
 from napari_deblur.restoring import restore_tile, source_of
+from napari_deblur.stopping import RunStopped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +43,7 @@ __all__ = [
 # allows no more.
 AT_ONCE = 2
 MOMENT = 0.5  # seconds that nothing else is heard while one waits
+LOOKS = 5.0  # seconds between two looks at whether the run lives, while a tile is computed
 
 
 @dataclass(frozen=True)
@@ -154,21 +157,42 @@ Engine = Callable[[Todo], Generator[tuple[Task, "Entry | Exception"], None, None
 
 
 def perform(store: Store, stack: Stack | None, task: Task) -> Entry:
-    """Do a task and write the result; the entry is in the ledger already."""
+    """Do a task and write the result; the entry is in the ledger already.
+
+    Raises
+    ------
+    RunStopped
+        When the run is over meanwhile: nothing of this was written.
+    """
+    from napari_deblur import ops
+
     start = perf_counter()
     index = task.index
+    store.check()
     if not task.reads:
         return _made_of_others(store, task)
-    restored = restore_tile(
-        store.plan,
-        stack,
-        index,
-        splits=task.splits,
-        on_split=lambda splits: store.note_split(index, splits),
-    )
+    with ops.cancellable(partial(_refuse_over, store)):
+        restored = restore_tile(
+            store.plan,
+            stack,
+            index,
+            splits=task.splits,
+            on_split=lambda splits: store.note_split(index, splits),
+        )
     system.give_memory_back()
     seconds = perf_counter() - start
     return store.write_tile(index, restored, seconds=seconds, retries=task.retries)
+
+
+def _refuse_over(store: Store) -> bool:
+    """Raise RunStopped if the run is over; asked between the steps of a method."""
+    try:
+        store.check(LOOKS)
+    except RunStopped:
+        raise
+    except OSError:
+        pass  # a disk that is away for a moment
+    return False
 
 
 def _made_of_others(store: Store, task: Task, made: Shrunk | None = None) -> Entry:

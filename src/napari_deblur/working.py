@@ -21,10 +21,12 @@ from distributed.utils import sync
 from napari_deblur import devices, system
 from napari_deblur.places import place_of
 from napari_deblur.restoring import source_of
+from napari_deblur.results import LEDGER
 from napari_deblur.scratch import scratch_of, stack_of
-from napari_deblur.stopping import RunStopped, stops_the_run
+from napari_deblur.stopping import RunStopped, refuse_gone, stops_the_run
 from napari_deblur.store import Store
 from napari_deblur.tasks import AT_ONCE, Task, perform
+from napari_deblur.standing import Standing
 
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
@@ -41,10 +43,15 @@ _opening = Lock()  # what is cached would be loaded by each thread that comes me
 
 @dataclass(frozen=True)
 class Order:
-    """For which store tasks are: its path, and the key of its plan."""
+    """For which store tasks are: its path, the key of its plan, and the claim of its run.
+
+    That is the name of a file beside the ledger; once it is gone, nothing is written any more.
+    Without one nobody looks.
+    """
 
     path: str
     key: str
+    claim: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
         begun = perf_counter()
         try:
             with _opening:
-                store = _opened(order.path, order.key)
+                store = _opened(order)
                 # What is made of chunks needs no input, which may be gone by then.
                 stack = _input(store) if any(task.reads for task in tasks) else None
         except (OSError, ValueError) as error:
@@ -85,7 +92,7 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
         outcomes: list[Entry | Exception] = []
         for task in tasks:
             try:
-                outcomes.append(perform(store, stack, task))
+                outcomes.append(_done(store, stack, task))
             except Exception as error:  # noqa: BLE001 - it is told, and counts as a failed try
                 outcomes.append(_portable(error))
                 if stops_the_run(error):
@@ -93,10 +100,24 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
         return Answer(tuple(outcomes), perf_counter() - begun, get_worker().address)
 
 
+def _done(store: Store, stack: Stack | None, task: Task) -> Entry:
+    """Do a task; RunStopped when the copy of a stack from memory is gone."""
+    try:
+        return perform(store, stack, task)
+    except Exception as error:
+        if stack is not None and store.plan.source is None:
+            refuse_gone(str(scratch_of(store.path)), error)
+        raise
+
+
 @lru_cache(maxsize=2)
-def _opened(path: str, key: str) -> Store:
+def _opened(order: Order) -> Store:
+    """Open a store; anew for each run, since tasks of the last one may not be done."""
     devices.among_processes()
-    return Store.at(place_of(path), key)
+    store = Store.at(place_of(order.path), order.key)
+    if order.claim:
+        store.standing = Standing(store.path / LEDGER / order.claim)
+    return store
 
 
 @lru_cache(maxsize=2)

@@ -3,15 +3,18 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import dask
 import psutil
 import pytest
 import zarr
+from distributed import Client
 
 from by_hand import numbers, plan_of, third_party, tree_hash  # noqa: F401
 from napari_deblur import many
@@ -155,3 +158,69 @@ def test_small_images_are_done_side_by_side_and_a_killed_worker_is_replaced(tmp_
     list(many.run(job, alone, tmp_path / "alone"))
     images = [open_result(tmp_path / at / "07.deblur.zarr").levels[0] for at in ("out", "alone")]
     assert (images[0][:] == images[1][:]).all()
+
+
+CLIENT = """
+import sys
+import third_party
+from by_hand import numbers, plan_of
+from napari_deblur import system
+from napari_deblur.batch import run
+from napari_deblur.opening import open_stack
+stack = open_stack(sys.argv[1], "zyx", (0.3, 0.1, 0.1))
+plan = plan_of(stack, core=(2, 8, 8), method=third_party.Gated(sys.argv[3]))
+with system.stopping_on_signals():
+    list(run(plan, sys.argv[2], scheduler=sys.argv[4]))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("what", ["overwritten", "removed"])
+def test_workers_of_a_run_that_was_stopped_leave_what_comes_after_it_alone(
+    tmp_path,
+    plan,
+    third_party,  # noqa: F811
+    how,
+    what,
+):
+    """Scheduler and worker live on; the worker is in a tile of the old run until the end."""
+    file, path = tmp_path / "scheduler.json", tmp_path / "a.zarr"
+    plan = replace(plan, channels=(replace(plan.channels[0], method=third_party.Slow(0.0)),))
+    running = [
+        service(
+            "distributed.cli.dask_scheduler", "--port", "0", "--no-dashboard",
+            "--host", "127.0.0.1", "--scheduler-file", str(file),
+        ),
+        service(
+            "distributed.cli.dask_worker", "--scheduler-file", str(file), "--nthreads", "2",
+            "--no-dashboard", "--no-nanny", "--local-directory", str(tmp_path),
+        ),
+    ]  # fmt: skip
+    try:
+        while not file.exists() or not file.read_text():
+            time.sleep(0.1)
+        address = json.loads(file.read_text())["address"]
+        given = [str(tmp_path / "raw.zarr"), str(path), str(tmp_path), address]
+        client = subprocess.Popen([sys.executable, "-c", CLIENT, *given], stderr=subprocess.DEVNULL)
+        running.append(client)
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.1)
+        client.send_signal(how)
+        assert client.wait(60) != 0
+        if what == "removed":
+            shutil.rmtree(path)
+        else:
+            *_, last = run(plan, path, overwrite=True)
+            assert last.phase == "complete"
+        (tmp_path / "gate").touch()
+        with Client(address, set_as_default=False) as looking:
+            while any(looking.run(lambda dask_worker: len(dask_worker.active_threads)).values()):
+                time.sleep(0.1)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+    if what == "removed":
+        assert not path.exists()
+    else:
+        sound(path, plan, tmp_path / "one.zarr")
