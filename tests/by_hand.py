@@ -17,8 +17,8 @@ from napari_deblur.protocols import Facts, Kernel
 from napari_deblur.restoring import restore_tile
 from napari_deblur.results import LEDGER
 from napari_deblur.stack import Channel, Pixels, Stack
-from napari_deblur.tiles import Grid
 from napari_deblur.standing import Standing
+from napari_deblur.tiles import Grid
 
 SRC = Path(registry.__file__).parents[1]
 

@@ -28,8 +28,8 @@ from napari_deblur import (
     restoring,
     scratch,
     sending,
-    tasks,
     standing,
+    tasks,
     working,
 )
 from napari_deblur.batch import RunStopped, run
@@ -37,9 +37,9 @@ from napari_deblur.claims import ALL, take
 from napari_deblur.opening import open_stack
 from napari_deblur.places import place_of
 from napari_deblur.results import LEDGER
+from napari_deblur.standing import Standing
 from napari_deblur.tasks import Task
 from napari_deblur.verifying import verify
-from napari_deblur.standing import Standing
 
 
 @pytest.fixture(scope="module")

@@ -204,6 +204,7 @@ def _run(
             )
         )
         store.standing = claim.standing()
+        scratch.clear(output)
         done = store.done(None if how.part is None else how.part.span(len(plan.shards)))
         numbers = _numbers(plan, done, how)
         there = done.tiles.count(numbers)

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_deblur import claims, creating, outputs, packing
+from napari_deblur import claims, creating, outputs, packing, scratch
 from napari_deblur.attempts import attempted
 from napari_deblur.parts import Part
 from napari_deblur.places import Remote, place_of
@@ -85,6 +85,7 @@ def finish(
             return
         store = held.enter_context(closing(creating.create(path, result.plan)))
         store.standing = claim.standing()
+        scratch.clear(path)
         # Files that are gone, or not as long as they were written, do not count as done.
         done = store.done()
         if all_there(store, done):

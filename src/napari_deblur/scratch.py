@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_deblur.plans import Layout
     from napari_deblur.tiles import Grid
 
-__all__ = ["copied", "scratch_of", "stack_of"]
+__all__ = ["clear", "copied", "scratch_of", "stack_of"]
 
 LOG = logging.getLogger(__name__)
 
@@ -28,9 +28,13 @@ def copied(stack: Stack, store: Place, grid: Grid) -> Iterator[None]:
     path = scratch_of(store)
     LOG.warning("the stack lives in memory: it is copied to %s for the workers", path)
     try:
-        _remove(path)
+        clear(store)
         copy = zarr.create_array(
-            places.storage(path), shape=stack.shape, chunks=(1, 1, *grid.core), dtype=stack.dtype
+            places.storage(path),
+            shape=stack.shape,
+            chunks=(1, 1, *grid.core),
+            dtype=stack.dtype,
+            config={"write_empty_chunks": True},  # so that one that is missing is known to be
         )
         for index in grid:
             core = grid.tile(index).core
@@ -38,7 +42,7 @@ def copied(stack: Stack, store: Place, grid: Grid) -> Iterator[None]:
             copy[where] = stack.read(*index[:2], core)
         yield
     finally:
-        _remove(path)
+        clear(store)
 
 
 def scratch_of(path: Place) -> Place:
@@ -46,16 +50,23 @@ def scratch_of(path: Place) -> Place:
     return path.with_name(f".{path.name}.input.zarr")
 
 
-def _remove(path: Place) -> None:
+def clear(store: Place) -> None:
+    """Remove what a killed run left. Who calls holds a claim, so that it is no living one's."""
     with suppress(OSError):  # it is not there, or can't be removed: it does no harm
-        places.remove_tree(path)
+        places.remove_tree(scratch_of(store))
 
 
 def stack_of(scratch: Place, layout: Layout) -> Stack:
-    """Open the copy of a stack that lived in memory."""
+    """Open the copy of a stack that lived in memory.
+
+    A worker may read on while it is removed: what is not there any more is an error.
+    """
     import zarr
 
-    pixels = Pixels(zarr.open_array(places.storage(scratch), mode="r"), AXES)
+    from napari_deblur.readers._zarr_pixels import stored_pixels
+
+    array = zarr.open_array(places.storage(scratch), mode="r")
+    pixels = Pixels(stored_pixels(array, str(scratch)), AXES)
     return Stack(
         pixels,
         layout.axes,

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 
     from napari_deblur.plans import Plan
     from napari_deblur.restoring import Restored
-    from napari_deblur.tiles import Box, Index
     from napari_deblur.standing import Standing
+    from napari_deblur.tiles import Box, Index
 
 __all__ = ["Done", "Result", "Shrunk", "Store", "as_stored", "open_result"]
 

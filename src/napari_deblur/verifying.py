@@ -21,6 +21,7 @@ from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.progress import Progress
 from napari_deblur.recorded import Recorded
 from napari_deblur.results import KERNELS, LAYER, LEDGER, Result, open_result
+from napari_deblur.scratch import scratch_of
 from napari_deblur.store import Done, Store, digest
 
 __all__ = ["Finding", "discard", "looks", "verify"]
@@ -329,9 +330,10 @@ def _unfinished(result: Result, store: Store, known: Recorded) -> Iterator[Findi
     said = f"{len(done.tiles)} of {len(store.plan)} tiles"
     if above := sum(len(level.grid) for level in store.levels[1:]):
         said += f" and {sum(map(len, done.values[1:]))} of {above} chunks of the pyramid"
-    yield Finding(
-        "incomplete", ".", f"{said} are done{_failures(done)}: run the same again to go on"
-    )
+    said += f" are done{_failures(done)}: run the same again to go on"
+    if scratch_of(store.path).exists() and not _is_held(store.path):
+        said += f"; the copy of a stack in {scratch_of(store.path)}, of a killed run, goes then"
+    yield Finding("incomplete", ".", said)
 
 
 def _failures(done: Done) -> str:

@@ -23,10 +23,10 @@ from napari_deblur.places import place_of
 from napari_deblur.restoring import source_of
 from napari_deblur.results import LEDGER
 from napari_deblur.scratch import scratch_of, stack_of
+from napari_deblur.standing import Standing
 from napari_deblur.stopping import RunStopped, refuse_gone, stops_the_run
 from napari_deblur.store import Store
 from napari_deblur.tasks import AT_ONCE, Task, perform
-from napari_deblur.standing import Standing
 
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
