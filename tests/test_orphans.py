@@ -34,6 +34,7 @@ from napari_deblur import (
 )
 from napari_deblur.batch import RunStopped, run
 from napari_deblur.claims import ALL, take
+from napari_deblur.ledger import Ledger
 from napari_deblur.opening import open_stack
 from napari_deblur.places import place_of
 from napari_deblur.results import LEDGER
@@ -287,3 +288,18 @@ def test_a_claim_that_came_back_after_it_was_lost_is_taken_away(server, monkeypa
         time.sleep(0.01)
     assert claim.lost
     claim.release()
+
+
+def test_a_line_of_a_ledger_is_not_written_when_the_run_is_over(tmp_path, third_party):  # noqa: F811
+    plan, stack = two_tiles(third_party)
+    writer = Writer(tmp_path / "a.zarr", plan, stack)
+    writer.claim.release()
+    before = tree_hash(tmp_path / "a.zarr", ledger=True)
+    for _ in range(2):
+        with pytest.raises(RunStopped):
+            writer.store.note_split(FIRST, 1)
+        assert tree_hash(tmp_path / "a.zarr", ledger=True) == before
+    writer.store.ledger = Ledger(tmp_path / "a.zarr" / LEDGER, writer.store.check)  # without a file
+    with pytest.raises(RunStopped):
+        writer.store.note_split(FIRST, 1)
+    assert tree_hash(tmp_path / "a.zarr", ledger=True) == before
