@@ -7,13 +7,15 @@ from napari.utils import notifications
 
 from napari_deblur._napari import requests
 from napari_deblur._napari.deblur import Deblur
+from napari_deblur._napari.reader import read
 from napari_deblur._napari.samples import simulated
 from napari_deblur.results import open_result
+from napari_deblur.verifying import verify
 
 FRAMES = 8
 MOVIE = {
     "name": "cells", "scale": (1, 0.1, 0.1), "units": ("s", "um", "um"),
-    "axis_labels": ("t", "y", "x"),
+    "axis_labels": ("t", "y", "x"), "translate": (5, 3, -2), "colormap": "magenta",
 }  # fmt: skip
 
 
@@ -66,6 +68,10 @@ def test_a_run_waits_for_a_word_pauses_and_goes_on_after_a_restart(
     assert widget.pause.text() == "Pause"
     store = scratch / "cells.deblur.zarr"
     qtbot.waitUntil(lambda: not widget.unfinished_row.isHidden(), timeout=10_000)
+    # What is done of it, opened from the disk, lies where its image lies.
+    _, kwargs, _ = read(str(store))[0]
+    assert (kwargs["translate"], kwargs["colormap"]) == ((5, 3, -2), "magenta")
+    assert {one.kind for one in verify(store)} <= {"incomplete"}
 
     again = opened(5)  # with other numbers: those of the store count
     qtbot.waitUntil(lambda: not again.unfinished_row.isHidden(), timeout=10_000)

@@ -46,12 +46,18 @@ def looks_of(layer: Any) -> dict[str, Any]:
 
 
 def remember(result: Result, looks: Mapping[str, Any]) -> None:
-    """Keep looks in a result, in a file of their own, which its ledger knows."""
+    """Keep looks in a result, in a file of their own, which its ledger knows.
+
+    Also while a run writes there: the ledger has a file for each process.
+    """
     from napari_deblur.store import Store
 
-    store, content = Store(result.path, result.plan), json.dumps(dict(looks), indent=2).encode()
-    store.record_metadata(result.path / LAYER, content)
-    places.write_atomically(result.path / LAYER, content)
+    file, content = result.path / LAYER, json.dumps(dict(looks), indent=2).encode()
+    if file.is_file() and file.read_bytes() == content:
+        return
+    store = Store(result.path, result.plan)
+    store.record_metadata(file, content)
+    places.write_atomically(file, content)
     store.close()
 
 

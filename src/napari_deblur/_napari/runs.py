@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -34,6 +35,7 @@ from napari_deblur._napari.window import cut_of
 
 if TYPE_CHECKING:
     from napari_deblur._napari.seen import Seen
+    from napari_deblur.results import Result
 
 __all__ = ["Run"]
 
@@ -140,7 +142,6 @@ class Run:
         elif "progress" in message and message["progress"]["phase"] == "tiles":
             self._reload(message)
         elif "done" in message:
-            from napari_deblur._napari.looks import looks_of, remember
             from napari_deblur.results import open_result
 
             result = open_result(message["done"]["output"])
@@ -148,9 +149,7 @@ class Run:
                 message["limits"] = limits_of(result, self.looks.get("contrast_limits"))
                 assert self._kept is not None
                 self._kept.contrast_limits = message["limits"]
-            if self._kept is not None and message["done"]["phase"] == "complete":
-                # What is read from the disk later shall lie, and look, as it does now.
-                remember(result, looks_of(self._kept))
+            self._remember(result)
         return message
 
     def _open(self, path: str) -> dict[str, Any]:
@@ -174,6 +173,7 @@ class Run:
         for view in (levels[0], kernels[0]):
             view[(0,) * (view.ndim - 2)]  # decoded before the window asks for it
         self._kept = SimpleNamespace(**{"rgb": False} | image[1])
+        self._remember(result)
         maps = map_layers(result, self.spatial, name=self.name, channels=picked)
         layers = {
             "restored": image,
@@ -186,6 +186,14 @@ class Run:
             "details": details(plan),
             "verdicts": [*verdicts(plan, self.channels), *scaled(plan)],
         }
+
+    def _remember(self, result: Result) -> None:
+        """Let what is read from the disk later, finished or not, lie and look as it does now."""
+        from napari_deblur._napari.looks import looks_of, remember
+
+        if self._kept is not None:
+            with suppress(OSError):  # a full disk is the run's to tell
+                remember(result, looks_of(self._kept))
 
     def _reload(self, message: dict[str, Any]) -> None:
         index = message["progress"]["index"]
