@@ -411,6 +411,21 @@ def test_channels_whose_kernels_differ_have_one_each(tmp_path, volume):
     assert peaks[0] > peaks[1]
 
 
+@pytest.mark.parametrize("name", ["sim", "sim.tif"])
+def test_a_movie_keeps_its_time_step(tmp_path, sharp, name):
+    movie = np.stack([sharp[:32, :40]] * 3)
+    about = {"axes": "TYX", "TimeIncrement": 2.5, "TimeIncrementUnit": "s"}
+    tifffile.imwrite(tmp_path / "movie.ome.tif", movie, metadata=about)
+    out = tmp_path / name
+    called("simulate", tmp_path / "movie.ome.tif", out, "--psf", "disc", "--photons", 100)
+    images = [out / "image.ome.zarr", out / "truth.ome.zarr"]
+    if name.endswith("tif"):
+        images = [out, tmp_path / "sim.truth.tif"]
+    for image in images:
+        stack = nd.open_stack(image)
+        assert (stack.axes, stack.time_step) == ("tyx", 2.5)
+
+
 def test_folders_of_others_are_left_alone(tmp_path, file):
     mine = tmp_path / "mine"
     mine.mkdir()

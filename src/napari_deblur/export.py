@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -52,7 +52,13 @@ def check_size(plan: Plan, more: int = 0) -> None:
         )
 
 
-def write_tiff(result: Result, path: Path, *, together: bool = False) -> None:
+def write_tiff(
+    result: Result,
+    path: Path,
+    *,
+    together: bool = False,
+    between: Callable[[int], object] = lambda planes: None,
+) -> None:
     """Write the image to `path` and the kernels beside it, each as a whole or not at all.
 
     Counts are float32; pictures that were 8 or 16 bit stay so. Voxel sizes are in µm. Wavelengths
@@ -63,14 +69,16 @@ def write_tiff(result: Result, path: Path, *, together: bool = False) -> None:
     ----------
     together : bool
         Whether the kernels go into the same file, as its second image.
+    between : function of a number
+        Called before so many planes are written; if it raises, nothing is left of them.
     """
     optics = result.plan.layout.optics
     check_size(result.plan, result.kernels.nbytes if together else 0)
     if together:
-        _write(path, _image(result), _kernels(result), optics=optics)
+        _write(path, _image(result), _kernels(result), optics=optics, between=between)
         return
-    _write(path, _image(result), optics=optics)
-    _write(kernels_path(path), _kernels(result))
+    _write(path, _image(result), optics=optics, between=between)
+    _write(kernels_path(path), _kernels(result), between=between)
 
 
 def _image(result: Result) -> _Series:
@@ -148,15 +156,25 @@ def _pictures(result: Result) -> Iterator[NDArray[Any]]:
             yield from np.stack(slabs, axis=-1)
 
 
-def _write(path: Path, *images: _Series, optics: Optics | None = None) -> None:
+def _write(
+    path: Path,
+    *images: _Series,
+    optics: Optics | None = None,
+    between: Callable[[int], object],
+) -> None:
     import tifffile
+
+    def counted(planes: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for plane in planes:
+            between(1)
+            yield plane
 
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with tifffile.TiffWriter(partial, ome=True) as file:
             for image in images:
                 file.write(
-                    image.planes,
+                    counted(image.planes),
                     shape=image.shape,
                     dtype=image.dtype,
                     photometric=image.photometric,

@@ -28,6 +28,7 @@ def described(
     channels: Sequence[Channel] = (),
     optics: Optics | None = None,
     kernel_shape: Sequence[int] | None = None,
+    time_step: float | None = None,
 ) -> bytes:
     """Give the OME-XML of an image.
 
@@ -42,10 +43,11 @@ def described(
     optics : Optics or None
     kernel_shape : (z, y, x) or None
         Of one of the kernels that lie side by side in the image.
+    time_step : float or None, in seconds
     """
     import tifffile
 
-    metadata = words_of(pixel_size, channels, optics, kernel_shape)
+    metadata = words_of(pixel_size, channels, optics, kernel_shape, time_step)
     planes = array.size // (array.shape[-2] * array.shape[-1])
     stored = (planes, 1, 1, array.shape[-2], array.shape[-1], 1)
 
@@ -69,7 +71,7 @@ def words_of(
 ) -> dict[str, Any]:
     """Give as tifffile takes it what is said of an image; parameters as in `described`.
 
-    `looks` is plain data on the layer that was saved; the time step is in seconds.
+    `looks` is plain data on the layer that was saved.
     """
     metadata: dict[str, Any] = {}
     for axis, size in zip("ZYX", pixel_size or (None,) * 3, strict=True):

@@ -122,6 +122,7 @@ def pictures_of(stack: Stack, done: Sequence[Simulated]) -> dict[str, Picture]:
             size,
             channels,
             optics,
+            time_step=stack.time_step,
         )
         for what in PICTURES[:2]
     }

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from glob import escape
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +154,11 @@ def write_pictures(
     return [output / name for name in names]
 
 
-def write_images(output: Path, pictures: Mapping[str, Picture]) -> None:
+def write_images(
+    output: Path,
+    pictures: Mapping[str, Picture],
+    between: Callable[[int], object] = lambda planes: None,
+) -> None:
     """Write pictures into one OME-TIFF or one OME-Zarr, as a whole or not at all.
 
     Parameters
@@ -161,6 +167,8 @@ def write_images(output: Path, pictures: Mapping[str, Picture]) -> None:
         ``X.tif``: each picture is an image of the file, in their order; a file that is there is
         replaced. ``X.zarr``: the first is the image of the store, the others groups in it, by
         their names; nothing may be there.
+    between : function of a number
+        Called before so many planes are written; if it raises, nothing is left of them.
 
     Raises
     ------
@@ -182,8 +190,11 @@ def write_images(output: Path, pictures: Mapping[str, Picture]) -> None:
                     own = one.attributes or {}
                     ours = (own.get("shape"), one.time_step, own.get("looks"))
                     words = words_of(one.pixel_size, one.channels, one.optics, *ours)
+                    array = _as_tiff(name, one.array)
                     file.write(
-                        _as_tiff(name, one.array),
+                        _planes(array, between),
+                        shape=array.shape,
+                        dtype=array.dtype,
                         photometric="minisblack",
                         metadata=words | {"axes": one.axes.upper(), "Name": name},
                         software=f"{SOFTWARE} {napari_deblur.__version__}",
@@ -204,13 +215,19 @@ def write_images(output: Path, pictures: Mapping[str, Picture]) -> None:
         raise FileExistsError(f"{output} exists: choose another name")
     try:
         (first, image), *others = pictures.items()
-        _write_zarr(partial, first, image)
+        _write_zarr(partial, first, image, between)
         for name, picture in others:
-            _write_zarr(partial / name, name, picture)
+            _write_zarr(partial / name, name, picture, between)
         partial.replace(output)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _planes(array: NDArray[Any], between: Callable[[int], object]) -> Iterator[NDArray[Any]]:
+    for plane in array.reshape(-1, *array.shape[-2:]):
+        between(1)
+        yield plane
 
 
 def _as_tiff(name: str, array: NDArray[Any]) -> NDArray[Any]:
@@ -249,8 +266,9 @@ def _write_tiff(path: Path, picture: Picture) -> None:
     import tifffile
 
     array = np.ascontiguousarray(picture.array)
+    said = picture.pixel_size, picture.channels, picture.optics
     one = (picture.attributes or {}).get("shape")
-    xml = described(array, picture.axes, picture.pixel_size, picture.channels, picture.optics, one)
+    xml = described(array, picture.axes, *said, kernel_shape=one, time_step=picture.time_step)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         tifffile.imwrite(
@@ -269,7 +287,12 @@ def _write_tiff(path: Path, picture: Picture) -> None:
         raise
 
 
-def _write_zarr(path: Path, name: str, picture: Picture) -> None:
+def _write_zarr(
+    path: Path,
+    name: str,
+    picture: Picture,
+    between: Callable[[int], object] = lambda planes: None,
+) -> None:
     import zarr
     from zarr.codecs import ZstdCodec
 
@@ -310,4 +333,10 @@ def _write_zarr(path: Path, name: str, picture: Picture) -> None:
         compressors=[ZstdCodec(level=1, checksum=True)],
         config={"write_empty_chunks": True},  # what is not there is taken for lost
     )
-    array[:] = picture.array
+    lengths = array.chunks[:-2]
+    steps = zip(array.shape[:-2], lengths, strict=True)
+    for corner in product(*(range(0, n, length) for n, length in steps)):
+        part: Any = (*(slice(a, a + n) for a, n in zip(corner, lengths, strict=True)), ...)
+        block = picture.array[part]
+        between(prod(block.shape[:-2]))
+        array[part] = block

@@ -6,7 +6,9 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ import numpy as np
 from napari_deblur._napari.belonging import is_resized, named_store, store_in
 
 if TYPE_CHECKING:
+    from napari_deblur._napari.aside import Work
     from napari_deblur._napari.showing import LayerData
     from napari_deblur.results import Result
     from napari_deblur.writing import Picture
@@ -45,15 +48,14 @@ def write_zarr(path: str, layers: Sequence[LayerData]) -> list[str]:
     Raises
     ------
     FileExistsError, NotSaved
-        When something is there, or the layers don't fit into one store.
+        When something is there, the layers don't fit into one store, or the user cancels.
     """
-    from napari_deblur.writing import write_images
-
     target, result = Path(path).absolute(), _result_of(layers)
     if result is None:
-        write_images(target, _pictures(layers))
+        _patiently(target, partial(_write_images, target, _created(layers)))
     else:
-        _copy(result, target)
+        _refuse_copy(result, target)
+        _patiently(target, partial(_copy, result, target))
         _keep_looks(target, layers)
         _tell_what_is_missing(layers)
     return [str(target)]
@@ -73,22 +75,30 @@ def write_tiff(path: str, layers: Sequence[LayerData]) -> list[str]:
     Raises
     ------
     NotSaved
-        When the layers don't fit into one file.
+        When the layers don't fit into one file, or the user cancels.
     """
-    from napari_deblur import export
-    from napari_deblur.writing import write_images
-
     target, result = Path(path).absolute(), _result_of(layers)
     try:
         if result is None:
-            write_images(target, _pictures(layers))
+            _patiently(target, partial(_write_images, target, _created(layers)))
         else:
-            export.write_tiff(result, target, together=True)
+            _patiently(target, partial(_export, result, target))
     except ValueError as error:  # too large, or numbers that no TIFF has
         raise NotSaved(str(error)) from error
     if result is not None:
         _tell_what_is_missing(layers)
     return [str(target)]
+
+
+def _patiently(target: Path, do: Callable[[Work], None]) -> None:
+    """Save in a thread, while the window shows how far it is."""
+    from napari_deblur._napari.aside import aside
+    from napari_deblur.protocols import Cancelled
+
+    try:
+        aside(f"Saving {target.name}", do)
+    except Cancelled:
+        raise NotSaved(f"cancelled: {target.name} was not saved") from None
 
 
 def _tell_what_is_missing(layers: Sequence[LayerData]) -> None:
@@ -161,10 +171,8 @@ def _tell_of_size(name: str) -> None:
     )
 
 
-def _copy(result: Result, target: Path) -> None:
-    """Copy a store, as a whole or not at all; the bar in the Activity dock shows how far it is."""
-    from napari.utils import progress
-
+def _refuse_copy(result: Result, target: Path) -> None:
+    """Raise where no copy of a store can go."""
     from napari_deblur.places import Remote
 
     source = result.path.resolve()
@@ -177,20 +185,44 @@ def _copy(result: Result, target: Path) -> None:
         raise FileExistsError(f"{target} exists: choose another name")
     if source in target.resolve().parents:
         raise NotSaved(f"{target} lies inside of the result itself: choose another folder")
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    count = sum(1 for file in source.rglob("*") if file.is_file())
-    with progress(total=count, desc=f"copying to {target.name}") as bar:
 
-        def copied(one: str, other: str) -> str:
-            bar.update(1)
-            return str(shutil.copy2(one, other))
 
-        try:
-            shutil.copytree(source, partial, copy_function=copied)
-            partial.replace(target)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+def _copy(result: Result, target: Path, work: Work) -> None:
+    """Copy a store, as a whole or not at all."""
+    source = Path(str(result.path)).resolve()
+    half = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    work.total = sum(1 for file in source.rglob("*") if file.is_file())
+
+    def copied(one: str, other: str) -> str:
+        work()
+        return str(shutil.copy2(one, other))
+
+    try:
+        shutil.copytree(source, half, copy_function=copied)
+        half.replace(target)
+    except BaseException:
+        shutil.rmtree(half, ignore_errors=True)
+        raise
+
+
+def _export(result: Result, target: Path, work: Work) -> None:
+    """Write a result as one TIFF."""
+    from napari_deblur import export
+
+    layout = result.plan.layout
+    frames, channels, planes = layout.shape[:3]
+    work.total = frames * planes * (1 if layout.rgb else channels)
+    work.total += prod(result.kernels.shape[:-2])
+    export.write_tiff(result, target, together=True, between=work)
+
+
+def _write_images(target: Path, made: Sequence[Any], work: Work) -> None:
+    """Write layers that no run made."""
+    from napari_deblur.writing import write_images
+
+    pictures = _pictures(made)
+    work.total = sum(prod(one.array.shape[:-2]) for one in pictures.values())
+    write_images(target, pictures, work)
 
 
 def _keep_looks(store: Path, layers: Sequence[LayerData]) -> None:
@@ -207,14 +239,16 @@ def _keep_looks(store: Path, layers: Sequence[LayerData]) -> None:
             remember(open_result(store), looks_of(SimpleNamespace(**attributes)))
 
 
-def _pictures(layers: Sequence[LayerData]) -> dict[str, Picture]:
-    """Give images by name, kernels last."""
+def _created(layers: Sequence[LayerData]) -> list[Any]:
     from napari.layers import Layer
 
-    made = [Layer.create(*one) for one in layers]
-    made.sort(key=_is_kernel)
+    return [Layer.create(*one) for one in layers]
+
+
+def _pictures(made: Sequence[Any]) -> dict[str, Picture]:
+    """Give images by name, kernels last."""
     pictures: dict[str, Picture] = {}
-    for layer in made:
+    for layer in sorted(made, key=_is_kernel):
         name = base = _plain(layer.name)
         while name in pictures:
             name = f"{base} {len(pictures) + 1}"
