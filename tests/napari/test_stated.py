@@ -1,5 +1,7 @@
 """What files say of their voxels, and how often they are read for it."""
 
+from threading import current_thread, main_thread
+
 import numpy as np
 import pytest
 import tifffile
@@ -7,7 +9,9 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_deblur._napari import stated
+from napari_deblur._napari.beads_psf import BeadsPsf
 from napari_deblur._napari.deblur import Deblur
+from napari_deblur._napari.optics_psf import OpticsPsf
 from napari_deblur._napari.stated import MANY, is_quick, said_by
 
 ABOUT = {"resolution": (10, 10), "metadata": {"axes": "ZYX", "unit": "um"}}
@@ -19,6 +23,7 @@ def opened(monkeypatch):
     found, really = [], stated.open_stack
 
     def counted(path):
+        assert not stated.takes_long(path) or current_thread() is not main_thread()
         found.append(path)
         return really(path)
 
@@ -75,3 +80,20 @@ def test_a_size_is_filled_in_when_it_is_known(qapp, qtbot, tmp_path, opened, mon
     assert widget.sizes_given()[2] == pytest.approx(0.1)
     widget.reset_choices()
     assert widget.sizes["x"].text() == "0.1"
+
+
+@pytest.mark.parametrize("cls", [OpticsPsf, BeadsPsf])
+def test_the_window_does_not_wait_for_many_pages(qtbot, tmp_path, opened, monkeypatch, cls):
+    monkeypatch.setattr(stated, "MANY", 1)
+    path = tmp_path / "many.ome.tif"
+    pages = np.random.default_rng(0).integers(0, 9, (5, 32, 32), np.uint8)
+    about = {"axes": "ZYX", "PhysicalSizeX": 0.1, "PhysicalSizeY": 0.1, "PhysicalSizeZ": 0.3}
+    tifffile.imwrite(path, pages, compression="zlib", metadata=about)
+    viewer = ViewerModel()
+    layer = Image(pages, name="a")
+    layer._source = layer.source.model_copy(update={"path": str(path)})
+    viewer.add_layer(layer)
+    widget = cls(viewer)  # `opened` says if it reads the file in this thread
+    qtbot.addWidget(widget)
+    qtbot.waitUntil(lambda: widget.size.texts() == ["0.3", "0.1", "0.1"], timeout=20_000)
+    assert opened == [str(path)]

@@ -19,9 +19,8 @@ from napari_deblur._napari.reading import (
     stated_by,
     with_optics,
 )
-from napari_deblur._napari.stated import is_quick
 from napari_deblur._napari.texts import number, read_as, shown
-from napari_deblur._napari.watching import Watch
+from napari_deblur._napari.watching import Watch, when_read
 from napari_deblur._napari.ways import about, default_of, methods_for
 from napari_deblur._napari.wishing import Asking, wished
 
@@ -250,19 +249,13 @@ class Choices(Controls):
         self._described, self._stated = (), (None, None, None)
         if layer is None:
             return
-        if is_quick(layer.source.path):
-            self._stated, self._described = stated_by(layer)
-            return
-        from napari.qt.threading import create_worker
+        self._stated, self._described = stated_by(layer)
+        when_read(layer, partial(self._learned, layer))
 
-        worker = create_worker(stated_by, layer)
-        worker.returned.connect(partial(self._learned, layer))
-        worker.start()
-
-    def _learned(self, layer: Any, found: tuple[Any, tuple[Any, ...]]) -> None:
+    def _learned(self, layer: Any, _: Any) -> None:
         if not isalive(self) or layer is not self.layer.currentData():
             return
-        self._stated, self._described = found
+        self._stated, self._described = stated_by(layer)
         self._fill(layer)
         self.refresh()
         self.changed.emit()

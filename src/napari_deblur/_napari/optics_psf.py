@@ -25,6 +25,7 @@ from napari_deblur._napari.psf_making import (
 from napari_deblur._napari.reading import axes_of, offered, pixel_size_of, stack_of
 from napari_deblur._napari.rows import rows_of, scrolled, sentence
 from napari_deblur._napari.size_row import SizeRow
+from napari_deblur._napari.watching import when_read
 from napari_deblur._napari.working import Working, words
 
 if TYPE_CHECKING:
@@ -178,7 +179,12 @@ class OpticsPsf(Working):
         if layer is not None:
             self.size.fill(layer)
             self._prefill(layer)
+            when_read(layer, partial(self._learned, layer))
         self._edited()
+
+    def _learned(self, layer: Any, _: Any) -> None:
+        if isalive(self) and layer is self.layer.layer:
+            self._prefill(layer)
 
     def _prefill(self, layer: Any) -> None:
         """Fill in the optics of a layer, and the light of the channel that the sliders show."""

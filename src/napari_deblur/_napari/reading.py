@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_deblur._napari.stated import said_at_once, said_by
+from napari_deblur._napari.stated import said_at_once
 from napari_deblur.opening import open_stack
 from napari_deblur.stack import Channel, Optics
 
@@ -113,12 +113,15 @@ def pixel_size_of(layer: napari.layers.Image, axes: str) -> Sizes:
 
 
 def stated_size(layer: napari.layers.Image) -> Sizes:
-    """Give (z, y, x) in µm as the layer's own file says it; readers often leave it out."""
+    """Give (z, y, x) in µm as the layer's own file says it, if that is known.
+
+    Readers often leave it out. The window waits for no file: see `watching.when_read`.
+    """
     try:
         size = stack_of(layer).pixel_size
     except (ValueError, OSError, TypeError):
         return (None, None, None)
-    if size is None and (said := said_by(layer.source.path)) is not None:
+    if size is None and (said := said_at_once(layer.source.path)) is not None:
         size = said.pixel_size
     return size or (None, None, None)
 
@@ -126,10 +129,10 @@ def stated_size(layer: napari.layers.Image) -> Sizes:
 def described_by(layer: napari.layers.Image) -> tuple[tuple[Channel, ...], Optics]:
     """Give the channels and optics that the layer's file says, or else its metadata.
 
-    The window waits for no network, so a file there says nothing. Metadata are what our samples
+    The window waits for no file, and none in a network says anything. Metadata are what our samples
     have: ``{"optics": {"na": 1.2, "n_immersion": 1.33, "wavelengths": [0.52, 0.61]}}``.
     """
-    found = said_by(layer.source.path)
+    found = said_at_once(layer.source.path)
     if found is not None:
         # One channel of a file with several: napari calls it by its name, if it has one.
         own = tuple(one for one in found.channels if one.name and one.name in layer.name)
@@ -145,7 +148,7 @@ def described_by(layer: napari.layers.Image) -> tuple[tuple[Channel, ...], Optic
 def stated_by(
     layer: napari.layers.Image,
 ) -> tuple[Sizes, tuple[tuple[Channel, ...], Optics]]:
-    """Give what `stated_size` and `described_by` do, for any thread: the file is read once."""
+    """Give what `stated_size` and `described_by` do."""
     return stated_size(layer), described_by(layer)
 
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QWidget
 
 from napari_deblur._napari.texts import shown
-from napari_deblur._napari.watching import Watch
+from napari_deblur._napari.watching import Watch, when_read
 
 __all__ = ["SizeRow"]
 
@@ -52,8 +52,9 @@ class SizeRow(QWidget):  # type: ignore[misc]
         self._filled = dict(zip(self.lines, self.texts(), strict=True))
         self._watch.follow(layer)
         self._follow()
+        when_read(layer, self._follow)
 
-    def _follow(self) -> None:
+    def _follow(self, _: Any = None) -> None:
         if not isalive(self):
             return
         known = self._known(self._layer)

@@ -12,7 +12,7 @@ from napari_deblur.opening import open_stack
 if TYPE_CHECKING:
     from napari_deblur.stack import Channel, Optics
 
-__all__ = ["Said", "is_quick", "said_at_once", "said_by"]
+__all__ = ["Said", "is_quick", "said_at_once", "said_by", "takes_long"]
 
 Sizes = tuple[float | None, float | None, float | None]
 
@@ -72,6 +72,15 @@ def said_at_once(path: Any) -> Said | None:
         if key in _READ:
             return _READ[key]
     return said_by(path) if is_quick(path) else None
+
+
+def takes_long(path: Any) -> bool:
+    """Tell whether `said_at_once` has to wait for `said_by`, in a thread."""
+    key = _key(path)
+    with _LOCK:
+        if key is None or key in _READ:
+            return False
+    return not is_quick(path)
 
 
 def _key(path: Any) -> Key | None:

@@ -1,4 +1,4 @@
-"""A layer that is watched: told when it lies elsewhere, and when its pixels are others."""
+"""What is told of a layer: it lies elsewhere, its pixels are others, its file was read."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_deblur._napari.placing import PLACE
+from napari_deblur._napari.stated import said_by, takes_long
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "when_read"]
+
+
+def when_read(layer: Any, then: Callable[[Any], None]) -> None:
+    """Read in a thread what a layer's file says, and call `then`; not where it is known at once."""
+    if not takes_long(layer.source.path):
+        return
+    from napari.qt.threading import create_worker
+
+    worker = create_worker(said_by, layer.source.path)
+    worker.returned.connect(then)
+    worker.start()
 
 
 class Watch:
