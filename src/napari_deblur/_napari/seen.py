@@ -34,7 +34,7 @@ class Seen(NDArrayOperatorsMixin):
     base : zarr array
     order : axes of `base` in the order to be shown; those that are left out have length 1
     spread : (axis of `base`, where each of its indices is shown), or None
-        Nothing is shown in the gaps: NaN, or 0 if there is no such number.
+        Nothing is shown in the gaps: NaN, for which integers become floats.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class Seen(NDArrayOperatorsMixin):
             self._stored = {place: n for n, place in enumerate(spread[1])}
             self.shape = _replaced(self.shape, self._at, spread[1][-1] + 1)
             self.chunks = _replaced(self.chunks, self._at, 1)
-        self.dtype = np.dtype(base.dtype)
+        kind = np.dtype(base.dtype)
+        self.dtype = kind if spread is None else np.promote_types(kind, np.float32)
         self.ndim = len(self.shape)
         self._kept: OrderedDict[Chunk, NDArray[Any]] = OrderedDict()
         self._lock = Lock()
@@ -176,9 +177,9 @@ class Seen(NDArrayOperatorsMixin):
             if number is None:
                 ends = zip(chunk, self.chunks, self.shape, strict=True)
                 sizes = [min(c, n - i * c) for i, c, n in ends]
-                return np.full(sizes, np.nan if self.dtype.kind == "f" else 0, self.dtype)
+                return np.full(sizes, np.nan, self.dtype)
             where[self.spread[0]] = slice(number, number + 1)
-        block = np.asarray(self.base[tuple(where)])
+        block = np.asarray(self.base[tuple(where)], self.dtype)
         left = sorted(self.order)
         return block.transpose([left.index(axis) for axis in self.order])
 
