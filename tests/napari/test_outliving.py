@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QDockWidget, QMainWindow, QVBoxLayout
 
 from napari_deblur._napari.activity import Activity
 from napari_deblur._napari.deblur import Deblur
+from napari_deblur._napari.train import Train
 from napari_deblur._napari.working import Working
 
 
@@ -37,15 +38,21 @@ def told(monkeypatch):
     return said
 
 
-@pytest.fixture
-def docked(qtbot):
-    """Give a widget in the dock of a window, and the window."""
-    window, dock, widget = QMainWindow(), QDockWidget(), Slow()
+def in_a_dock(qtbot, widget):
+    """Put a widget into the dock of a window, and give the window."""
+    window, dock = QMainWindow(), QDockWidget()
     dock.setWidget(widget)
     window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
     window.show()
     qtbot.addWidget(widget)
-    return window, widget
+    return window
+
+
+@pytest.fixture
+def docked(qtbot):
+    """Give a widget in the dock of a window, and the window."""
+    widget = Slow()
+    return in_a_dock(qtbot, widget), widget
 
 
 def test_what_outlives_its_dock_goes_on_until_the_window_is_closed(docked, told):
@@ -118,3 +125,64 @@ def test_cancel_beside_the_bar_of_the_activity_stops_the_run(qtbot, told):
     widget._activity.close()
     widget._run = None
     widget.idle("")
+
+
+class Training:
+    """A training that says what it is told to say."""
+
+    def __init__(self, request, folder, iterations):
+        self.folder, self.iterations = folder, iterations
+        self.asked, self.learning, self.said = False, True, []
+        self.best, self.outcome, self.error = {}, "", ""
+
+    def messages(self):
+        while self.said:
+            yield self.said.pop(0)
+
+    def running(self):
+        return False
+
+    def ask_to_stop(self):
+        self.asked = True
+
+
+@pytest.fixture
+def training(qtbot, monkeypatch, told, tmp_path):
+    """Give a widget of which a training goes on, and the window that it is docked in."""
+    monkeypatch.setattr("napari_deblur._napari.train.TrainingRun", Training)
+    widget = Train(ViewerModel())
+    window = in_a_dock(qtbot, widget)
+    widget._learn(tmp_path / "cells", {})
+    return window, widget
+
+
+def test_a_training_outlives_its_dock(training, told, qtbot):
+    _, widget = training
+    widget.setParent(None)
+    child = widget._child
+    assert told[0].startswith("The training “cells” goes on. Activity, at the lower right, ")
+    assert not child.asked
+    # Nobody else learns in that folder meanwhile.
+    other = Train(ViewerModel())
+    qtbot.addWidget(other)
+    other.output.put(str(child.folder))
+    other.go.click()
+    assert told[1].startswith("“cells” is being trained already: Activity")
+    child.said = [{"done": {"weights": "", "iterations": 0, "stopped": True}}, {"ended": ""}]
+    qtbot.waitUntil(lambda: not widget.busy(), timeout=10_000)
+    assert told[2:] == ["Stopped before anything was learned."]
+    assert not widget.closed
+    other.go.click()
+    assert told[3].startswith("no layer is chosen")
+
+
+@pytest.mark.parametrize("how", ["window", "activity"])
+def test_a_training_whose_dock_is_closed_can_be_stopped(training, told, qtbot, how):
+    window, widget = training
+    widget.setParent(None)
+    child = widget._child
+    widget._activity._bar.cancel() if how == "activity" else window.close()
+    qtbot.waitUntil(lambda: child.asked, timeout=10_000)
+    child.said = [{"done": {"weights": "", "iterations": 0, "stopped": True}}, {"ended": ""}]
+    qtbot.waitUntil(lambda: not widget.busy(), timeout=10_000)
+    assert len(told) == (2 if how == "activity" else 1)  # there is no window to tell it in

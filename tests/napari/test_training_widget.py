@@ -304,6 +304,9 @@ class FakeChild:
         while self.said:
             yield self.said.pop(0)
 
+    def running(self):
+        return False
+
     def ask_to_stop(self):
         self.asked = True
 

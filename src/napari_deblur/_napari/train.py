@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Train"]
 
 TICK = 100  # ms
+# Folders that are learned in, by any widget: the dock of one may be closed meanwhile.
+_TRAINED: set[Path] = set()
 
 
 class Train(TrainingForm):
@@ -42,6 +44,7 @@ class Train(TrainingForm):
         self.view = TrainingView(napari_viewer)
         self.lay(self.view)
         self._child: TrainingRun | None = None
+        self._activity: Any = None
         self._own_folder = False
         self._note = ""
         self._shown_from = -1  # where the form was scrolled to, to show how it goes
@@ -105,6 +108,11 @@ class Train(TrainingForm):
     def start_training(self) -> None:
         """Write the layers as files first, then start the child; or go on."""
         folder = self.folder()
+        if folder in _TRAINED:
+            raise ValueError(
+                f"“{folder.name}” is being trained already: Activity, at the lower right, shows "
+                "how far it is, and can cancel it"
+            )
         known = begun(folder)
         wanted = self.iterations.value()
         self._note = ""
@@ -118,6 +126,10 @@ class Train(TrainingForm):
                 f"{known.iterations} iterations are done there: ask for more than that"
             )
         self._learn(folder, {"iterations": wanted})
+
+    def outlives(self) -> str:
+        """Let a training go on, which may take hours; layers that are being written are not."""
+        return f"The training “{self._child.folder.name}”" if self._child is not None else ""
 
     def stop(self) -> None:
         """Stop after the iteration that goes on; pressed again, or before any, end at once."""
@@ -134,15 +146,19 @@ class Train(TrainingForm):
         self._learn(folder, {})
 
     def _learn(self, folder: Path, changes: dict[str, Any]) -> None:
+        from napari_deblur._napari.activity import Activity
+
         request = {
             "folder": str(folder),
             "device": self.device.currentText(),
             "changes": changes,
         }
-        self._child = TrainingRun(request, folder, self.iterations.value())
+        child = self._child = TrainingRun(request, folder, self.iterations.value())
+        _TRAINED.add(folder)
+        self._activity = Activity(f"Train {folder.name}", child.running, child.ask_to_stop)
         self.view.begin(folder)
         self.learned.hide()
-        self.begin("Starting", self._child.ask_to_stop)
+        self.begin("Starting", child.ask_to_stop)
         self._shown_from = -1
         QTimer.singleShot(0, self._scroll_to_view)  # when the curves have their place
         self._timer.start(TICK)
@@ -151,6 +167,8 @@ class Train(TrainingForm):
         child = self._child
         if child is None:
             return
+        if (self.left_alone() or self._activity.cancelled) and not child.asked:
+            self.stop()
         for message in child.messages():
             if "say" in message:
                 self.say(message["say"])
@@ -178,6 +196,7 @@ class Train(TrainingForm):
             text += f". {self._note}"
         if not child.asked:
             self.progress(text, message["step"]["iteration"], child.iterations)
+            self._activity.tell(message["step"]["iteration"], child.iterations)
         if message["best"]:
             self._show_weights(child.folder / "best.safetensors")
 
@@ -194,7 +213,11 @@ class Train(TrainingForm):
     def _ended(self, child: TrainingRun, crash: str) -> None:
         self._timer.stop()
         self._child = None
-        if child.error or crash:
+        self._activity.close()
+        _TRAINED.discard(child.folder)
+        if self.left_alone():
+            self.idle("")
+        elif child.error or crash:
             self.fail(child.error or crash.replace("Run goes on from there", "Go on takes it up"))
         else:
             self.idle(child.outcome or "Ended at once: what was saved before is there.")
