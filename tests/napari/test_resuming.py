@@ -95,7 +95,7 @@ def widget(qtbot):
 def test_the_channels_of_the_run_are_gone_on_with(widget, monkeypatch):
     begun = []
     monkeypatch.setattr(widget, "_begin", lambda *given: begun.append(given))
-    monkeypatch.setattr(widget, "confirmed", lambda: None)
+    widget.set_way("psf")  # what else the form lacks does not matter
     path = Path("/a.deblur.zarr")
     widget._found_unfinished(widget.chosen(), Unfinished(path, "cells 0", (0,)))
     widget.channels._rows[0][0].setChecked(False)  # in the form the other one is ticked

@@ -90,8 +90,8 @@ class Deblur(Previews):
         layer, found = self.chosen(), self._unfinished
         if found is None:
             raise ValueError("There is no unfinished run any more")
-        self.confirmed()
         stack = self._whole()
+        self.correct(layer)  # the rest of the form is not asked: the run has its own plan
         if found.channels is not None:  # those of the run, whatever is ticked now
             stack = stack.selected(channels=found.channels)
         self._begin({"resume": str(found.path)}, layer, stack, None)

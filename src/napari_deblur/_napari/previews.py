@@ -82,11 +82,18 @@ class Previews(Choices):
 
     def confirmed(self) -> tuple[Any, Asking, Stack]:
         """Give the image, what is asked for, and its stack; correct the layers' scales."""
+        layer, asking, stack = self.asked()
+        self.correct(layer)
+        if self.kernel_way() == "layer":
+            lend(self.kernel_layer.currentData(), self.sizes_given())
+        return layer, asking, stack
+
+    def correct(self, layer: Any) -> None:
+        """Give the image, and what lies on it, the axes and the voxel size of the form."""
         from napari.utils.notifications import show_info
 
         from napari_deblur._napari.window import same_view
 
-        layer, asking, stack = self.asked()
         self.watch.quiet = True
         try:
             with same_view(self.viewer, layer):
@@ -97,9 +104,6 @@ class Previews(Choices):
         if moved:
             names = ", ".join(f'"{one.name}"' for one in moved)
             show_info(f'{names} got the voxel size of "{layer.name}" too: they lie on it')
-        if self.kernel_way() == "layer":
-            lend(self.kernel_layer.currentData(), self.sizes_given())
-        return layer, asking, stack
 
     def asked(self) -> tuple[Any, Asking, Stack]:
         """Give the image, what is asked for, and its stack; change no layer."""
