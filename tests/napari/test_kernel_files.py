@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
+from napari.utils import notifications
 
 from napari_deblur._napari.asking import saved_kernel
+from napari_deblur._napari.deblur import Deblur
 from napari_deblur._napari.samples import simulated
 from napari_deblur.kernel_files import save_kernel
 from napari_deblur.ops.fields import field_of
@@ -33,17 +36,18 @@ def pair():
 
 
 @pytest.fixture
-def deblurred(make_napari_viewer_proxy, qtbot, scratch, monkeypatch):
+def deblurred(qtbot, scratch, monkeypatch):
     """Preview and run an image with a kernel file; give the viewer and the result."""
-    from napari.utils import notifications
 
     def do(image, axes, path):
         errors = []
         monkeypatch.setattr(notifications, "show_error", errors.append)
-        viewer = make_napari_viewer_proxy(show=True)
+        viewer = ViewerModel()
+        widget = Deblur(viewer)
+        qtbot.addWidget(widget)
+        viewer.layers.events.inserted.connect(widget.reset_choices)
         scale = (1.0,) * (len(axes) - 2) + (0.1, 0.1)
         viewer.add_image(image, name="cells", scale=scale, units="um", axis_labels=tuple(axes))
-        _, widget = viewer.window.add_plugin_dock_widget("napari-deblur", "Deblur")
         widget.set_way("file")
         widget.method.setCurrentText("richardson-lucy")
         widget._forms["richardson-lucy"]["iterations"].value = 5
