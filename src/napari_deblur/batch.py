@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from napari_deblur import (
     creating,
     devices,
     export,
+    exporting,
     finishing,
     fitting,
     gridding,
@@ -35,16 +36,14 @@ from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.progress import Progress, Tally
 from napari_deblur.results import LEDGER, open_result
 from napari_deblur.stopping import RunStopped, explained
-from napari_deblur.store import Store
 from napari_deblur.tasks import AT_ONCE, Engine, Task, in_this_process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from napari_deblur.plans import Plan
-    from napari_deblur.results import Result
     from napari_deblur.stack import Stack
-    from napari_deblur.store import Done
+    from napari_deblur.store import Done, Store
     from napari_deblur.tiles import Index
 
 __all__ = ["Claimed", "Progress", "RunStopped", "replay", "run"]
@@ -139,9 +138,10 @@ def run(
         gridding.chosen_device(plan.device)  # a plan may have been made for other machines
     fitting.refuse(plan, workers)
     opened = _checked(plan, output, stack)
+    progresses = _run(plan, outputs.store_of(output), opened, job, how)
     if isinstance(output, Remote) or output.suffix == ".zarr":
-        return _run(plan, output, opened, job, how)
-    return _run_to_tiff(plan, output, opened, job, how)
+        return progresses
+    return exporting.exported(plan, output, progresses, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _run(
     stack: Stack | None,
     job: Mapping[str, Any] | None,
     how: _How,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     tally = Tally()
     if stack is None and plan.source is not None:
         stack = reopen(plan.source)  # a missing input is said once, not for each tile
@@ -350,57 +350,3 @@ def _greeting(store: Store, tally: Tally) -> str:
     if store.plan.device == "cpu" and cpu != system.cpu_kind():
         text += f"; they were made on another processor ({cpu}), so the last bits may differ"
     return text
-
-
-def _run_to_tiff(
-    plan: Plan, output: Path, stack: Stack | None, job: Mapping[str, Any] | None, how: _How
-) -> Iterator[Progress]:
-    """Run into a hidden store beside the file, then export; the store goes if it is complete."""
-    hidden = outputs.store_of(output)
-    if not how.overwrite:
-        _refuse_other_run(plan, output, hidden)
-    last = None
-    for progress in _run(plan, hidden, stack, job, how):
-        if progress.phase in ("complete", "incomplete"):
-            last = progress
-        else:
-            yield progress
-    if last is None:
-        return
-    yield replace(last, phase="export", note=f"writing {output.name}")
-    # Nobody else may write it, or remove what it is made of, meanwhile.
-    with explained(output), claims.take(hidden / LEDGER, plan.key, claims.ALL):
-        export.write_tiff(_exported(plan, hidden), output)
-        if last.phase == "complete":
-            creating.remove(hidden)
-    yield last
-
-
-def _exported(plan: Plan, hidden: Place) -> Result:
-    """Open what is to be exported, if nothing happened to it since its claim was given back."""
-    try:
-        result = open_result(hidden)
-        done = len(Store(hidden, plan).done().tiles) if result.key == plan.key else 0
-        lost = len(plan) - done - len(result.failed)
-    except (FileNotFoundError, ValueError):
-        lost = len(plan)
-    if lost > 0:
-        raise RunStopped(
-            f"{lost} of {len(plan)} tiles in {hidden} were lost since they were written, perhaps "
-            "to another run: run the same again to make them anew"
-        )
-    return result
-
-
-def _refuse_other_run(plan: Plan, output: Path, hidden: Place) -> None:
-    """Speak of the file that the user knows, where the hidden store is another plan's."""
-    try:
-        key = open_result(hidden).key
-    except (FileNotFoundError, ValueError):
-        return  # nothing there, or nothing of ours: `create` says so
-    if key != plan.key:
-        raise FileExistsError(
-            f"{output} was begun with another plan ({key[:8]}, this one is {plan.key[:8]}), which "
-            "left an unfinished run: finish that one first, discard it (--overwrite) or choose "
-            "another output"
-        )
