@@ -250,6 +250,7 @@ def test_small_images_are_each_done_by_one_worker(folder, job, tmp_path, monkeyp
     assert lines(tmp_path / "out" / "summary.csv") == list("01234567")
     with pytest.raises(ValueError, match=r"5\.tif"):
         list(many.run(job, [str(folder)], tmp_path / "out", workers=2, fail_fast=True))
+    assert lines(tmp_path / "out" / "summary.csv") == list("012345")
 
 
 def test_alone_is_for_this_process_too():

@@ -233,12 +233,17 @@ def _together(
         do = partial(alone, partial(_whole, job, inside, who))
         targets = [turn.target for turn in turns]
         for number, (target, future) in enumerate(side_by_side(slots, do, targets), 1):
+            stops = None
             try:
                 outcome = future.result()
             except KilledWorker:
                 note = "worker processes died over it again and again, perhaps of memory"
                 outcome = replace(_blank(target), note=note)
+            except Exception as error:  # noqa: BLE001 - it is raised when it is in the summary
+                stops, outcome = error, replace(_blank(target), note=printing.sentence(error))
             yield Step(number, count, target, outcome=outcome)
+            if stops is not None:
+                raise stops
 
 
 def _whole(job: Job, how: Mapping[str, Any], who: Mapping[str, Any], target: Target) -> Outcome:
