@@ -1,5 +1,6 @@
 """What travels to workers and back, and what happens when the way is cut."""
 
+import errno
 import gc
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import time
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from types import SimpleNamespace
@@ -25,10 +27,12 @@ from napari_deblur.batch import RunStopped, run
 from napari_deblur.bench.wire import Wire
 from napari_deblur.cluster import gpus
 from napari_deblur.connecting import Line, connected
+from napari_deblur.ledger import Entry
 from napari_deblur.opening import open_stack
 from napari_deblur.sending import sent
+from napari_deblur.stopping import may_pass
 from napari_deblur.tasks import Task, Todo
-from napari_deblur.working import Order
+from napari_deblur.working import Answer, Order
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +250,132 @@ def test_what_could_not_be_sent_is_sent_again():
         flight.fill(todo)
     flight.fill(todo)
     assert calls[0] == calls[1] == [(Task((0,) * 5),)] * 3
+
+
+class Answering:
+    """A line to workers that do all at once; `then` is done to the first futures."""
+
+    def __init__(self, *then):
+        self.client, self.then, self.sent, self.renewed = self, list(then), [], 0
+
+    def workers(self):
+        return {"tcp://10.0.0.1:1"}
+
+    def asked(self, question):
+        return question()
+
+    def worked(self):
+        pass
+
+    def renew(self):
+        self.renewed += 1
+
+    def map(self, do, batches, **options):
+        return [self._future(batch) for batch in batches]
+
+    def _future(self, batch):
+        self.sent.append(batch)
+        entries = tuple(Entry("tile", "key", task.index) for task in batch)
+        answer = Answer(entries, 1.0, "tcp://10.0.0.1:1")
+        future = SimpleNamespace(key=str(len(self.sent)), status="finished", answer=answer)
+        future.add_done_callback = lambda tell: tell(future)
+        if self.then:
+            self.then.pop(0)(future)
+        return future
+
+    def gather(self, good, **options):
+        """Give None for what failed meanwhile, as dask does."""
+        for one in good.values():
+            one.status = "finished" if one.answer else "error"
+        return {key: one.answer for key, one in good.items()}
+
+    def cancel(self, futures, **options):
+        pass
+
+
+def of_line(line, count):
+    return list(sent(line, "/x", "key", Todo(Task((0, 0, 0, 0, i)) for i in range(count))))
+
+
+@pytest.mark.parametrize("status", ["lost", "pending"])
+def test_an_answer_that_died_with_its_worker_is_asked_for_again_and_no_other(status):
+    line = Answering(lambda future: setattr(future, "status", status))
+    told = of_line(line, 5)
+    assert sorted(task.index[4] for task, _ in told) == [*range(5)]
+    assert (len(line.sent), line.renewed) == (6, 0)
+    assert line.sent.count(line.sent[0]) == 2
+
+
+def test_an_answer_that_is_lost_while_it_is_fetched_is_told_as_what_became_of_it():
+    def lost(future):
+        future.answer, future.exception = None, lambda: RuntimeError("4 workers died")
+
+    told = dict(of_line(Answering(lost), 5))
+    assert len(told) == 5
+    assert str(told.pop(Task((0, 0, 0, 0, 0)))) == "4 workers died"
+    assert all(isinstance(outcome, Entry) for outcome in told.values())
+
+
+def test_what_is_left_over_of_a_batch_goes_to_whoever_is_free(monkeypatch):
+    def left(future):
+        future.answer = Answer(future.answer.outcomes[:3], 40.0, "tcp://10.0.0.1:1")
+
+    line = Answering(left)
+    flight = sending._Flight(line, Order("/x", "key"))
+    monkeypatch.setattr(sending, "_Flight", lambda *_: flight)
+    flight._seconds = 0.1
+    told = of_line(line, 10)
+    assert sorted(task.index[4] for task, _ in told) == [*range(10)]
+    assert [len(batch) for batch in line.sent] == [10, *[1] * 7]
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """Make this process a worker; give the tasks of a store, and the order for them."""
+    here = SimpleNamespace(address="tcp://10.0.0.1:1", name=3)
+    monkeypatch.setattr(working, "get_worker", lambda: here)
+    monkeypatch.setattr(working, "_take_share", lambda: None)
+    plan = plan_of(on_disk(tmp_path, numbers((4, 8, 40))))
+    creating.create(tmp_path / "a.zarr", plan)
+    return tuple(map(Task, plan.grid)), Order(str(tmp_path / "a.zarr"), plan.key)
+
+
+def test_a_batch_that_takes_long_is_answered_before_its_end(alone, monkeypatch):
+    tasks, order = alone
+    assert len(working.work(tasks, order).outcomes) == len(tasks) == 5
+    monkeypatch.setattr(working, "LONG", 0.0)
+    assert len(working.work(tasks, order).outcomes) == 1
+
+
+def test_a_worker_whose_gpu_has_failed_says_who_it_is(alone, monkeypatch):
+    """So the run knows it, and lets others do its tiles."""
+
+    def failed(device, number):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    tasks, order = alone
+    monkeypatch.setattr(devices, "take_turn", failed)
+    answer = working.work(tasks, order)
+    assert [str(one) for one in answer.outcomes] == ["CUDA error: unspecified launch failure"] * 5
+    assert answer.worker == "tcp://10.0.0.1:1"
+
+
+def test_a_disk_that_is_away_when_a_worker_begins_is_waited_for(alone, monkeypatch):
+    def away(*_):
+        raise OSError(errno.ESTALE, "Stale file handle", "/out")
+
+    tasks, order = alone
+    with monkeypatch.context() as patch:
+        patch.setattr(working.Store, "at", away)
+        answer = working.work(tasks, replace(order, claim="another"))
+    assert all(may_pass(one) for one in answer.outcomes)
+    assert len(answer.outcomes) == len(tasks)
+
+
+def test_a_worker_of_another_version_that_nobody_asked_does_nothing(alone):
+    tasks, order = alone
+    with pytest.raises(RunStopped, match=r"and this run is of 0\.0\.1: install the same version"):
+        working.work(tasks, replace(order, version="0.0.1"))
 
 
 def test_a_connection_that_breaks_is_made_again(tmp_path, cluster, third_party, caplog):  # noqa: F811

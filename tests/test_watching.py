@@ -85,13 +85,27 @@ def test_what_stops_the_run_is_told_at_once():
 
 
 def test_a_batch_hangs_when_it_takes_far_longer_than_usual():
-    watch = Watch()
-    at_work = {A: {"x": 700.0, "y": 3.0}, B: {"z": 500.0}}
-    assert list(watch.hung(at_work)) == [(A, ["x"])]
+    watch, batches = Watch(), {name: (task,) for name, task in zip("xyz", tasks(3), strict=True)}
+
+    def hung(at_work):
+        return watch.hung(at_work, batches, ALL)
+
+    assert hung({A: {"x": 3000.0, "y": 3000.0}}) == []  # it may be the tiles: none is done yet
+    watch.lasted(5.0)
+    assert hung({A: {"x": 700.0, "y": 3.0}, B: {"z": 500.0}}) == ["x"]
     for _ in range(9):
         watch.lasted(60.0)
-    assert list(watch.hung(at_work)) == []  # 20 minutes are no rarity then
-    assert list(watch.hung({B: {"z": 1300.0}})) == [(B, ["z"])]
+    assert hung({A: {"y": 700.0}}) == []  # 20 minutes are no rarity then
+    assert hung({B: {"z": 1300.0}}) == ["z"]
+
+
+def test_what_hangs_is_done_by_another_worker_that_comes_later(caplog):
+    watch, at_work = Watch(), {A: {"x": 3700.0, "y": 0.0, "theirs": 9000.0}}
+    batches = {name: (task,) for name, task in zip("xy", tasks(2), strict=True)}
+    assert watch.hung(at_work, batches, {A}) == []
+    assert watch.hung(at_work, batches, {A, B}) == ["x", "y"]  # and what waits behind it
+    assert watch.hung(at_work, batches, {A, B}) == []
+    assert caplog.text.count("has been 3700 s on the worker at") == 1
 
 
 class Cluster:
@@ -167,6 +181,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(sending, "LOOK", 0.0)
     monkeypatch.setattr(sending, "RECOUNT", 0.05)
     monkeypatch.setattr(watching, "HUNG", 0.01)
+    monkeypatch.setattr(watching, "FIRST", 0.01)
     monkeypatch.setattr(watching, "TIMES", 0)
 
 

@@ -9,7 +9,7 @@ answer a line of the ledger.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -21,13 +21,13 @@ from distributed.client import ClosedClientError
 
 import napari_deblur
 from napari_deblur.stopping import RunStopped
-from napari_deblur.tasks import Task, Todo
-from napari_deblur.watching import LONG, Watch
+from napari_deblur.watching import Batch, Watch
 from napari_deblur.working import Answer, Order, work
 
 if TYPE_CHECKING:
     from napari_deblur.connecting import Line
     from napari_deblur.ledger import Entry
+    from napari_deblur.tasks import Task, Todo
 
 __all__ = ["DEATHS", "sent"]
 
@@ -41,8 +41,6 @@ RECOUNT = 5.0  # seconds between two looks at how many workers there are
 POLL = 0.5  # the same, while there are none
 LOOK = 60.0  # seconds between two looks at what hangs
 MISSING = "No module named 'napari_deblur'"
-
-Batch = tuple[Task, ...]
 
 
 def sent(
@@ -117,7 +115,6 @@ class _Flight:
         self._width, self._counted, self._looked = 0, -RECOUNT, monotonic()
         self._workers: set[str] | None = None
         self._watch = Watch()
-        self._waited: dict[Batch, float] = {}  # for what hangs, when it was said
 
     def fill(self, todo: Todo) -> None:
         """Send batches until the window is full, once a part of it is free."""
@@ -152,67 +149,58 @@ class _Flight:
     def landed(self) -> list[tuple[Task, Entry | Exception]]:
         """Wait for answers, at most until the workers are to be counted again."""
         self._look()
-        futures = self._finished()
-        if any(future.status in ("cancelled", "lost") for future in futures):
+        came: defaultdict[str, list[Future]] = defaultdict(list)
+        for future in self._finished():
+            came[future.status].append(future)
+        if came["cancelled"]:
             raise ConnectionError("the scheduler forgot a task")
-        good = {future.key: future for future in futures if future.status == "finished"}
+        # Their worker died before they were fetched; nobody tells when they are there again.
+        self._take_back([future.key for future in (*came["lost"], *came["pending"])])
+        good = {future.key: future for future in came["finished"]}
         outcomes: list[tuple[Task, Entry | Exception]] = []
         if good:
             client = self._line.client
             found = self._line.asked(lambda: client.gather(good, errors="skip", asynchronous=True))
             for name, answer in found.items():
-                outcomes += self._heard(self.out.pop(name).batch, answer)
-            for name in good.keys() - found.keys():
-                self._back.put(good[name])  # lost on the way: it is done again, or has failed
-        failed = [future for future in futures if future.status == "error"]
-        for future in failed:
+                if answer is None:  # lost on the way, and nobody can do it again: it is told why
+                    self._back.put(good[name])
+                else:
+                    outcomes += self._heard(self.out.pop(name).batch, answer)
+        for future in came["error"]:
             outcomes += self._of_failed(self.out.pop(future.key).batch, future.exception())
-        if good or failed:
+        if good or came["error"]:
             self._line.worked()
         return outcomes
 
     def _heard(self, batch: Batch, answer: Answer) -> list[tuple[Task, Entry | Exception]]:
-        """Take an answer; what fails on one worker alone is done by others."""
+        """Take an answer; what fails on one worker alone, or is left over, is done by others."""
         self._watch.lasted(answer.seconds)
         done = sum(not isinstance(one, Exception) for one in answer.outcomes)
         if done:  # what fails may take no time at all
             self._seconds += (answer.seconds / done - self._seconds) / 4
         pairs = list(zip(batch, answer.outcomes, strict=False))
+        self._again.extend((task,) for task in batch[len(pairs) :])
         told, moved = self._watch.judged(answer.worker, pairs, self._workers or set())
         self._again.extend((task,) for task in moved)
         return told
 
     def _look(self) -> None:
-        """Say what hangs, and let others do it."""
+        """Let others do what hangs."""
         now, limit = monotonic(), self._watch.limit
         old = (now - one.since > limit for one in self.out.values())
         if now - self._looked < LOOK or not any(old):
             return
-        self._looked, there = now, self._workers or set()
+        self._looked = now
         at_work: dict[str, dict[str, float]] = {}
         with suppress(ValueError):  # a scheduler that runs nobody's code
             at_work = self._line.at_work()
-        for worker, names in self._watch.hung(at_work):
-            known = {name: self.out[name].batch for name in names if name in self.out}
-            new = {n: batch for n, batch in known.items() if batch not in self._waited}
-            for name, batch in known.items():
-                if now - self._waited.get(batch, -limit) >= limit:
-                    self._waited[batch] = now
-                    LOG.warning(
-                        "tile %s has been %.0f s on the worker at %s, where most take a few: its "
-                        "disk or network may hang",
-                        batch[0].index,
-                        at_work[worker][name],
-                        worker,
-                    )
-            if known:
-                self._watch.doubt(worker, LONG)
-            if new and set(self._watch.trusted(there) or ()) - {worker}:
-                waiting = [n for n, s in at_work[worker].items() if not s and n in self.out]
-                self._take_back([*new, *waiting])
+        batches = {name: one.batch for name, one in self.out.items()}
+        self._take_back(self._watch.hung(at_work, batches, self._workers or set()))
 
     def _take_back(self, names: list[str]) -> None:
         """Send something again; where it is now it is no longer waited for."""
+        if not names:
+            return
         gone = [self.out.pop(name) for name in names]
         self._again.extend(one.batch for one in gone)
         client = self._line.client
@@ -289,6 +277,5 @@ class _Flight:
         self._workers, self._counted = workers, monotonic()
         self._width = AHEAD * max(1, len(self._watch.trusted(workers) or workers))
         # A scheduler would wait for ever for those that have left.
-        lost = [n for n, one in self.out.items() if one.to and not workers.intersection(one.to)]
-        if lost:
-            self._take_back(lost)
+        left = (n for n, one in self.out.items() if one.to and not workers.intersection(one.to))
+        self._take_back(list(left))

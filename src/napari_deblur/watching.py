@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from statistics import median
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -20,14 +20,21 @@ from napari_deblur.stopping import stops_the_run
 if TYPE_CHECKING:
     from napari_deblur.tasks import Task
 
-__all__ = ["Watch"]
+__all__ = ["Batch", "Watch"]
 
 LOG = logging.getLogger(__name__)
 ROW = 5  # tries that may fail on a worker, one after the other
 REST = 300.0  # seconds that it gets nothing then
 HUNG, TIMES = 600.0, 20  # a batch hangs after so many seconds and so many times the usual time
+FIRST = 3600.0  # the same, while none has come back: all may take as long
 LONG = 3600.0  # seconds that the worker gets nothing then
 
+HANGS = (
+    "tile %s has been %.0f s on the worker at %s, where most take a few: its disk or network may "
+    "hang"
+)
+
+Batch = tuple["Task", ...]
 Outcome = Entry | Exception
 
 
@@ -40,6 +47,8 @@ class Watch:
         self._faults: dict[str, str] = {}  # what they said, until it was told
         self._moved: dict[Task, str] = {}  # from which worker
         self._lasted: deque[float] = deque(maxlen=100)
+        self._said: dict[Batch, float] = {}  # of what hangs, when
+        self._passed_on: set[Batch] = set()
 
     def trusted(self, there: Set[str]) -> list[str] | None:
         """Give the workers that are to get more; None: all."""
@@ -89,13 +98,41 @@ class Watch:
     @property
     def limit(self) -> float:
         """Seconds after which a batch hangs."""
-        return max(HUNG, TIMES * median(self._lasted or [0.0]))
+        return max(HUNG, TIMES * median(self._lasted)) if self._lasted else FIRST
 
-    def hung(self, at_work: Mapping[str, Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
-        """Give the workers that hang, with the names of those batches."""
+    def hung(
+        self,
+        at_work: Mapping[str, Mapping[str, float]],
+        batches: Mapping[str, Batch],
+        there: Set[str],
+    ) -> list[str]:
+        """Say what hangs, and give what others are to do: each batch once.
+
+        Parameters
+        ----------
+        at_work : mapping of a worker to {name of a batch: seconds}
+            Of what only waits there, 0.
+        batches : mapping of a name to a batch
+            Those that are out.
+        there : set of workers
+        """
+        now, limit, back = monotonic(), self.limit, []
         for worker, lasting in at_work.items():
-            if names := [name for name, seconds in lasting.items() if seconds > self.limit]:
-                yield worker, names
+            own = {name: seconds for name, seconds in lasting.items() if name in batches}
+            names = [name for name, seconds in own.items() if seconds > limit]
+            if not names:
+                continue
+            self.doubt(worker, LONG)
+            for name in names:
+                batch = batches[name]
+                if now - self._said.get(batch, -limit) >= limit:
+                    self._said[batch] = now
+                    LOG.warning(HANGS, batch[0].index, own[name], worker)
+            new = [name for name in names if batches[name] not in self._passed_on]
+            if new and self.trusted(there):
+                self._passed_on.update(batches[name] for name in new)
+                back += [*new, *(name for name, seconds in own.items() if not seconds)]
+        return back
 
     def _convict(self, worker: str) -> None:
         """Say that others do what failed on a worker."""

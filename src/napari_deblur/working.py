@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 from distributed import Worker, get_worker
 from distributed.utils import sync
 
+import napari_deblur
 from napari_deblur import devices, system
 from napari_deblur.places import place_of
 from napari_deblur.restoring import source_of
 from napari_deblur.results import LEDGER
 from napari_deblur.scratch import scratch_of, stack_of
 from napari_deblur.standing import Standing
-from napari_deblur.stopping import RunStopped, refuse_gone, stops_the_run
+from napari_deblur.stopping import RunStopped, may_pass, refuse_gone, stops_the_run
 from napari_deblur.store import Store
 from napari_deblur.tasks import AT_ONCE, Task, perform
 
@@ -36,6 +37,7 @@ __all__ = ["Answer", "Order", "work"]
 
 RECOUNT = 60.0  # seconds between two looks at who else is on this machine
 PATIENCE = 5.0  # seconds to wait for that
+LONG = 10.0  # seconds after which no other task of a batch is begun
 
 _room = BoundedSemaphore(AT_ONCE)
 _opening = Lock()  # what is cached would be loaded by each thread that comes meanwhile
@@ -52,11 +54,12 @@ class Order:
     path: str
     key: str
     claim: str = ""
+    version: str = napari_deblur.__version__
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of the first tasks of a batch, which are all if none stops the run.
+    """What became of the first tasks of a batch: all, unless one stops the run or they take long.
 
     `seconds` is how long they took, `worker` the address of who did them.
     """
@@ -76,28 +79,49 @@ def work(tasks: tuple[Task, ...], order: Order) -> Answer:
     """
     with _room:
         begun = perf_counter()
-        try:
-            with _opening:
-                store = _opened(order)
-                # What is made of chunks needs no input, which may be gone by then.
-                stack = _input(store) if any(task.reads for task in tasks) else None
-        except (OSError, ValueError) as error:
-            raise RunStopped(
-                f"the worker on {platform.node()} cannot begin ({error}): all machines must see "
-                f"the input and {order.path} under these paths and have the same packages, then "
-                "run the same again"
-            ) from error
-        _take_share()
-        devices.take_turn(store.plan.device, get_worker().name)
         outcomes: list[Entry | Exception] = []
-        for task in tasks:
+        try:
+            store, stack = _ready(order, reads=any(task.reads for task in tasks))
+        except RunStopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - the worker is at fault: others do its tasks
+            outcomes = [_portable(error)] * len(tasks)
+        for task in tasks[len(outcomes) :]:
             try:
                 outcomes.append(_done(store, stack, task))
             except Exception as error:  # noqa: BLE001 - it is told, and counts as a failed try
                 outcomes.append(_portable(error))
                 if stops_the_run(error):
                     break
+            if perf_counter() - begun > LONG:
+                break
         return Answer(tuple(outcomes), perf_counter() - begun, get_worker().address)
+
+
+def _ready(order: Order, *, reads: bool) -> tuple[Store, Stack | None]:
+    """Open store and source, and take what this worker may have of its machine."""
+    here = napari_deblur.__version__
+    if order.version != here:  # nobody may have asked, as of one that was slow to answer
+        raise RunStopped(
+            f"the worker on {platform.node()} has napari-deblur {here} and this run is of "
+            f"{order.version}: install the same version there, then run the same again"
+        )
+    try:
+        with _opening:
+            store = _opened(order)
+            # What is made of chunks needs no input, which may be gone by then.
+            stack = _input(store) if reads else None
+    except (OSError, ValueError) as error:
+        if may_pass(error):
+            raise
+        raise RunStopped(
+            f"the worker on {platform.node()} cannot begin ({error}): all machines must see "
+            f"the input and {order.path} under these paths and have the same packages, then "
+            "run the same again"
+        ) from error
+    _take_share()
+    devices.take_turn(store.plan.device, get_worker().name)
+    return store, stack
 
 
 def _done(store: Store, stack: Stack | None, task: Task) -> Entry:
