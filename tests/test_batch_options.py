@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import sys
+import warnings
 
 import pytest
 import tifffile
@@ -96,7 +98,7 @@ def test_lines_are_few(monkeypatch, capsys):
 
 
 def test_what_is_logged_is_a_line_and_nothing_of_it_stays(capsys):
-    logger = logging.getLogger("napari_deblur")
+    logger = logging.getLogger()
     before = list(logger.handlers)
     with json_lines.asked("json"):
         sending.LOG.warning("the scheduler has no %s", "workers")
@@ -105,6 +107,54 @@ def test_what_is_logged_is_a_line_and_nothing_of_it_stays(capsys):
         "text": "the scheduler has no workers",
     }
     assert logger.handlers == before
+
+
+def test_what_others_warn_of_is_a_line_too(capsys):
+    with warnings.catch_warnings(), json_lines.asked("json"):
+        warnings.simplefilter("always")
+        warnings.warn("tiles are old", stacklevel=1)
+        logging.getLogger("tifffile").warning("pages are %s", "odd")
+        logging.getLogger("tifffile").info("nobody asked")
+    said = [json.loads(line)["text"] for line in capsys.readouterr().err.splitlines()]
+    assert "tiles are old" in said[0]
+    assert said[1:] == ["pages are odd"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--nonsense",), "No such option"),
+        (("--workers", "-1"), "--workers"),
+        (("--part", "4/3"), "there is no part 4/3"),
+        (("--memory", "lots"), 'memory "lots" is no size'),
+    ],
+)
+def test_wrong_usage_is_a_line_too(image, monkeypatch, capsys, arguments, said):
+    words = ["napari-deblur", "run", str(image), *arguments, "--progress", "json"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    error = json.loads(capsys.readouterr().err)
+    assert error["event"] == "error"
+    assert said in error["text"]
+
+
+@pytest.mark.parametrize(("word", "status"), [("--version-of-nothing", 2), ("--help", 0)])
+def test_the_command_ends_as_ever_where_no_lines_are_asked_for(monkeypatch, word, status):
+    monkeypatch.setattr(sys, "argv", ["napari-deblur", "run", word])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == status
+
+
+def test_with_lines_the_status_is_the_same(image, tmp_path, monkeypatch):
+    for input_, status in ((image, 0), (tmp_path / "gone.tif", 1)):
+        words = ["run", str(input_), "--method", "identity", "--progress=json", "--plan"]
+        monkeypatch.setattr(sys, "argv", ["napari-deblur", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert (ended.value.code or 0) == status
 
 
 def test_another_word_is_wrong_usage(image):

@@ -13,7 +13,8 @@ import zarr
 from typer.testing import CliRunner
 
 from napari_deblur import cli
-from napari_deblur.job import Job
+from napari_deblur.job import ChannelTable, Job
+from napari_deblur.job_options import job_of
 from napari_deblur.kernels import load_kernel, save_kernel
 from napari_deblur.protocols import Kernel
 from napari_deblur.psfs.gaussian import Gaussian
@@ -237,6 +238,45 @@ def test_a_job_file_runs_and_options_go_before_it(tmp_path, path, kernel):
     assert "iterations 9" in call("run", tmp_path / "job.toml", "--plan")
 
 
+def test_options_that_change_nothing_else_leave_the_parameters_of_a_job_file(
+    tmp_path, path, kernel
+):
+    given = {"method": "richardson-lucy", "parameters": {"iterations": 9}}
+    blur = {"psf": "gaussian", "psf_parameters": {"sigma": (0.3, 0.2, 0.2)}}
+    file = str(tmp_path / "job.toml")
+    Job(path, pixel_size=(1, 0.1, 0.1), **given, **blur).save(file)
+
+    def read(**options):
+        job = job_of({"input": file, **options})
+        return job.parameters, job.psf_parameters
+
+    sigma = {"sigma": [0.3, 0.2, 0.2]}
+    assert read() == read(method="richardson-lucy") == read(psf="gaussian")
+    assert read()[1]["sigma"] == (0.3, 0.2, 0.2) or read()[1] == sigma
+    assert read(kernel=[f"DAPI={kernel}"]) == read()  # the other channels keep their psf
+    assert read(method="wiener")[0] == read(psf="disc")[1] == read(kernel=[kernel])[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--method", "wiener"], "Invalid value for --method: the job file has one for channel 0"),
+        (["--set", "iterations=3"], "Invalid value for --set: the job file has one for channel 0"),
+        (["--n-sample", "1.4"], "Invalid value for --n-sample: the job file has one for channel "),
+    ],
+)
+def test_options_that_a_table_of_a_job_file_would_go_before_are_refused(
+    tmp_path, path, arguments, said
+):
+    table = ChannelTable(0, method="richardson-lucy", parameters={"iterations": 9}, n_sample=1.33)
+    Job(path, method="identity", channel=(table,)).save(tmp_path / "job.toml")
+    done = CliRunner().invoke(
+        cli.app, ["run", str(tmp_path / "job.toml"), *arguments], env={"COLUMNS": "200"}
+    )
+    assert done.exit_code == 2
+    assert said in " ".join(done.output.replace("│", " ").split())
+
+
 def test_a_replay_gives_the_same_bits(tmp_path, path):
     tile = ("--tile", "8,24,48", "--accept-seam", "--shape", "5,5", "--set", "iterations=4")
     tile += (*BLIND_LUCY,)
@@ -331,6 +371,8 @@ def test_what_is_not_ours_is_never_removed(tmp_path, path, kernel):
         (["cells.tif", "foreign.tif", "--overwrite"], "only results of napari-deblur are overw"),
         (["cells.tif", "text.tif/o.zarr"], "cannot be made"),
         (["cells.tif", "--workers", "2", "--scheduler", "tcp://x:1"], "exclude each other"),
+        (["cells.tif", "--workers", "2", "--scheduler", "tcp://x:1", "--plan"], "exclude each"),
+        (["cells.tif", *BLIND_LUCY, "--memory", "1MB"], "allow more memory (--memory "),
     ],
 )  # fmt: skip
 def test_wrong_input_is_said_in_one_sentence(tmp_path, volume, path, monkeypatch, arguments, said):
@@ -394,6 +436,11 @@ def test_a_kernel_with_nan_is_cleaned_and_it_is_said(tmp_path, path):
         (["--set", "iterations"], '"iterations" is not name=value'),
         (["--kernel", "a.tif", "--kernel", "b.tif"], "write CHANNEL=FILE for each"),
         (["--workers", "-1"], "Invalid value for '--workers'"),
+        (["--workers", "3", "--threads", "2"], "3 processes want a core each, and all may use 2"),
+        (["--fail-fast", "--max-failed", "2"], "leave one of them out"),
+        (["--part", "1/2", "--no-resume"], "parts go on with what others began: leave it out"),
+        (["--part", "0/3"], "there is no part 0/3: parts of 3 are counted from 1"),
+        (["--part", "4/3"], "there is no part 4/3: parts of 3 are counted from 1"),
         (["--series", "first"], "Invalid value for '--series'"),
         (["--nonsense"], "No such option"),
     ],
@@ -538,6 +585,22 @@ def test_verify_finds_what_was_changed(tmp_path, path, kernel):
     assert json.loads((store / "zarr.json").read_text())["attributes"]["napari_deblur"]["complete"]
     assert "no result at" in refused("verify", tmp_path / "gone.zarr")
     assert "cells.tif is no result of napari-deblur" in refused("verify", path)
+
+
+def test_whoever_stops_listening_does_not_change_the_status(tmp_path, path, kernel):
+    store = tmp_path / "o.zarr"
+    call("run", path, store, *LUCY, "--kernel", kernel)
+    for chunk in (p for p in (store / "0").rglob("*") if p.is_file() and p.name != "zarr.json"):
+        chunk.write_bytes(b"damaged")
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = subprocess.run(
+        [sys.executable, "-m", "napari_deblur", "verify", str(store)],
+        stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60,
+        env=os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])},
+    )  # fmt: skip
+    os.close(writing)
+    assert (process.returncode, "Traceback" in process.stderr) == (1, False)
 
 
 @pytest.mark.parametrize("method", [["--method", "identity"], LUCY])

@@ -60,9 +60,24 @@ def test_workers_without_a_tile_hold_none(free):
     assert said == "16 workers hold 16 × 400 MB + 1 × 8 GB for tiles = 14.4 GB, 16 GB are free"
 
 
-def test_a_plan_made_for_workers_leaves_room_for_all(job, image, free):
-    free[0] = 4 * GB + 30 * MB
-    job = replace(job, input=image)
+def test_a_tile_that_does_not_fit_is_refused_where_it_is_to_be_done(tmp_path, free):
+    plan, stack = small()
+    large = replace(plan, memory=20 * GB)
+    with pytest.raises(
+        ValueError, match=r"a tile needs 20 GB, but 16 GB are free: .*--memory 8000"
+    ):
+        list(run(large, tmp_path / "a.zarr", stack))
+    free[0] = 21 * GB
+    list(run(large, tmp_path / "a.zarr", stack))
+    free[0] = GB
+    assert [one.phase for one in run(large, tmp_path / "a.zarr", stack)] == ["complete"]
+    fitting.refuse_alone(replace(large, device="cuda"))
+
+
+def test_a_plan_made_for_workers_leaves_room_for_all(job, tmp_path, free):
+    free[0] = 4 * GB + 200 * MB
+    zarr.save_array(tmp_path / "large.zarr", numbers((1000, 1100)))
+    job = replace(job, input=str(tmp_path / "large.zarr"))
     alone, shared = job.plan(), job.plan(workers=8)
     assert len(alone) == 1
     assert len(shared) > 1
@@ -117,6 +132,14 @@ def seen(monkeypatch, **workers):
     return asked
 
 
+@pytest.fixture
+def memories(monkeypatch):
+    """Ask no workers for their memory: theirs is put in here, by address: (free, limit)."""
+    said = {"tcp://a:1": (64 * GB, 0)}
+    monkeypatch.setattr(cluster, "memories", lambda scheduler: said)
+    return said
+
+
 def offer(job, **asked):
     steps = offers.offered(job, 0, "tcp://there:1")
     while True:
@@ -153,16 +176,44 @@ def test_workers_need_not_be_there_where_the_memory_is_given(no_gpu, job, monkey
     assert asked == [("tcp://there:1", False)]
 
 
-def test_gpus_that_would_lie_idle_are_told_once(no_gpu, job, monkeypatch, caplog):
+def test_a_plan_for_cpus_takes_what_the_workers_have(no_gpu, job, memories, monkeypatch):
+    monkeypatch.setattr(system, "available_memory", lambda: pytest.fail("this is not the machine"))
+    assert offer(job) == {"memory": 2 * 2**30}
+    memories |= {f"tcp://b:{n}": (8 * GB, 0) for n in range(4)}  # these share it
+    assert offer(job) == {"memory": share_of(8 * GB, 4)}
+    memories["tcp://c:1"] = 64 * GB, 1500 * MB  # dask ends it when it holds more
+    assert offer(job) == {"memory": 1200 * MB - PROCESS}
+    memories["tcp://c:1"] = 64 * GB, 400 * MB
+    with pytest.raises(ValueError, match="tcp://there:1 have too little memory for any task: "):
+        offer(job)
+    seen(monkeypatch)
+    for device in ("cpu", "auto"):  # what is asked for counts
+        assert offer(replace(job, device=device, memory="8GB")) == {}
+
+
+def test_a_worker_says_what_memory_it_has():
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None,
+        memory_limit="3GB",
+    ) as there:  # fmt: skip
+        said = cluster.memories(there.scheduler_address)
+    assert len(said) == 2
+    assert {limit for _, limit in said.values()} == {3 * GB}
+    assert all(0 < free < 10**14 for free, _ in said.values())
+
+
+def test_gpus_that_would_lie_idle_are_told_once(no_gpu, job, memories, monkeypatch, caplog):
     asked = seen(monkeypatch, one=3 * GB)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            assert offer(replace(job, device="auto")) == {}
+            assert offer(replace(job, device="auto", memory="1GB")) == {}
     assert asked == [("tcp://there:1", False)]
     assert [r.message for r in caplog.records] == [
         "workers have GPUs, but the plan is for CPUs: use them with --device cuda"
     ]
-    assert offer(replace(job, device="cpu")) == {}
+    assert offer(replace(job, device="cpu", memory="1GB")) == {}
     assert len(asked) == 1
 
 

@@ -1,5 +1,6 @@
 """The grid that is laid: within memory, and the least work of all even cuts."""
 
+import re
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 
 from napari_deblur import system
 from napari_deblur.cuts import EACH, MOST_CORE, MOST_REST, REST
-from napari_deblur.gridding import OUT_OF_PLACE, PROCESS, allowed_memory, arrays_of, lay
+from napari_deblur.gridding import OUT_OF_PLACE, PROCESS, SCANT, allowed_memory, arrays_of, lay
 from napari_deblur.halos import Halo
 from napari_deblur.ops import length_cost, object_shape, transform_shape, transforms
 from napari_deblur.registry import methods
 from napari_deblur.stack import Pixels, Stack
 from napari_deblur.tiles import Grid
+from napari_deblur.words import bytes_of
 
 
 class Nowhere:
@@ -151,8 +153,18 @@ def test_what_is_read_ahead_and_written_behind_is_planned():
 
 
 def test_what_cannot_be_cut_that_small_says_so():
-    with pytest.raises(ValueError, match="allow more memory"):
+    with pytest.raises(ValueError, match="allow more memory") as refused:
         laid((64, 300, 300), CUBE, 2e7)
+    enough = int(re.search(r"--memory (\d+)MB", str(refused.value))[1])
+    assert laid((64, 300, 300), CUBE, enough * 1e6).memory <= enough * 1e6
+    with pytest.raises(ValueError, match="allow more memory"):
+        laid((64, 300, 300), CUBE, 0.9 * enough * 1e6)
+
+
+def test_one_megabyte_is_the_least(monkeypatch):
+    assert allowed_memory(bytes_of("1MB"), "cpu") == 10**6
+    with pytest.raises(ValueError, match="999000 bytes is too little for any tile: give 1 MB or"):
+        allowed_memory(bytes_of("999kB"), "cpu")
 
 
 def test_what_needs_no_halo_is_not_cut_for_a_better_length():
@@ -216,6 +228,8 @@ def test_workers_share_what_is_free(monkeypatch):
     assert 8 * (eight + PROCESS) <= 0.8 * 16e9 < 8 * (eight + PROCESS) + 100
     assert allowed_memory(10**9, "cpu", processes=8) == 10**9  # as asked
     assert 0 < allowed_memory(None, "cpu", processes=64) < 2**28  # the run says that these are many
+    # Never next to nothing, of which no plan could be made.
+    assert min(allowed_memory(None, "cpu", processes=n) for n in range(2, 65)) >= SCANT
 
 
 def test_transforms_that_are_not_in_place_take_more(monkeypatch):

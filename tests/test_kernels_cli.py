@@ -161,6 +161,18 @@ def test_a_field_is_looked_at_as_one_kernel_and_a_range(tmp_path):
         assert "correlation 1.0000 as they lie" in said
 
 
+def test_a_kernel_never_replaces_the_image_that_it_is_of(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((16, 16), "u2"))
+    before = (tmp_path / "a.tif").read_bytes()
+    for said in (
+        call("estimate", tmp_path / "a.tif", tmp_path / "a.tif", "--overwrite", status=1),
+        call("simulate", tmp_path / "a.tif", tmp_path / "a.tif", "--psf", "disc", "--overwrite",
+             status=1),
+    ):  # fmt: skip
+        assert "are one: choose another output" in said
+    assert (tmp_path / "a.tif").read_bytes() == before
+
+
 def test_figures_are_pngs(kernel, tmp_path):
     said = call("kernel", kernel, "--figure", tmp_path / "k.txt", status=1)
     assert 'a figure is drawn as .png, and "k.txt" is none' in said

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import zarr
 from rich.console import Console
 from typer.testing import CliRunner
 
-from napari_deblur import batch, cli, many, system
+from napari_deblur import batch, cli, costing, many, system
 from napari_deblur.commands import run_many
 from napari_deblur.commands.run_many import is_for_many, restored_all
 from napari_deblur.job import Job
@@ -123,7 +124,14 @@ def test_results_beside_their_inputs_are_no_inputs(folder, job):
     pattern = folder / "*.zarr"
     assert [o.state for o in run(job, [pattern], folder)[1]] == ["complete"]
     assert [name for name, _ in places(job, [pattern], folder)] == ["c.zarr"]
-    assert [name for name, _ in places(job, [pattern], "out")] == ["c.deblur.zarr", "c.zarr"]
+    # Nor are they elsewhere, unless that is asked for.
+    assert [name for name, _ in places(job, [pattern], "out")] == ["c.zarr"]
+    assert "c.deblur.zarr" not in [name for name, _ in places(job, [folder], "out")]
+    results = [folder / "*.deblur.zarr"], [folder / "c.deblur.zarr"]
+    for inputs in results:
+        assert [name for name, _ in places(job, inputs, "out")] == ["c.deblur.zarr"]
+    with pytest.raises(FileNotFoundError, match=r'only results match ".*": write \.deblur into it'):
+        places(job, [folder / "c.d*"], "out")
 
 
 def test_two_images_for_one_place_are_refused_before_anything_runs(folder, job, tmp_path):
@@ -385,7 +393,7 @@ def test_plans_of_many_are_a_table_too(folder, job, tmp_path):
     assert head.split() == ["image", "kernel", "tiles", "disk", "output"]
     assert len(rows) == 3
     assert tiles.split() == ["tiles", "3"]
-    assert re.fullmatch(r"time +about .* on one such machine", time)
+    assert re.fullmatch(r"time +about .* on one such machine, of which .* to plan", time)
     assert re.fullmatch(r"disk +about \S+ kB at most, .* are free", disk)
     assert last.startswith("3 images in ")
     assert last.endswith(", 0 failed")
@@ -402,6 +410,19 @@ def test_plans_of_many_say_what_they_cost_in_parts_on_workers_and_a_full_disk(
     assert "by 2 processes on one such machine" in out
     assert re.search(r"\non 2 +about .* on each; .* machine hours in all\n", out)
     assert "1 kB are free: NOT ENOUGH, choose an output on another disk" in out
+
+
+def test_the_time_of_many_images_is_that_of_planning_them_too(folder, job):
+    plan = replace(job, input=str(folder / "a.tif")).plan()
+    total = costing.Sum(workers=2, rate=0.0)
+    for _ in range(3):
+        total.add(plan, seconds=100.0)
+    said = dict(total.rows(3, inf))
+    assert (
+        said["time"]
+        == "about 2 min 30 s by 2 processes on one such machine, of which 2 min 30 s to plan"
+    )
+    assert said["on 3"].startswith("about 50 s on each")
 
 
 def test_without_a_folder_for_the_results_the_usage_is_wrong(folder, job):

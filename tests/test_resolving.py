@@ -1,6 +1,7 @@
 """Resolution before and after a plan's restoration, and the noise that it leaves."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ def test_a_frame_of_other_brightness_is_measured_in_its_own_counts():
         assert found[0, 45:, 45:].mean() == pytest.approx(level**0.5, rel=0.08)
 
 
+def test_the_plan_of_a_gpu_is_measured_where_there_is_none(filaments, monkeypatch):
+    image, kernel = filaments
+    plan, stack = planned(image, kernel=kernel)
+    here = resolution(plan, stack)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    there = resolution(replace(plan, device="cuda"), stack)
+    assert there.after.resolution == here.after.resolution
+
+
 def test_what_is_written_can_be_read(filaments, tmp_path):
     image, kernel = filaments
     plan, stack = planned(image, kernel=kernel, pixel_size=(1.0, 0.1, 0.1))
@@ -210,4 +220,6 @@ def test_the_command_measures_a_result_and_an_input(filaments, tmp_path):
     assert (tmp_path / "a.png").is_file()
     refused = call("resolution", tmp_path / "o.deblur.zarr", *out, status=1)
     assert "exists" in refused
+    odd = call("resolution", tmp_path / "o.deblur.zarr", "--figure", tmp_path / "a.jpg", status=1)
+    assert 'a figure is drawn as .png, and "a.jpg" is none' in odd
     assert json.dumps(said)

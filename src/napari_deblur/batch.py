@@ -226,6 +226,8 @@ def _run(
         else:  # who finishes sweeps: a thousand parts would all walk through all folders
             store.note_part(how.part.number, how.part.of)
         _check_disk(plan, output, stack, how, (tally.total - there) / len(plan))
+        if not how.workers and how.scheduler is None:
+            fitting.refuse_alone(plan)
         yield tally.progress(note=_greeting(store, tally))
         with _engine(store, stack, how, claim) as engine:
             for tasks in _tasks(store, done, how):

@@ -6,8 +6,12 @@ Exit status: 0 all is well; 1 wrong input, or stopped and to be continued; 2 wro
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import typer
 
+from napari_deblur import json_lines
 from napari_deblur.bench.commands import app as bench
 from napari_deblur.commands.demo import demo
 from napari_deblur.commands.finish import finish
@@ -20,6 +24,8 @@ from napari_deblur.commands.train import train
 from napari_deblur.commands.verify import verify
 
 __all__ = ["app", "main"]
+
+USAGE: Any = typer.BadParameter.__mro__[1]  # the kind of all of click's errors of usage
 
 app = typer.Typer(
     help="Deconvolution of microscope stacks of any size, with the blur kernel known or found.",
@@ -42,8 +48,15 @@ app.add_typer(bench, name="bench")
 
 
 def main() -> None:
-    """Run the command line."""
-    app()
+    """Run the command line; where lines of JSON are asked for, wrong usage is told in one, too."""
+    if not json_lines.are_asked(sys.argv):
+        app()
+        return
+    try:
+        sys.exit(app(standalone_mode=False))
+    except USAGE as error:
+        json_lines.say("error", text=error.format_message())
+        sys.exit(2)
 
 
 if __name__ == "__main__":

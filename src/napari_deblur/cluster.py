@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dask
 from distributed import LocalCluster
@@ -16,16 +16,18 @@ from distributed import LocalCluster
 from napari_deblur import devices, system
 from napari_deblur.connecting import Line, connected
 from napari_deblur.sending import DEATHS, sent
+from napari_deblur.working import free_memory
 
 if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
     from napari_deblur.places import Place
     from napari_deblur.tasks import Engine, Task, Todo
 
-__all__ = ["cluster_engine", "count", "gpus", "local_workers"]
+__all__ = ["cluster_engine", "count", "gpus", "local_workers", "memories"]
 
 ANSWER = 60.0  # seconds in which a worker says what GPU it has: torch may have to be loaded
 POLL = 0.5  # seconds between two looks at whether one has come
+T = TypeVar("T")
 
 
 @contextmanager
@@ -91,13 +93,31 @@ def gpus(scheduler: str, *, wait: bool = False) -> dict[str, int | None]:
     with Line(partial(connected, scheduler)) as line:
         while not line.workers() and wait:
             sleep(POLL)
-        try:
-            said = line.client.sync(
-                lambda: line.client.run(devices.offered, on_error="return"),
-                callback_timeout=ANSWER,
-            )
-        except (TimeoutError, OSError) as error:
-            raise ConnectionError("the workers don't say whether they have GPUs") from error
+        return _said(line, devices.offered, "whether they have GPUs")
+
+
+def memories(scheduler: str) -> dict[str, tuple[int, int]]:
+    """Ask the workers of a running scheduler, as soon as there is one, for their `free_memory`.
+
+    Raises
+    ------
+    ConnectionError, RunStopped
+        As for `gpus`.
+    """
+    with Line(partial(connected, scheduler)) as line:
+        while not (line.workers() and (said := _said(line, free_memory, "what memory is free"))):
+            sleep(POLL)
+        return said
+
+
+def _said(line: Line, question: Callable[..., T], what: str) -> dict[str, T]:
+    """Let each worker do something; what those say that could."""
+    try:
+        said = line.client.sync(
+            lambda: line.client.run(question, on_error="return"), callback_timeout=ANSWER
+        )
+    except (TimeoutError, OSError) as error:
+        raise ConnectionError(f"the workers don't say {what}") from error
     return {name: one for name, one in said.items() if not isinstance(one, Exception)}
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf, prod
+from math import ceil, inf, prod
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from napari_deblur import system
 from napari_deblur.arrays import room_for
 from napari_deblur.describing import size
-from napari_deblur.parts import Part
 from napari_deblur.printing import lasting
 from napari_deblur.restoring import restore_tile
 
@@ -50,17 +49,16 @@ def seconds(plan: Plan, workers: int = 0) -> float:
 def of_time(plan: Plan, each: float, machines: int, workers: int = 0) -> Iterator[tuple[str, str]]:
     """Say how long a plan takes when a tile takes `each` seconds, and what that costs."""
     count, busy = len(plan), _busy(plan, workers)
-    lasts = lasting(each * count / busy)
-    yield "time", f"about {lasts} {_where(workers, busy)} ({each:.3g} s a tile)"
+    lasts = each * ceil(count / busy)
+    yield "time", f"about {lasting(lasts)} {_where(workers, busy)} ({each:.3g} s a tile)"
     if machines > 1:
         files, most = len(plan.shards), prod(plan.shard)
-        spans = [Part(k, machines).span(files) for k in range(1, machines + 1)]
-        sizes = sorted({min(count, most * (end - first)) for first, end in spans})
+        sizes = sorted({min(count, most * n) for n in (files // machines, ceil(files / machines))})
         tiles = "–".join(map(str, sizes))
         yield (
             f"on {machines}",
-            f"about {lasting(each * sizes[-1] / busy)} on each, {tiles} tiles; "
-            f"{each * count / busy / 3600:.2g} machine hours in all",
+            f"about {lasting(each * ceil(sizes[-1] / busy))} on each, {tiles} tiles; "
+            f"{lasts / 3600:.2g} machine hours in all",
         )
 
 
@@ -75,22 +73,26 @@ def of_disk(bytes_: float, free: float) -> Iterator[tuple[str, str]]:
 class Sum:
     """What several images cost together, one after the other; by a tile of one of them.
 
-    `busy` is work that is shared by the processes that can do it at a time.
+    `busy` is work that is shared by the processes that can do it at a time, and so are the seconds
+    that were `planned`: the run does that again.
     """
 
     workers: int = 0
     tiles: int = 0
+    planned: float = 0.0
     busy: float = 0.0
     written: float = 0.0
     joined: float = 0.0
     rate: float | None = None
 
-    def add(self, plan: Plan, joins: int = 1) -> None:
-        """Count one more plan."""
+    def add(self, plan: Plan, joins: int = 1, seconds: float = 0.0) -> None:
+        """Count one more plan, which was made in some seconds."""
         alone = room_for(plan, joins=0)
         self.tiles += len(plan)
         # Workers do small images side by side, one each.
-        self.busy += _work(plan) / (max(1, self.workers) if plan.device == "cpu" else 1)
+        share = max(1, self.workers) if plan.device == "cpu" else 1
+        self.planned += seconds / share
+        self.busy += _work(plan) / share
         self.written += alone
         self.joined = max(self.joined, room_for(plan, joins=joins) - alone)
 
@@ -102,8 +104,12 @@ class Sum:
         """Say it."""
         yield "tiles", str(self.tiles)
         if self.rate is not None:
-            lasts = self.rate * self.busy
-            yield "time", f"about {lasting(lasts)} {_where(self.workers, self.workers)}"
+            lasts = self.rate * self.busy + self.planned
+            yield (
+                "time",
+                f"about {lasting(lasts)} {_where(self.workers, self.workers)}, of which "
+                f"{lasting(self.planned)} to plan",
+            )
             if machines > 1:
                 each = f"about {lasting(lasts / machines)} on each"
                 yield f"on {machines}", f"{each}; {lasts / 3600:.2g} machine hours in all"

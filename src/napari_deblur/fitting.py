@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from napari_deblur import system
 from napari_deblur.describing import size
-from napari_deblur.gridding import LEAST, PROCESS, share_of
+from napari_deblur.gridding import PROCESS, SCANT, share_of
 
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
 
-__all__ = ["of_memory", "refuse"]
+__all__ = ["of_memory", "refuse", "refuse_alone"]
 
 
 def of_memory(plan: Plan, workers: int) -> Iterator[tuple[str, str]]:
@@ -37,12 +37,25 @@ def refuse(plan: Plan, workers: int) -> None:
     if workers * PROCESS + busy * plan.memory <= free:
         return
     ways = [f"use {n} (--workers {n})"] if (n := free // (PROCESS + plan.memory)) else []
-    if (less := share_of(free, workers)) >= LEAST:
+    if (less := share_of(free, workers)) >= SCANT:
         ways.append(f"plan it with less for a task (--memory {less // 10**6}MB)")
     raise ValueError(
         f"{_sum(plan, workers)}, but {size(free)} are free: "
         + (", or ".join(ways) or "use no workers, or a machine with more memory")
     )
+
+
+def refuse_alone(plan: Plan) -> None:
+    """Raise ValueError if a tile needs more memory than this process, which is to do it, can get.
+
+    The plan may be of another day, or of another machine.
+    """
+    free = system.available_memory()
+    if plan.device == "cpu" and plan.memory > free:
+        raise ValueError(
+            f"a tile needs {size(plan.memory)}, but {size(free)} are free: wait until more is, or "
+            f"plan it anew with less (--memory {max(1, free // (2 * 10**6))}MB) for another output"
+        )
 
 
 def _sum(plan: Plan, workers: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 __all__ = [
     "LEAST",
     "PROCESS",
+    "SCANT",
     "Laid",
     "allowed_memory",
     "arrays_of",
     "chosen_device",
     "lay",
     "output_type",
+    "share_of",
 ]
 
 GIB = 2**30
-LEAST = 2**20
+LEAST = 10**6  # as people write 1MB
 # What a worker process holds before its first tile, and how much of what is free all may fill.
 PROCESS = 400_000_000
 FILLED = 0.8
+# With less than that for a task, there are too many processes rather than too large tiles.
+SCANT = 2**24
 # Arrays of a tile's size that a blur which varies needs besides two for each of its kernels: 6.8
 # were measured for three kernels, on a volume, and 10.7 for six.
 VARYING = 3
@@ -89,8 +93,8 @@ def allowed_memory(
     share = left // 2
     if processes > 1:
         each = share_of(left, processes)
-        # If that is nothing the run says that there are too many; in one of them others hold it.
-        share = min(share, each if each >= LEAST else share // processes)
+        # Else the run says that there are too many; in one of them others hold it.
+        share = min(share, each if each >= SCANT else share // processes)
     return min(share, 2 * GIB)
 
 
@@ -215,7 +219,7 @@ def lay(
     if need > memory and tile is None:
         raise ValueError(
             f"one task would need {need / 1e6:.3g} MB of {memory / 1e6:.3g} MB: "
-            + _too_much(costs, memory, cut=bool(whole) or any(widths))
+            + _too_much(costs, memory, need, cut=bool(whole) or any(widths))
         )
     if need > memory:
         notes.append(f"one task needs {need / 1e6:.3g} MB, more than {memory / 1e6:.3g} MB")
@@ -238,15 +242,17 @@ def _triple(values: list[int]) -> Triple:
     return z, y, x
 
 
-def _too_much(costs: Costs, memory: int, *, cut: bool) -> str:
+def _too_much(costs: Costs, memory: int, need: int, *, cut: bool) -> str:
     """Say why no tile is small enough, and what to do."""
+    more = f"allow more memory (--memory {ceil(need / 1e6)}MB)"
     if costs.chunks is not None and costs.held(1) > memory / 2:
         return (
             f"a chunk of the input has {costs.chunks.nbytes / 1e6:.3g} MB and is unpacked as a "
-            "whole; allow more memory, or write the input again in smaller chunks"
+            f"whole; {more}, or write the input again in smaller chunks"
         )
-    why = "the halo is too long" if cut else "a plane is too large"
-    return f"{why}; allow more memory, a larger seam, or accept_seam"
+    if not cut:  # not even the smallest
+        return more
+    return f"the halo is too long; {more}, a larger seam (--seam), or accept_seam (--accept-seam)"
 
 
 def _unpacked_often(costs: Costs, grid: Grid, kernel: Triple) -> list[str]:

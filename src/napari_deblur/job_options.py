@@ -94,9 +94,10 @@ def job_of(options: Mapping[str, Any]) -> Job:
     parameters, of_psf = given.pop("parameters", {}), given.pop("psf_parameters", {})
     address = given.pop("input")
     job = Job.load(address) if address.endswith(".toml") else Job(address)
+    _refuse_tables(job, given | {"parameters": parameters, "psf_parameters": of_psf})
     # Those of another method or psf don't fit.
-    kept = {} if "method" in given else job.parameters
-    kept_of_psf = {} if "psf" in given or given.get("kernel") else job.psf_parameters
+    kept = job.parameters if given.get("method", job.method_name) == job.method_name else {}
+    kept_of_psf = job.psf_parameters if given.get("psf", job.psf) == job.psf else {}
     if "psf" in given and isinstance(job.kernel, str):
         given.setdefault("kernel", None)
     if isinstance(given.get("kernel"), str):
@@ -111,6 +112,20 @@ def job_of(options: Mapping[str, Any]) -> Job:
         parameters={**kept, **typed},
         psf_parameters={**kept_of_psf, **typed_of_psf} if job.psf else {},
     )
+
+
+def _refuse_tables(job: Job, given: Mapping[str, Any]) -> None:
+    """Refuse options that tables for single channels, in a job file, would go before in silence."""
+    from napari_deblur.per_channel import FACTS
+
+    for table in job.channel:
+        for name in ("method", "parameters", "kernel", "psf", "psf_parameters", *FACTS):
+            if given.get(name) not in (None, {}) and getattr(table, name) not in (None, {}):
+                option = {"parameters": "set", "psf_parameters": "psf-set"}.get(name, name)
+                raise typer.BadParameter(
+                    f"the job file has one for channel {table.key}: change it there",
+                    param_hint=f"--{option.replace('_', '-')}",
+                )
 
 
 def optics_asked(options: Mapping[str, Any]) -> Facts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_deblur.plans import Plan
     from napari_deblur.progress import Progress
 
-__all__ = ["Pace", "asked", "followed", "is_on", "planned", "say", "tell"]
+__all__ = ["Pace", "are_asked", "asked", "followed", "is_on", "planned", "say", "tell"]
 
 PAUSE = 10.0  # seconds between two lines of progress that tell nothing but numbers
 NAMES = ("phase", "done", "total", "index", "failed", "clipped", "emptied", "note")
@@ -23,7 +23,7 @@ _on: ContextVar[bool] = ContextVar("json_lines", default=False)
 
 
 class _Warnings(logging.Handler):
-    """Says what this package logs."""
+    """Says what this package and others warn of."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say("note", text=record.getMessage())
@@ -35,13 +35,21 @@ def asked(word: str | None) -> Iterator[None]:
     if word != "json":
         yield
         return
-    before, logger, handler = _on.set(True), logging.getLogger("napari_deblur"), _Warnings()
+    before, logger, handler = _on.set(True), logging.getLogger(), _Warnings(logging.WARNING)
     logger.addHandler(handler)
+    logging.captureWarnings(True)
     try:
         yield
     finally:
+        logging.captureWarnings(False)
         logger.removeHandler(handler)
         _on.reset(before)
+
+
+def are_asked(words: Sequence[str]) -> bool:
+    """Tell whether the words of a command ask for them."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return "--progress=json" in words or ("--progress", "json") in pairs
 
 
 def is_on() -> bool:

@@ -146,6 +146,7 @@ def run(
     RunStopped
         When the disk is full or may not be written to; the run can be continued.
     """
+    outputs.refuse_workers(how.get("workers", 0), how.get("scheduler"))
     targets = targets_of(job, inputs, folder)
     part = Part(*how["part"]) if how.get("part") else None
     turns = turns_of(job, targets, None if plan_only else part)
@@ -294,7 +295,7 @@ def _one(
         elif lacking := _nothing_of(plan, how):
             outcome = replace(outcome, state="part", note=lacking)
         else:
-            if how.get("scheduler"):  # else it is done in this process
+            if how.get("scheduler"):  # of our own workers; else it is done in this process
                 fitting.refuse(plan, who.get("workers", 0))
             last = yield from _restored(asked, plan, step, how)
             outcome = replace(outcome, state=last.phase, failed=last.failed, note=last.note)

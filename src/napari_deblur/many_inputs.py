@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Target", "means_many", "targets_of"]
 
 PATTERN = "*?["
+DEBLURRED = ".deblur"  # before the ending of a result's name
 MANY = "*"  # makes a pattern of an address: behind a ? there may be a key
 NOT_FOLDERS = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".toml"}
 
@@ -66,8 +67,8 @@ def targets_of(job: Job, inputs: Sequence[str], folder: str | Path | Remote) -> 
     job : Job
         With its ``series`` or ``field`` only those images are taken.
     inputs : paths, URLs, patterns such as ``in/*.zarr``, or folders
-        Of a folder all files that look like images; kernels of the job and results that lie where
-        this job's go are left out.
+        Of a folder all files that look like images. Of folders and patterns kernels of the job
+        and results are left out, unless the pattern speaks of ``.deblur``.
     folder : path
 
     Raises
@@ -156,9 +157,21 @@ def _in_bucket(text: str) -> Iterator[str]:
             found = [place / name for place in found]
     if MANY not in names[-1]:
         found = [place for place in found if place.exists()]
-    if not found:
-        raise FileNotFoundError(f'nothing matches "{text}": check the pattern')
-    yield from sorted(map(str, found))
+    yield from _no_results(text, sorted(map(str, found)))
+
+
+def _no_results(pattern: str, matches: Sequence[str]) -> Iterator[str]:
+    """Leave out results, which are not to be deblurred once more, if the pattern does not ask."""
+    if not matches:
+        raise FileNotFoundError(f'nothing matches "{pattern}": check the pattern')
+    kept = [one for one in matches if DEBLURRED in pattern or not _is_result(one)]
+    if not kept:
+        raise FileNotFoundError(f'only results match "{pattern}": write {DEBLURRED} into it')
+    yield from kept
+
+
+def _is_result(name: str) -> bool:
+    return name.rstrip("/").lower().endswith(f"{DEBLURRED}.zarr")
 
 
 def _paths(text: str) -> Iterator[str]:
@@ -171,12 +184,10 @@ def _paths(text: str) -> Iterator[str]:
             raise FileNotFoundError(f'there is no file or folder "{text}"')
         yield text
     elif path.is_dir():
-        yield from (str(entry) for entry in sorted(path.iterdir()) if _looks_like_an_image(entry))
+        entries = sorted(entry for entry in path.iterdir() if not _is_result(entry.name))
+        yield from (str(entry) for entry in entries if _looks_like_an_image(entry))
     else:
-        matches = sorted(glob.glob(str(path), recursive=True))
-        if not matches:
-            raise FileNotFoundError(f'nothing matches "{text}": check the pattern')
-        yield from matches
+        yield from _no_results(text, sorted(glob.glob(str(path), recursive=True)))
 
 
 def _looks_like_an_image(path: Path) -> bool:

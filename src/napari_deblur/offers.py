@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Generator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,11 +30,16 @@ def offered(job: Job, workers: int, scheduler: str | None) -> Generator[str, Non
     """
     if scheduler is None:
         return {"processes": max(1, workers)}
-    if job.device not in ("auto", "cuda") or gridding.chosen_device("auto") == "cuda":
-        return {}
-    if job.device == "auto":
-        yield "asking the workers for GPUs"
-        _tell_of_gpus(scheduler)
+    gpu_here = gridding.chosen_device("auto") == "cuda"
+    if job.device == "cpu" or (job.device == "auto" and not gpu_here):
+        if job.device == "auto":
+            yield "asking the workers for GPUs"
+            _tell_of_gpus(scheduler)
+        if job.memory is not None:
+            return {}
+        yield "asking the workers what memory they have free, as soon as there is one"
+        return {"memory": _of_each(scheduler)}
+    if job.device != "cuda" or gpu_here:
         return {}
     from napari_deblur.cluster import gpus
 
@@ -46,6 +52,31 @@ def offered(job: Job, workers: int, scheduler: str | None) -> Generator[str, Non
             f"{scheduler} has one"
         )
     return {"elsewhere": min(free, default=0)}  # of what is asked for in bytes nothing is used
+
+
+def _of_each(scheduler: str) -> int:
+    """Give the bytes that a task may use on every worker: those of a machine share its memory."""
+    from napari_deblur.cluster import memories
+
+    found = memories(scheduler)
+    machines = Counter(map(_machine, found))
+    shares = [
+        gridding.allowed_memory(None, "cpu", processes=machines[_machine(where)], free=free)
+        for where, (free, _) in found.items()
+    ]
+    # Dask restarts a worker that holds more than its own limit.
+    shares += [gridding.share_of(limit, 1) for _, limit in found.values() if limit]
+    least = min(shares)
+    if least < gridding.LEAST:
+        raise ValueError(
+            f"the workers at {scheduler} have too little memory for any task: start fewer on a "
+            "machine, or with a larger limit (--memory-limit)"
+        )
+    return least
+
+
+def _machine(address: str) -> str:
+    return address.rpartition(":")[0]
 
 
 @lru_cache(maxsize=8)

@@ -182,6 +182,8 @@ def planning(
         for c, wish in wishes.items()
         if wish.finds
     }
+    if shape is not None and not shapes and psf is None:
+        notes.append("shape is not used: no kernel is found, and none is made by a model")
     given = [wish.kernel.shape for wish in wishes.values() if wish.kernel is not None]
     solid = any(one[0] > 1 for one in (*shapes.values(), *given))
 

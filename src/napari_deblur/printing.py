@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,14 +39,25 @@ SHARE, PAUSE = 0.05, 2.0
 
 def say(text: str = "") -> None:
     """Print to stdout, as it is."""
-    typer.echo(text)
+    with _unless_closed():
+        typer.echo(text)
 
 
 def line(text: str) -> None:
     """Print to stdout at once, above a bar if there is one; names may have any characters."""
     encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    sys.stdout.flush()
+    with _unless_closed():
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
+
+
+@contextmanager
+def _unless_closed() -> Iterator[None]:
+    """Go on in silence where whoever reads stdout, such as `head`, has seen enough."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import sampling
+from napari_deblur.devices import is_here
 from napari_deblur.opening import as_planned, reopen
 from napari_deblur.protocols import Facts, Sample
 from napari_deblur.restoring import as_counts, blur_of, linear_light
@@ -152,6 +153,7 @@ def resolution(
     from napari_deblur.ops.held_out import hold_out
     from napari_deblur.ops.resolution import ring_correlation
 
+    plan = _here(plan)
     sample, brightness = _sample(plan, stack, region, time, channel)
     (part,) = hold_out([sample], share=0.5, seed=SALT + seed)
     held = part.held / part.scale + part.shift
@@ -209,6 +211,7 @@ def uncertainty(
 
     if seeds < 2:
         raise ValueError(f"seeds is {seeds} and must be 2 or more: one image has no spread")
+    plan = _here(plan)
     sample, brightness = _sample(plan, stack, region, time, channel)
     parts = hold_out([sample], share=SHARE, seed=SALT, times=seeds)
     method = plan.channels[channel].method
@@ -244,6 +247,11 @@ def write_map(array: NDArray[np.float32], path: str | Path, plan: Plan) -> None:
         if value is not None:
             metadata |= {f"PhysicalSize{axis}": value, f"PhysicalSize{axis}Unit": "µm"}
     tifffile.imwrite(path, array, ome=True, metadata=metadata, compression="zlib")
+
+
+def _here(plan: Plan) -> Plan:
+    """Give a plan for the CPU where it was made for a GPU that is not here."""
+    return plan if is_here(plan.device) else replace(plan, device="cpu")
 
 
 def _sample(

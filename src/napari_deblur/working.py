@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from napari_deblur.ledger import Entry
     from napari_deblur.stack import Stack
 
-__all__ = ["Answer", "Order", "work"]
+__all__ = ["Answer", "Order", "free_memory", "work"]
 
 RECOUNT = 60.0  # seconds between two looks at who else is on this machine
 PATIENCE = 5.0  # seconds to wait for that
@@ -122,6 +122,11 @@ def _ready(order: Order, *, reads: bool) -> tuple[Store, Stack | None]:
     _take_share()
     devices.take_turn(store.plan.device, get_worker().name)
     return store, stack
+
+
+def free_memory(dask_worker: Worker) -> tuple[int, int]:
+    """Give the bytes that are free where this worker is, and those that dask lets it hold, or 0."""
+    return system.available_memory(), int(dask_worker.memory_manager.memory_limit or 0)
 
 
 def _done(store: Store, stack: Stack | None, task: Task) -> Entry:

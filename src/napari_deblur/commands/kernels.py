@@ -84,6 +84,8 @@ def estimate(
         method_of = _finder(job)
     stack = job.open()
     targets = outputs.kernel_targets(target, stack, overwrite=overwrite)
+    for one in targets:
+        outputs.refuse_input(one, input)
     if beads is not None:
         found, reports = measuring.from_beads(stack, job.shape, **beads)
         for c, report in enumerate(reports):

@@ -59,7 +59,10 @@ def resolution(
 ) -> None:
     """Measure down to which detail two halves of the light agree, before and after deblurring."""
     from napari_deblur import outputs, resolution_figure, resolving, words
+    from napari_deblur.kernel_figure import check_picture
 
+    if figure is not None:
+        check_picture(figure)
     made = [path for path in (figure, csv, uncertainty) if path is not None]
     for path in made:
         outputs.refuse_input(path, input)

@@ -97,13 +97,31 @@ def run(
     how |= {"fail_fast": fail_fast, "resume": resume, "overwrite": overwrite, "wait": wait}
     if max_failed is not None:
         how["max_failed"] = max_failed
-    if threads is not None and scheduler is not None:
-        raise typer.BadParameter(
-            "workers of a scheduler take the cores that they were started with (--nthreads)",
-            param_hint="--threads",
-        )
+    _refuse_contradictions(context.params)
     with system.at_most_cores(threads):
         _run(context.params, [input, output, *(more or ())], how, plan_only=plan, replay=replay)
+
+
+def _refuse_contradictions(given: Mapping[str, Any]) -> None:
+    """Refuse options of which one would go before the other in silence."""
+    threads, workers = given["threads"], given["workers"]
+    wrong = {
+        "--threads": threads is not None
+        and given["scheduler"] is not None
+        and "workers of a scheduler take the cores that they were started with (--nthreads)",
+        "--workers": threads is not None
+        and workers > threads
+        and f"{workers} processes want a core each, and all may use {threads} (--threads)",
+        "--max-failed": given["max_failed"] is not None
+        and given["fail_fast"]
+        and "--fail-fast stops at the first tile that fails: leave one of them out",
+        "--no-resume": given["part"] is not None
+        and not given["resume"]
+        and "parts go on with what others began: leave it out",
+    }
+    for name, said in wrong.items():
+        if said:
+            raise typer.BadParameter(said, param_hint=name)
 
 
 def _run(
@@ -140,6 +158,7 @@ def restored(job: Job, how: Mapping[str, Any], *, plan_only: bool = False) -> Pr
     if job.series is None and job.field is None and (said := plates.others_in(job.input)):
         printing.note(said)
     if plan_only:
+        outputs.refuse_workers(**_who(how))
         steps = job.planning(resume=not fresh, **_who(how))
         _say(printing.decided(steps), job.output_path, how)
         printing.table({"output": str(job.output_path)})
@@ -182,13 +201,23 @@ def _say(plan: Plan, output: Place, how: Mapping[str, Any]) -> None:
     rows, workers = list(describing.of_plan(plan)), how.get("workers", 0)
     rows += fitting.of_memory(plan, workers)
     if plan.source is not None and devices.is_here(plan.device):
-        with printing.doing("timing a tile of each method"):
-            each = costing.seconds(plan, workers)
-        part = how.get("part")
-        rows += costing.of_time(plan, each, part[1] if part else 1, workers)
+        rows += _time(plan, how)
     joins = max(1, AT_ONCE * workers)
     rows += costing.of_disk(room_for(plan, joins=joins), places.free_space(output))
     printing.table(rows)
+
+
+def _time(plan: Plan, how: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Say how long a plan takes; if the tile that is timed can't be restored a run says so."""
+    from napari_deblur import costing
+
+    part, workers = how.get("part"), how.get("workers", 0)
+    try:
+        with printing.doing("timing a tile of each method"):
+            each = costing.seconds(plan, workers)
+    except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        return [("time", f"not known: {printing.sentence(error)}")]
+    return list(costing.of_time(plan, each, part[1] if part else 1, workers))
 
 
 def _done(run: Iterator[Progress], output: Place, begun: float) -> Progress:

@@ -82,7 +82,8 @@ def _summed(steps: Iterator[Step], total: Sum) -> Iterator[Step]:
 
     for step in steps:
         if step.plan is not None:
-            total.add(step.plan, max(1, AT_ONCE * total.workers))
+            seconds = step.outcome.seconds if step.outcome else 0.0
+            total.add(step.plan, max(1, AT_ONCE * total.workers), seconds)
             if total.rate is None:
                 yield replace(step, note=TIMING, outcome=None, plan=None)
                 with suppress(Exception):  # a run lists what is wrong with it

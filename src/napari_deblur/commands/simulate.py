@@ -47,7 +47,7 @@ def simulate(
     debug: o.Debug = False,
 ) -> None:
     """Blur a sharp image, let a camera see it, and write it beside its truth and kernels."""
-    from napari_deblur import describing, simulations, writing
+    from napari_deblur import describing, outputs, simulations, writing
     from napari_deblur.protocols import KernelField
 
     if psf is None:
@@ -56,6 +56,7 @@ def simulate(
             "level", "series", "na", "wavelength", "n_immersion", "n_sample", "objective",
             "fluorophore")  # fmt: skip
     job = o.job_of({"input": sharp, **{name: context.params[name] for name in kept}})
+    outputs.refuse_input(out, sharp)
     writing.refuse_pictures(out, simulations.PICTURES, overwrite=overwrite)
     stack = job.open()
     done = simulations.simulate_job(
