@@ -1,0 +1,78 @@
+"""A kernel that predicts held-out light worse than none is narrowed, and no other one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from napari_deblur import ops
+from napari_deblur.gdunet.objects import made
+from napari_deblur.methods import _learned_width
+from napari_deblur.methods.gdunet import GDUNet
+from napari_deblur.protocols import Blur, Facts, Sample
+from napari_deblur.testing import kernel_of
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def photographed(light, seed=0, **facts):
+    tile = np.random.default_rng(seed).poisson(light).astype(np.float32)
+    known = {"gain": 1.0, "offset": 0.0, "read_noise": 0.0, "background": 20.0, "noise": 20**0.5}
+    known |= {"white": float(np.percentile(tile, 99.9)), **facts}
+    region = ((0, 1), *((0, n) for n in tile.shape))
+    return Sample(torch.from_numpy(tile), region, 0, 0, None, Facts(**known))
+
+
+def decibels(sample, light, kernel):
+    method = GDUNet().resolved([sample]).restorer()
+    image = method(sample.tile, Blur(torch.from_numpy(kernel.at().copy()))).image.numpy()
+    return -10 * np.log10(((image - light) ** 2).mean() / 1000**2)
+
+
+@pytest.mark.parametrize("facts", [{}, {"gain": None, "noise": 15.0}], ids=["photons", "noise"])
+def test_a_soft_object_is_not_taken_for_a_blurred_one(monkeypatch, facts):
+    soft = gaussian_filter(made(1, 128, 4)[0].astype(float), 1.5)
+    light = 20 + 1000 * soft / soft.max()
+    sample = photographed(light, **facts)
+    method = GDUNet().resolved([sample])
+    found = method.estimate([sample], (1, 31, 31), None)
+    monkeypatch.setattr(_learned_width, "narrowed", lambda _, __, kernel, ___: (kernel, {}))
+    before = method.estimate([sample], (1, 31, 31), None)
+    assert found.report["held_out"]["none is better by"] > 100
+    assert found.report["held_out"]["narrowed"] < 0.8
+    assert decibels(sample, light, found) > decibels(sample, light, before) + 2
+
+
+def test_kernels_of_blurred_images_stay_as_they_were_found():
+    blur = Blur(torch.from_numpy(kernel_of((15, 15), 2.0).at().copy()))
+    sharp = torch.from_numpy(made(1, 142, 4)[0].astype(np.float32))
+    light = 20 + 1000 * ops.blur(sharp, blur).clamp(min=0).numpy()
+    for facts in ({}, {"gain": None, "noise": 15.0}):
+        sample = photographed(light, **facts)
+        found = GDUNet().resolved([sample]).estimate([sample], (1, 31, 31), None)
+        assert "held_out" not in found.report
+    # Without any noise what is held out is what was kept, and no kernel predicts it best.
+    quiet = replace(photographed(light, gain=None, noise=0.0), tile=torch.from_numpy(light))
+    found = GDUNet().resolved([quiet]).estimate([quiet], (1, 31, 31), None)
+    assert "held_out" not in found.report
+
+
+def test_holes_and_an_unknown_scale_are_no_obstacle():
+    light = np.full((70, 80), 40.0)
+    light[20:50, 30:60] = 200
+    sample = photographed(light)
+    sample.tile[5:9, 5:9] = torch.nan
+    method = GDUNet(gain=0.0, noise=0.0).resolved([sample])
+    network, _ = method._network(sample.tile)
+    kernel = torch.from_numpy(kernel_of((9, 9), 1.5).at()[0].copy())
+    narrower, _ = _learned_width.narrowed(network, [sample], kernel, method._scale())
+    assert bool(narrower.isfinite().all())
+    assert float(narrower.sum()) == pytest.approx(1, abs=1e-5)
