@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,7 @@ def train_network(
     """
     from napari_deblur.gdunet.asked import asked, of_optics
     from napari_deblur.gdunet.card import Card
+    from napari_deblur.gdunet.cutting import Each
     from napari_deblur.gdunet.schedule import Settings
     from napari_deblur.gdunet.training import train
 
@@ -104,7 +105,7 @@ def train_network(
     if out.exists() and not out.is_dir():
         raise ValueError(f'"{out}" is a file: give a folder, there or not yet, for what is written')
     root = path.parent if data is None else data
-    images: dict[str, tuple[float, list[NDArray[Any]]]] = {}
+    images: dict[str, tuple[float, Sequence[NDArray[Any]]]] = {}
     materials: list[Material] = []
     for i, part in enumerate(words.get("images", [])):
         folder, patterns = root / part["folder"], part.get("patterns", ["*"])
@@ -114,21 +115,21 @@ def train_network(
                 f"the folder {part['folder']} is (--data FOLDER), or write settings of your own"
             )
         files = _files(folder, patterns, say)
-        found = [plane for file in files for plane in _planes(file)]
         name = part["folder"] if part["folder"] not in images else f"{part['folder']} ({i + 1})"
-        images[name] = (float(part.get("share", 1.0)), found)
+        images[name] = (float(part.get("share", 1.0)), Each(_planes, files))
         materials += _materials("sharp", files)
-    pairs = []
+    both: list[tuple[Path, Path]] = []
     for part in words.get("pairs", []):
         two = root / part["blurred"], root / part["sharp"]
         names = _names_of_pairs(*two, say)
-        pairs += _pairs(*two, names)
+        both += [(two[0] / name, two[1] / name) for name in names]
         materials += _materials("blurred of a pair", [two[0] / name for name in names])
         materials += _materials("sharp of a pair", [two[1] / name for name in names])
     if start and (root / start).is_file():
         start = str(root / start)
     program = f"napari-deblur {napari_deblur.__version__}"
     card = Card(out, chosen, start, words.get("optics"), materials, device, program)
+    pairs = Each(_pair, both)
     for step in train(
         chosen, images, out, pairs=pairs, device=device, start=start, stop=stop, say=say
     ):
@@ -147,10 +148,11 @@ def _materials(kind: str, files: list[Path]) -> list[Material]:
 
     found = []
     for file in files:
+        digest = ""  # of a folder, such as an OME-Zarr, which may be as large as it likes
         if file.is_file():
             with file.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            found.append(Material(kind, f"{file.parent.name}/{file.name}", digest))
+        found.append(Material(kind, f"{file.parent.name}/{file.name}", digest))
     return found
 
 
@@ -230,8 +232,9 @@ def training_settings(settings: str | Path) -> Path:
 
 
 def image_pairs(blurred: Path, sharp: Path) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Read pairs of images with the same names from two folders, plane by plane."""
-    return _pairs(blurred, sharp, _names_of_pairs(blurred, sharp, lambda line: None))
+    """Read pairs of images with the same names from two folders, each (planes, y, x)."""
+    names = _names_of_pairs(blurred, sharp, lambda line: None)
+    return [_pair((blurred / name, sharp / name)) for name in names]
 
 
 def _names_of_pairs(blurred: Path, sharp: Path, say: Callable[[str], None]) -> list[str]:
@@ -247,14 +250,12 @@ def _names_of_pairs(blurred: Path, sharp: Path, say: Callable[[str], None]) -> l
     return sorted(there[0] & there[1])
 
 
-def _pairs(blurred: Path, sharp: Path, names: list[str]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    pairs: list[tuple[NDArray[Any], NDArray[Any]]] = []
-    for name in names:
-        one, other = (_planes(folder / name) for folder in (blurred, sharp))
-        if len(one) != len(other):
-            raise ValueError(f"{name} has {len(one)} planes blurred and {len(other)} sharp")
-        pairs += list(zip(one, other, strict=True))
-    return pairs
+def _pair(files: tuple[Path, Path]) -> tuple[NDArray[Any], NDArray[Any]]:
+    blurred, sharp = (_planes(file) for file in files)
+    if len(blurred) != len(sharp):
+        name = files[0].name
+        raise ValueError(f"{name} has {len(blurred)} planes blurred and {len(sharp)} sharp")
+    return blurred, sharp
 
 
 def sharp_images(folder: Path, patterns: list[str]) -> list[NDArray[Any]]:
@@ -267,18 +268,19 @@ def sharp_images(folder: Path, patterns: list[str]) -> list[NDArray[Any]]:
     return [plane for file in files for plane in _planes(file)]
 
 
-def _planes(file: Path) -> list[NDArray[Any]]:
+def _planes(file: Path) -> NDArray[Any]:
+    """Read planes of a file, (planes, y, x); see `sharp_images`."""
     stack = open_stack(file)
     frames, channels, depth, ny, nx = stack.shape
     sites = list(np.ndindex(frames, depth))
     sites = sites[:: -(-len(sites) // PLANES)]
-    planes = [
+    planes = np.stack([
         [stack.read(t, c, ((z, z + 1), (0, ny), (0, nx)))[0] for t, z in sites]
         for c in range(channels)
-    ]
+    ])  # fmt: skip
     if stack.rgb:
-        return [np.mean(colours, axis=0) for colours in zip(*planes[:3], strict=True)]
-    return [plane for some in planes for plane in some]
+        return np.asarray(planes[:3].mean(axis=0))
+    return planes.reshape(-1, ny, nx)
 
 
 def _files(folder: Path, patterns: list[str], say: Callable[[str], None]) -> list[Path]:

@@ -10,16 +10,20 @@ from typer.testing import CliRunner
 
 from napari_deblur import training
 from napari_deblur.cli import app
+from napari_deblur.gdunet import synthesis
 from napari_deblur.gdunet.asked import asked, of_optics, typed
+from napari_deblur.gdunet.card import Card
 from napari_deblur.gdunet.checkpoints import (
     Checkpoint,
     load_checkpoint,
     save_checkpoint,
     save_tensors,
 )
-from napari_deblur.gdunet.cutting import cut_and_parted
+from napari_deblur.gdunet.cutting import Each, cut_and_parted
+from napari_deblur.gdunet.held_back import parted
+from napari_deblur.gdunet.kernels import made_kernels, widths
 from napari_deblur.gdunet.network import Configuration, Network
-from napari_deblur.gdunet.objects import crops, made
+from napari_deblur.gdunet.objects import crops, crops_of, made
 from napari_deblur.gdunet.pairs import crops_of_pairs
 from napari_deblur.gdunet.ranges import RULES
 from napari_deblur.gdunet.schedule import Settings
@@ -313,9 +317,9 @@ def test_a_pixel_that_is_no_number_costs_no_image():
     assert np.isfinite(pairs.noise).all()
 
 
-def _cut(images):
+def _cut(_, image):
     """One crop for each image, but for flat ones."""
-    return [[float(one.mean())] if np.ptp(one) else [] for (one,) in images]
+    return [float(image[0].mean())] if np.ptp(image[0]) else []
 
 
 def test_images_without_a_crop_are_told_and_never_all_that_is_learned_or_held():
@@ -334,6 +338,39 @@ def test_images_without_a_crop_are_told_and_never_all_that_is_learned_or_held():
     assert said[2] == "1 of 1 pairs used, an end of it held back to validate on"
     with pytest.raises(ValueError, match=r"no pair has a crop of 20 × 20 px .* none of mine: "):
         cut_and_parted(images[:1], 20, _cut, ("pair", "mine"), said.append)
+
+
+def test_planes_of_a_file_are_learned_or_held_back_together(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    read = []
+    fields = made(6, 60, 0).astype(np.float32)
+    for name, planes in (("a", fields[:3]), ("b", fields[3:])):
+        tifffile.imwrite(
+            tmp_path / f"{name}.tif", planes, photometric="minisblack", metadata={"axes": "ZYX"}
+        )
+
+    def planes_of(file):
+        read.append(file.name)
+        return training._planes(file)
+
+    files = Each(planes_of, sorted(tmp_path.glob("*.tif")))
+    said = []
+    bank, _, _ = banks(FEW.of({**vars(FEW), "made": 0.5}), {"mine": (1.0, files)}, (), said.append)
+    assert said == ["2 of 2 sharp images of mine used, of these 1 held back to validate on"]
+    assert read == ["a.tif", "b.tif"]  # one by one, once
+    learnt = crops_of(1, fields[3:], 40, FEW.seed, each=8)
+    assert len(learnt) == 3
+    np.testing.assert_array_equal(bank.objects[1][1], learnt)
+    # Of a single one an end, of all of its planes.
+    (before,), (after,) = parted([(fields[:, :, :50],)], 20)
+    np.testing.assert_array_equal(np.concatenate((before[0], after[0]), axis=1), fields[:, :, :50])
+
+
+def test_a_card_names_folders_that_were_learned_from(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    materials = training._materials("sharp", [tmp_path / "a.zarr"])
+    card = Card(tmp_path, FEW, "", None, materials, "cpu", "napari-deblur")
+    assert f"| sharp | {tmp_path.name}/a.zarr | a folder |" in card.text()
 
 
 def test_what_is_held_back_of_images_and_of_pairs_is_not_learned():
@@ -372,3 +409,16 @@ def test_kernels_that_are_wide_or_do_not_fit():
     assert (drawn.kernel[:, 0, 1, 1] == 0).all()  # the narrowest, as none is narrow
     with pytest.raises(ValueError, match="none of 3 kernels fits into 9 px: make more kernels"):
         bank.fitting(9, 99.0)
+    assert list(bank.fitting(13, 99.0)) == [0, 1]
+    assert list(bank.fitting(15, 99.0)) == [0, 1, 2]
+
+
+def test_kernels_are_looked_over_once(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        synthesis, "widths", lambda kernels: seen.append(len(kernels)) or widths(kernels)
+    )
+    bank = Bank([(1.0, made(2, 64, 0))], made_kernels(50, 15, 0))
+    for number in range(3):
+        batch(bank, Recipe(count=2, side=40, kernel=15), number, 0)
+    assert seen.count(50) == 1

@@ -1,8 +1,11 @@
 """The trained network as a method: its numbers, its kernels, its tiles; errors in plain words."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from time import sleep
 
 import numpy as np
 import pytest
@@ -117,6 +120,28 @@ def test_other_weights_than_planned_are_refused(tmp_path):
         GDUNet(str(path), digest="0" * 64).resolved([sample(tile)])
     with pytest.raises(ValueError, match="the plan says 000000"):
         replace(planned, digest="0" * 64)(tile, blur)
+
+
+def test_threads_that_begin_together_load_the_network_once(tmp_path, monkeypatch):
+    path = tmp_path / "mine.safetensors"
+    save_weights(path, Network(DEEP), {"kernel_sizes": [21]})
+    made, both = [], Barrier(2, timeout=10)
+
+    def slow(configuration):
+        made.append(configuration)
+        sleep(0.2)  # as long as a disk may take, for the other one to come
+        return Network(configuration)
+
+    def load(_):
+        both.wait()
+        return weights.load_network(path, weights.digest(path), "cpu")[0]
+
+    monkeypatch.setattr(weights, "Network", slow)
+    monkeypatch.setattr(weights, "_check_sizes", lambda *_: None)
+    with ThreadPoolExecutor(2) as threads:
+        one, two = threads.map(load, range(2))
+    assert one is two is weights.load_network(path, weights.digest(path))[0]
+    assert len(made) == 1
 
 
 DEEP = Configuration(

@@ -72,12 +72,12 @@ def test_a_change_is_shown_without_a_search(widget, qtbot):
 
 
 def test_a_network_is_loaded_once_and_the_kernel_that_it_found_is_kept(widget, qtbot):
-    from napari_deblur.gdunet.weights import load_network
+    from napari_deblur.gdunet import weights
 
     row, said = widget.live_row, []
     row.say = said.append
     widget.method.setCurrentText("gdunet")
-    load_network.cache_clear()
+    weights._loaded.cache_clear()
     _previewed(widget, qtbot)
     plan, shapes = widget.plan_known[1], widget.viewer.layers["preview region"]
     assert [text for text in said if text.startswith("finding")] == [
@@ -94,7 +94,7 @@ def test_a_network_is_loaded_once_and_the_kernel_that_it_found_is_kept(widget, q
         qtbot.waitUntil(lambda: not row.busy())
     assert not any(text.startswith("finding") for text in said)
     assert widget.plan_known[1] is plan
-    assert load_network.cache_info().misses == 1
+    assert weights._loaded.cache_info().misses == 1
 
 
 def test_cancelled_search_is_not_live_any_more(widget, qtbot):

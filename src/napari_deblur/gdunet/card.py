@@ -32,7 +32,8 @@ NUMBERS = {
 LIMITS = """\
 - Numbers are means over cases that were held back: their blur and noise are simulated, but for
   pairs. PSNR is that of the image, NCC the correlation of the kernel found with the true one.
-- Neighbouring planes of a stack are alike, so that numbers of held-back planes flatter.
+- What was held back are other files, or an end of a single one. Where these are of the same day,
+  or pieces of one stack, they are alike, and the numbers flatter.
 - Of other specimens, lenses or cameras than those below nothing is known: look at kernel and image
   before you believe them.
 - Nobody has stated a licence. Who passes these weights on names those who made the images, and
@@ -49,7 +50,7 @@ class Material:
         "sharp", "blurred of a pair", "sharp of a pair".
     name : str
     digest : str
-        SHA-256 of the file.
+        SHA-256 of the file; "" of a folder.
     """
 
     kind: str
@@ -147,7 +148,10 @@ class Card:
         if not self.materials:
             return "None: objects were made up."
         lines = ["| | file | SHA-256 |", "|---|---|---|"]
-        lines += [f"| {m.kind} | {m.name} | `{m.digest}` |" for m in self.materials[:LISTED]]
+        lines += [
+            f"| {m.kind} | {m.name} | {f'`{m.digest}`' if m.digest else 'a folder'} |"
+            for m in self.materials[:LISTED]
+        ]
         if more := self.materials[LISTED:]:
             rest: Any = hashlib.sha256("".join(m.digest for m in more).encode())
             lines.append(f"| | and {len(more)} more | of their hashes: `{rest.hexdigest()}` |")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,16 +13,33 @@ from napari_deblur.gdunet.held_back import parted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["cut_and_parted"]
+__all__ = ["Each", "cut_and_parted"]
 
 C = TypeVar("C")
-Images = Sequence[tuple["NDArray[Any]", ...]]
+Image = tuple["NDArray[Any]", ...]
+
+
+class Each(Sequence[C]):
+    """What a function makes of each thing, made anew whenever it is asked for, and not kept."""
+
+    def __init__(self, make: Callable[[Any], C], things: Sequence[Any]) -> None:
+        self.make, self.things = make, things
+
+    def __len__(self) -> int:
+        return len(self.things)
+
+    def __iter__(self) -> Iterator[C]:
+        return map(self.make, self.things)
+
+    def __getitem__(self, i: Any) -> Any:
+        """Make one."""
+        return self.make(self.things[i])
 
 
 def cut_and_parted(
-    images: Images,
+    images: Sequence[Image],
     side: int,
-    cut: Callable[[Images], list[list[C]]],
+    cut: Callable[[int, Image], list[C]],
     what: tuple[str, str],
     say: Callable[[str], None],
 ) -> tuple[list[C], list[C]]:
@@ -30,13 +47,14 @@ def cut_and_parted(
 
     Parameters
     ----------
-    images : sequence of tuples of arrays (y, x)
-        See `held_back.parted`: images without a crop are left out before, so that these never
-        are all that is held back, or all that is learned from.
+    images : sequence of tuples of arrays (y, x) or (planes, y, x)
+        Taken one by one: they may be read from files when they are asked for. See
+        `held_back.parted`; images without a crop are left out before, so that these never are all
+        that is held back, or all that is learned from.
     side : int
         Of a crop.
-    cut : function
-        Gives the crops of each image.
+    cut : function of a number and an image
+        Gives its crops; the number is that of the image.
     what : (str, str)
         What an image is, and what the images are from, or "", for the sentence.
     say : function of a str
@@ -47,7 +65,7 @@ def cut_and_parted(
     ValueError
         When no image has a crop.
     """
-    cuts = cut(images)
+    cuts = [cut(i, image) for i, image in enumerate(images)]
     usable = [i for i, crops in enumerate(cuts) if crops]
     size = f"{side} × {side} px"
     name, of = what[0], what[1] and f" of {what[1]}"
@@ -58,7 +76,9 @@ def cut_and_parted(
         )
     if len(usable) == 1:
         before, after = parted([images[usable[0]]], side)
-        learnt, held = (list(chain.from_iterable(cut(part))) for part in (before, after))
+        learnt, held = (
+            list(chain.from_iterable(cut(0, one) for one in part)) for part in (before, after)
+        )
         how = "an end of it held back to validate on"
         if before is after or not (learnt and held):
             learnt = held = cuts[usable[0]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,8 +25,9 @@ def parted(images: Images, side: int) -> tuple[Images, Images]:
 
     Parameters
     ----------
-    images : sequence of tuples of arrays (y, x)
-        The arrays of a tuple show the same place, and are cut at the same pixels.
+    images : sequence of tuples of arrays (y, x) or (planes, y, x)
+        The arrays of a tuple show the same place, and are cut at the same pixels. Planes of one
+        file are one image: neighbours are too much alike to be measured on.
     side : int
         Of the crops that will be taken.
 
@@ -37,14 +40,10 @@ def parted(images: Images, side: int) -> tuple[Images, Images]:
     if len(images) != 1:
         learnt = [one for i, one in enumerate(images) if i % EVERY]
         return learnt, [one for i, one in enumerate(images) if i % EVERY == 0]
-    shape = images[0][0].shape
+    shape = images[0][0].shape[-2:]
     axis = int(shape[1] > shape[0])
     cut = shape[axis] - max(side, round(SHARE * shape[axis]))
     if cut < side:
         return images, images
-    before, after = [slice(None)] * 2, [slice(None)] * 2
-    before[axis], after[axis] = slice(cut), slice(cut, None)
-    return (
-        [tuple(array[tuple(before)] for array in images[0])],
-        [tuple(array[tuple(after)] for array in images[0])],
-    )
+    two = [np.split(array, [cut], axis=axis - 2) for array in images[0]]
+    return [tuple(before for before, _ in two)], [tuple(after for _, after in two)]

@@ -13,7 +13,7 @@ from napari_deblur.gdunet.holes import HOLES, filled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["crops", "crops_of_each", "made", "stacked"]
+__all__ = ["crops", "crops_of", "made", "stacked"]
 
 Random = np.random.Generator
 Field = "NDArray[np.float64]"
@@ -61,7 +61,7 @@ def crops(images: Iterable[NDArray[Any]], side: int, seed: int, each: int) -> ND
     -------
     array, shape (count, side, side)
     """
-    found = crops_of_each(images, side, seed, each)
+    found = (crops_of(i, image, side, seed, each) for i, image in enumerate(images))
     return stacked([crop for some in found for crop in some], side)
 
 
@@ -70,14 +70,13 @@ def stacked(crops: list[NDArray[np.float16]], side: int) -> NDArray[np.float16]:
     return np.stack(crops) if crops else np.empty((0, side, side), np.float16)
 
 
-def crops_of_each(
-    images: Iterable[NDArray[Any]], side: int, seed: int, each: int
-) -> list[list[NDArray[np.float16]]]:
-    """Cut `crops`, and give those of each image, which may be none."""
-    return [
-        _crops(image, side, np.random.default_rng((seed, i)), each)
-        for i, image in enumerate(images)
-    ]
+def crops_of(
+    number: int, image: NDArray[Any], side: int, seed: int, each: int
+) -> list[NDArray[np.float16]]:
+    """Cut `crops` of one image of many, of each of its planes if it is (planes, y, x)."""
+    random = np.random.default_rng((seed, number))
+    planes = image.reshape(-1, *image.shape[-2:])
+    return [crop for plane in planes for crop in _crops(plane, side, random, each)]
 
 
 def _crops(image: NDArray[Any], side: int, random: Random, each: int) -> list[NDArray[np.float16]]:

@@ -19,7 +19,7 @@ from napari_deblur.ops.statistics import estimate_noise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Cut", "Pairs", "crops_of_each_pair", "crops_of_pairs", "gathered", "paired_batch"]
+__all__ = ["Cut", "Pairs", "crops_of_pair", "crops_of_pairs", "gathered", "paired_batch"]
 
 # Of the sharp image's deviation: below it there is nothing in a crop to learn from.
 FLAT = 0.03
@@ -67,8 +67,9 @@ def crops_of_pairs(
     ValueError
         When shapes differ, or no pair has a crop with structure.
     """
-    found = crops_of_each_pair(images, side, each, seed)
-    cuts = [cut for some in found for cut in some]
+    cuts = [
+        cut for i, pair in enumerate(images) for cut in crops_of_pair(i, pair, side, each, seed)
+    ]
     if not cuts:
         raise ValueError(
             f"no pair has a crop of {side} × {side} px with structure in it: give larger images, "
@@ -83,19 +84,20 @@ def gathered(cuts: Sequence[Cut]) -> Pairs:
     return Pairs(np.stack(seen), np.stack(sharp), np.array(noise, np.float32))
 
 
-def crops_of_each_pair(
-    images: Iterable[tuple[NDArray[Any], ...]], side: int, each: int, seed: int
-) -> list[list[Cut]]:
-    """Cut `crops_of_pairs`, and give those of each pair, which may be none."""
-    found = []
-    for i, (blurred, clear) in enumerate(images):
-        if blurred.shape != clear.shape:
-            raise ValueError(
-                f"pair {i + 1} has images of {blurred.shape} and {clear.shape} px: both must show "
-                "the same place, pixel by pixel"
-            )
-        found.append(_crops(blurred, clear, side, each, np.random.default_rng((seed, i))))
-    return found
+def crops_of_pair(
+    number: int, pair: tuple[NDArray[Any], ...], side: int, each: int, seed: int
+) -> list[Cut]:
+    """Cut `crops_of_pairs` of one pair of many, of each of its planes if it is (planes, y, x)."""
+    blurred, clear = pair
+    if blurred.shape != clear.shape:
+        raise ValueError(
+            f"pair {number + 1} has images of {blurred.shape} and {clear.shape} px: both must show "
+            "the same place, pixel by pixel"
+        )
+    random = np.random.default_rng((seed, number))
+    ones, others = (one.reshape(-1, *one.shape[-2:]) for one in pair)
+    both = zip(ones, others, strict=True)
+    return [cut for a, b in both for cut in _crops(a, b, side, each, random)]
 
 
 def _crops(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,19 +75,32 @@ class Bank:
         ValueError
             When no kernel fits.
         """
-        cut = (self.kernels.shape[-1] - size) // 2
-        if cut < 0:
+        if size > self.kernels.shape[-1]:
             raise ValueError(f"the kernels have {self.kernels.shape[-1]} px, fewer than {size}")
-        inside = self.kernels[:, cut : size + cut, cut : size + cut].sum((1, 2)) >= 1 - OUTSIDE
+        inside = self._reach <= size
         if not inside.any():
             raise ValueError(
                 f"none of {len(self.kernels)} kernels fits into {size} px: make more kernels, or "
                 "give larger sizes, or scales and families of less blur"
             )
-        wide = widths(self.kernels)
+        wide = self._wide
         limit = max(widest, float(np.quantile(wide[inside], 0.1)))
         fits = inside & (wide <= widest)
         return np.flatnonzero(fits if fits.any() else inside & (wide <= limit))
+
+    @cached_property
+    def _wide(self) -> NDArray[np.float64]:
+        return widths(self.kernels)
+
+    @cached_property
+    def _reach(self) -> NDArray[np.intp]:
+        """Give the side of the smallest square that holds enough of each kernel's light."""
+        whole = self.kernels.shape[-1]
+        reach = np.full(len(self.kernels), whole)
+        for cut in range(1, whole // 2 + 1):
+            inside = self.kernels[:, cut : whole - cut, cut : whole - cut].sum((1, 2))
+            reach[inside >= 1 - OUTSIDE] = whole - 2 * cut
+        return reach
 
 
 @dataclass(frozen=True)

@@ -84,13 +84,13 @@ def train(
     Parameters
     ----------
     settings : Settings
-    images : mapping of name to (share, arrays of shape (y, x))
-        Sharp images and how often they are drawn; may be empty. Every 16th is held back, of a
-        single one an end.
+    images : mapping of name to (share, arrays of shape (y, x) or (planes, y, x))
+        Sharp images and how often they are drawn; may be empty. Every 16th is held back with all
+        its planes, of a single one an end.
     folder : Path
         Where ``checkpoint.safetensors``, ``weights.safetensors`` (averaged, to be used),
         ``best.safetensors`` (the same, of the best validation so far) and ``log.jsonl`` go.
-    pairs : sequence of (blurred, sharp), arrays of shape (y, x)
+    pairs : sequence of (blurred, sharp), arrays of shape (y, x) or (planes, y, x)
         Images of the same place, whose kernels nobody knows. Held back as `images`.
     device : str
         Of torch.

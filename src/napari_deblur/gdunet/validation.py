@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from napari_deblur.gdunet.cutting import cut_and_parted
+from napari_deblur.gdunet.cutting import Each, cut_and_parted
 from napari_deblur.gdunet.losses import kernel_correlation, kernel_decibels, psnr
-from napari_deblur.gdunet.objects import crops_of_each, stacked
-from napari_deblur.gdunet.pairs import Pairs, crops_of_each_pair, gathered, paired_batch
+from napari_deblur.gdunet.objects import crops_of, stacked
+from napari_deblur.gdunet.pairs import Pairs, crops_of_pair, gathered, paired_batch
 from napari_deblur.gdunet.physics import inner
 from napari_deblur.gdunet.synthesis import Bank, Batch, Recipe, batch, default_kernel, make_bank
 
@@ -76,9 +76,9 @@ def banks(
     parts: list[dict[str, tuple[float, NDArray[np.float16]]]] = [{}, {}]
     for name, (share, arrays) in images.items():
         both = cut_and_parted(
-            [(array,) for array in arrays],
+            Each(lambda array: (array,), arrays),
             side,
-            lambda some: crops_of_each([one for (one,) in some], side, settings.seed, each=8),
+            lambda i, image: crops_of(i, image[0], side, settings.seed, each=8),
             ("sharp image", name),
             say,
         )
@@ -118,7 +118,7 @@ def banks(
     learnt, back = cut_and_parted(
         pairs,
         largest[0],
-        lambda some: crops_of_each_pair(some, largest[0], EACH, settings.seed),
+        lambda i, pair: crops_of_pair(i, pair, largest[0], EACH, settings.seed),
         ("pair", ""),
         say,
     )

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +34,7 @@ FOLDER = Path(__file__).parent / "weights"
 # sha256sum *.safetensors > SHA256SUMS
 SUMS = "SHA256SUMS"
 
+_loading = Lock()  # each thread that comes meanwhile would load the same
 # What comes of a file whose words make no sense.
 SENSELESS = (
     SafetensorError,
@@ -160,7 +162,6 @@ def _foreign(path: Path) -> ValueError:
     )
 
 
-@lru_cache(maxsize=4)
 def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Network, dict[str, Any]]:
     """Load a network, once per process, after a check of the file's SHA-256.
 
@@ -182,6 +183,12 @@ def load_network(path: Path, expected: str, device: str = "cpu") -> tuple[Networ
         When the file is not the one that was planned with, holds no weights of ours, or numbers
         that are not finite.
     """
+    with _loading:
+        return _loaded(path, expected, device)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, expected: str, device: str) -> tuple[Network, dict[str, Any]]:
     found = digest(path)
     if found != expected:
         raise ValueError(
