@@ -11,6 +11,8 @@ import zarr
 
 from by_hand import SRC, numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
 from napari_deblur.batch import run
+from napari_deblur.cluster import local_workers
+from napari_deblur.connecting import connected
 from napari_deblur.opening import open_stack
 from napari_deblur.store import open_result
 from napari_deblur.verifying import verify
@@ -109,6 +111,13 @@ def test_closing_the_generator_stops_the_workers_and_keeps_what_is_done(tmp_path
     *_, last = run(plan, tmp_path / "a.zarr")
     assert last.phase == "complete"
     assert list(verify(tmp_path / "a.zarr")) == []
+
+
+def test_workers_leave_it_to_this_process_to_hear_ctrl_c():
+    with local_workers(1) as address:
+        client = connected(address, 20)
+        assert list(client.run(signal.getsignal, signal.SIGINT).values()) == [signal.SIG_IGN]
+        client.close()
 
 
 def test_a_running_scheduler_is_used_by_its_address(tmp_path):

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -104,3 +105,16 @@ def test_a_script_must_guard_what_starts_processes(tmp_path, script, refused):
         [sys.executable, "-"], input=f"{CALL}check()", capture_output=True, text=True, env=env
     )
     assert piped.returncode == 0  # nothing is imported again
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such thing on Windows")
+def test_ctrl_c_is_held_while_processes_start_which_never_hear_it():
+    ended, code = [], "import signal; print(signal.SIGINT in signal.pthread_sigmask(0, []))"
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it comes when the block has ended
+        with system.ctrl_c_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+            ended.append(done.stdout.strip())
+        time.sleep(1)
+    assert ended == ["True"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -28,6 +28,8 @@ __all__ = ["cluster_engine", "count", "gpus", "local_workers", "memories"]
 ANSWER = 60.0  # seconds in which a worker says what GPU it has: torch may have to be loaded
 POLL = 0.5  # seconds between two looks at whether one has come
 T = TypeVar("T")
+# Ctrl-C is for this process to hear, on Windows too.
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 
 @contextmanager
@@ -126,19 +128,23 @@ def local_workers(workers: int) -> Iterator[str]:
     """Start worker processes on this machine; give the address of their scheduler."""
     settings = {
         "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.worker.preload": [*dask.config.get("distributed.worker.preload"), DEAF],
         "distributed.scheduler.allowed-failures": DEATHS,
     }
-    with (
-        dask.config.set(settings),
-        tempfile.TemporaryDirectory(prefix="napari-deblur-", ignore_cleanup_errors=True) as folder,
-        LocalCluster(
-            n_workers=workers,
-            # Torch takes as many: with threads × threads, 8 tiles took 4 × as long.
-            threads_per_worker=max(1, system.cores() // workers),
-            dashboard_address="127.0.0.1:0",  # any free port: of 8787 a second run would warn
-            memory_limit=0,  # the plan has seen to memory; dask is not to spill or pause
-            local_directory=folder,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):
+    with ExitStack() as cleanup:
+        cleanup.enter_context(dask.config.set(settings))
+        temporary = tempfile.TemporaryDirectory(prefix="napari-deblur-", ignore_cleanup_errors=True)
+        folder = cleanup.enter_context(temporary)
+        with system.ctrl_c_held():  # what is half started can't be ended
+            cluster = cleanup.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    # Torch takes as many: with threads × threads, 8 tiles took 4 × as long.
+                    threads_per_worker=max(1, system.cores() // workers),
+                    dashboard_address="127.0.0.1:0",  # any free port: of 8787 a second would warn
+                    memory_limit=0,  # the plan has seen to memory; dask is not to spill or pause
+                    local_directory=folder,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
         yield str(cluster.scheduler_address)

@@ -29,6 +29,7 @@ __all__ = [
     "available_memory",
     "cores",
     "cpu_kind",
+    "ctrl_c_held",
     "free_disk",
     "give_memory_back",
     "has_process",
@@ -276,6 +277,26 @@ def _handled(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+@contextmanager
+def ctrl_c_held() -> Iterator[None]:
+    """Hear Ctrl-C at the end only; no process or thread that is started inside hears it ever.
+
+    A terminal tells all processes of it: this one ends the others, without a page of each. Windows
+    has no such thing.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # else who starts it lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def links_out_of(root: Path) -> Iterator[Path]:
