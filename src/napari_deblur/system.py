@@ -281,11 +281,19 @@ def _handled(stop: Callable[[int, FrameType | None], None]) -> Iterator[None]:
 
 @contextmanager
 def ctrl_c_held() -> Iterator[None]:
-    """Hear Ctrl-C at the end only; no process or thread that is started inside hears it ever.
+    """Hear Ctrl-C at the end only; no process that is started inside, or by a thread, hears it.
 
-    A terminal tells all processes of it: this one ends the others, without a page of each. Windows
-    has no such thing.
+    A terminal tells all processes of it: this one ends the others, without a page of each. On
+    Windows they hear it.
     """
+    with stop_asked() as asked, _deaf():
+        yield
+    if asked():
+        raise KeyboardInterrupt("stopped")
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
