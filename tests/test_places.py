@@ -1,6 +1,7 @@
 """Folders of this machine and buckets of an object store, by the same names."""
 
 import errno
+import threading
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,11 +48,9 @@ def test_both_know_what_is_there(place):
     assert not place.exists()
 
 
-def test_of_two_who_create_one_succeeds(place):
+def test_what_is_touched_has_the_time_and_its_content(place):
     place.mkdir(parents=True, exist_ok=True)
-    places.create(place / "claim", b"mine")
-    with pytest.raises(FileExistsError):
-        places.create(place / "claim", b"mine too")
+    places.write_atomically(place / "claim", b"mine")
     before = (place / "claim").stat().st_mtime
     places.touch(place / "claim")
     assert (place / "claim").stat().st_mtime >= before
@@ -82,6 +81,31 @@ def test_the_sizes_of_many_objects_take_little_memory(monkeypatch):
     assert most < 48 * count
     assert [size(f"0/c/{n}") for n in (0, 77_777, count - 1)] == [0, 77_777, count - 1]
     assert size(f"0/c/{count}") is None
+
+
+def test_what_is_in_a_folder_is_opened_in_order(place, monkeypatch):
+    from napari_deblur import remotes
+
+    monkeypatch.setattr(remotes, "PIECE", 1000)
+    place.mkdir(parents=True)
+    for number in range(40):
+        places.write_atomically(place / f"{number:02}.jsonl", bytes([number]) * (number * 60))
+    places.write_atomically(place / "20.claim", b"")
+    given = []
+    for file, opened in places.opened(place, "*.jsonl"):
+        with opened:
+            given.append((file.name, opened.read()))
+    assert given == [(f"{n:02}.jsonl", bytes([n]) * (n * 60)) for n in range(40)]
+
+
+def test_small_objects_are_fetched_together_by_one_request_each(server):  # noqa: F811
+    folder, met = Remote("s3", "cells", "a"), threading.Barrier(8)
+    for number in range(24):
+        (folder / f"{number}.jsonl").write_bytes(b"line")
+    server.requests.clear()
+    server.failing = lambda method, path: met.wait(60) and None if path.endswith("l") else None
+    assert len(list(places.opened(folder, "*.jsonl"))) == 24
+    assert server.requests == {"LIST": 1, "GET": 24}
 
 
 @pytest.fixture

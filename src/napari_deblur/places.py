@@ -9,34 +9,31 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import math
 import os
 import re
 import shutil
 import tempfile
 import time
-from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from napari_deblur import system
-from napari_deblur.uploads import put_pieces
+from napari_deblur.remotes import CLOCK, SCHEMES, Remote, refuse_credentials
 
 __all__ = [
     "CLOCK",
     "Place",
     "Remote",
+    "checked",
     "clock",
-    "create",
     "files",
     "free_space",
     "is_address",
     "on_this_machine",
+    "opened",
     "place_of",
     "refuse_credentials",
     "relative",
@@ -50,266 +47,11 @@ __all__ = [
     "write_atomically",
 ]
 
-SCHEMES = ("s3", "http", "https")
-PAGE = 1000  # names in one answer of a server
-PIECE = 1 << 16  # bytes that are asked for at least
 READ = 1 << 20  # bytes of a file that are read at a time
-# The object that tells a server's time; what ends so beside a ledger is no damage.
-CLOCK = "clock.claim"
 TRIES = 25
 ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL}
 ABSENT_ON_WINDOWS = {2, 3, 123, 206, 267, 1921}  # file, path, name, length, folder, link
 PAUSE = 0.1  # seconds between two tries to remove what others still write to
-
-
-class Stat(Protocol):
-    """What `Remote.stat` tells; times are those of the server, in whole seconds."""
-
-    @property
-    def st_size(self) -> int: ...
-    @property
-    def st_mtime(self) -> float: ...
-    @property
-    def st_mtime_ns(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class _Stat:
-    st_size: int
-    st_mtime: float
-
-    @property
-    def st_mtime_ns(self) -> int:
-        return round(self.st_mtime * 1e9)
-
-
-@dataclass(frozen=True, order=True)
-class Remote:
-    """An object, or all objects below a name, as ``s3://bucket/key``.
-
-    Parameters
-    ----------
-    scheme : "s3", "http" or "https"
-        The web is for reading only, and can't be listed.
-    bucket : str
-        Or the host.
-    key : str
-        Without slashes at its ends.
-    """
-
-    scheme: str
-    bucket: str
-    key: str = ""
-
-    @classmethod
-    def read(cls, address: str) -> Remote:
-        """Read an address; ValueError if it is none of an object, or holds credentials."""
-        scheme, _, rest = address.partition("://")
-        refuse_credentials(address)
-        bucket, _, key = rest.partition("/")
-        parts = [part for part in key.split("/") if part]
-        if scheme not in SCHEMES or not bucket or {".", ".."} & set(parts):
-            raise ValueError(
-                f'"{address}" is no place for a result: give a folder, or s3://BUCKET/NAME'
-            )
-        return cls(scheme, bucket, "/".join(parts))
-
-    def __str__(self) -> str:
-        return f"{self.scheme}://{self.bucket}/{self.key}".rstrip("/")
-
-    def __truediv__(self, name: str | PurePosixPath) -> Remote:
-        parts = [self.key, *(part for part in str(name).split("/") if part not in ("", "."))]
-        return replace(self, key="/".join(part for part in parts if part))
-
-    # The name -----------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """The last part of the key."""
-        return PurePosixPath(self.key).name
-
-    @property
-    def suffix(self) -> str:
-        """What the name ends in, with its point."""
-        return PurePosixPath(self.key).suffix
-
-    @property
-    def stem(self) -> str:
-        """The name without its suffix."""
-        return PurePosixPath(self.key).stem
-
-    @property
-    def parent(self) -> Remote:
-        """What it is in; a bucket is in itself."""
-        return replace(self, key=self.key.rpartition("/")[0])
-
-    def with_name(self, name: str) -> Remote:
-        """Give another name in the same place."""
-        return self.parent / name
-
-    def relative_to(self, other: Remote) -> PurePosixPath:
-        """Give the way from there to here."""
-        return PurePosixPath(self.key).relative_to(other.key or ".")
-
-    def absolute(self) -> Remote:
-        """Give itself."""
-        return self
-
-    expanduser = resolve = absolute
-
-    # What is there ------------------------------------------------------------------------------
-
-    def exists(self) -> bool:
-        """Whether there is an object of this name, or one below it."""
-        return self.is_file() or self.is_dir()
-
-    def is_file(self) -> bool:
-        """Whether there is an object of this name."""
-        try:
-            self.stat()
-        except FileNotFoundError as error:
-            if "bucket" in str(error.strerror):
-                raise
-            return False
-        return True
-
-    def is_dir(self) -> bool:
-        """Whether there are objects below this name."""
-        if self.scheme != "s3":
-            return not self.is_file()  # it can't be told
-        return next(self._found(), None) is not None
-
-    def is_symlink(self) -> bool:
-        """Give False."""
-        return False
-
-    def stat(self) -> Stat:
-        """Give the size and the time of the last change; FileNotFoundError if it is no object."""
-        import obstore
-
-        with self._explained():
-            found = obstore.head(self._bucket, self.key)
-        return _Stat(found["size"], found["last_modified"].timestamp())
-
-    def iterdir(self) -> Iterator[Remote]:
-        """Give what is right below this name, objects and what is as good as a folder."""
-        found = self._listed()
-        for one in (*found["common_prefixes"], *(one["path"] for one in found["objects"])):
-            yield replace(self, key=one)
-
-    def glob(self, pattern: str) -> Iterator[Remote]:
-        """Give what is right below this name and fits a pattern."""
-        return (one for one in self.iterdir() if fnmatchcase(one.name, pattern))
-
-    def rglob(self, pattern: str) -> Iterator[Remote]:
-        """Give all objects below this name that fit a pattern."""
-        found = (replace(self, key=one["path"]) for one in self._found())
-        return (one for one in found if fnmatchcase(one.name, pattern))
-
-    # Content ------------------------------------------------------------------------------------
-
-    def read_bytes(self) -> bytes:
-        """Read the object."""
-        import obstore
-
-        with self._explained():
-            return bytes(obstore.get(self._bucket, self.key).bytes())
-
-    def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Read the object as text."""
-        return self.read_bytes().decode(encoding, errors)
-
-    def open(self, mode: str = "rb") -> io.BufferedReader:
-        """Open the object as a file; what is read of it is asked for then."""
-        if mode != "rb":
-            raise ValueError(f"an object is opened to be read, not as {mode}")
-        return io.BufferedReader(_Ranges(self), PIECE)
-
-    def write_bytes(self, content: system.Content, *, new: bool = False) -> None:
-        """Write the object as a whole; FileExistsError if it has to be `new` and is not.
-
-        What comes piece by piece may be too large for memory, and is sent as it comes.
-        """
-        import obstore
-
-        with self._explained():
-            if isinstance(content, bytes | memoryview):
-                mode: Any = "create" if new else "overwrite"
-                obstore.put(self._bucket, self.key, content, mode=mode, use_multipart=False)
-            else:
-                put_pieces(self._bucket, self.key, content)
-
-    def unlink(self, *, missing_ok: bool = False) -> None:
-        """Delete the object; where there is none, servers do not say so."""
-        import obstore
-
-        with self._explained():
-            obstore.delete(self._bucket, self.key)
-
-    def mkdir(self, *, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: there are no folders."""
-
-    def rmdir(self) -> None:
-        """Do nothing."""
-
-    @property
-    def _bucket(self) -> Any:
-        from napari_deblur.objects import connected
-
-        return connected(self.scheme, self.bucket)
-
-    def _listed(self) -> Any:
-        """Give what is right below this name: objects, and prefixes of others."""
-        import obstore
-
-        with self._explained():
-            return obstore.list_with_delimiter(self._bucket, self.key or None)
-
-    def _found(self) -> Iterator[Any]:
-        """Give name, size and time of all objects below this name."""
-        import obstore
-
-        with self._explained():
-            for batch in obstore.list(self._bucket, self.key or None, chunk_size=PAGE):
-                yield from batch
-
-    def _explained(self) -> Any:
-        from napari_deblur.objects import explained
-
-        return explained(str(self))
-
-
-class _Ranges(io.RawIOBase):
-    """An object of which ranges are read."""
-
-    def __init__(self, place: Remote) -> None:
-        self._place, self._at, self._size = place, 0, place.stat().st_size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        import obstore
-
-        length = min(len(buffer), self._size - self._at)
-        if length <= 0:
-            return 0
-        with self._place._explained():
-            found = obstore.get_range(
-                self._place._bucket, self._place.key, start=self._at, length=length
-            )
-        buffer[: len(found)] = found
-        self._at += len(found)
-        return len(found)
-
 
 Place = Path | Remote
 
@@ -344,26 +86,6 @@ def on_this_machine(address: str | os.PathLike[str]) -> Path:
             "their results: give a path of this machine"
         )
     return place
-
-
-def refuse_credentials(address: str) -> None:
-    """Raise ValueError for a URL with a password or a key in it: it would be kept in results."""
-    scheme, mark, rest = address.partition("://")
-    if not mark:
-        return
-    host = rest.partition("/")[0]
-    if "@" in host:
-        bare = f"{scheme}://{host.rpartition('@')[2]}"
-        raise ValueError(
-            f'the address "{bare}…" comes with a name or password, and addresses are kept in '
-            "results: leave it out, and give credentials as tools for S3 want them"
-        )
-    if "?" in rest and scheme in SCHEMES:
-        bare = address.partition("?")[0]
-        raise ValueError(
-            f'the address "{bare}?…" may hold a key behind the question mark, and addresses are '
-            "kept in results: give it without"
-        )
 
 
 def storage(place: Place) -> Any:
@@ -406,11 +128,8 @@ def _pieces(place: Place) -> Iterator[Any]:
         with place.open("rb", buffering=0) as file:
             while piece := file.read(READ):
                 yield piece
-        return
-    import obstore
-
-    with place._explained():
-        yield from obstore.get(place._bucket, place.key)
+    else:
+        yield from place.pieces()
 
 
 def write_atomically(
@@ -429,30 +148,15 @@ def write_atomically(
         check()
         place.write_bytes(content)
     else:
-        place.write_bytes(_checked(content, check))
+        place.write_bytes(checked(content, check))
 
 
-def _checked(
+def checked(
     pieces: Iterable[bytes | memoryview], check: Callable[[], None]
 ) -> Iterator[bytes | memoryview]:
     """Give pieces; raise what `check` does when all were given: an object is made whole then."""
     yield from pieces
     check()
-
-
-def create(place: Place, content: bytes) -> None:
-    """Write a file that is not there yet: of several who do so at once one succeeds.
-
-    Raises
-    ------
-    FileExistsError
-        When it is there.
-    """
-    if isinstance(place, Path):
-        with place.open("xb") as file:
-            file.write(content)
-    else:
-        place.write_bytes(content, new=True)
 
 
 def touch(place: Place) -> None:
@@ -478,26 +182,13 @@ def touch(place: Place) -> None:
 def clock(folder: Place) -> float:
     """Give the time of the disk or server.
 
-    In a bucket an object is written for it, of a name that all runs share: one that could not be
-    deleted is there once, and is no damage.
+    Something is written for it.
     """
     if isinstance(folder, Path):
         with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
             file.write(b".")
             return os.fstat(file.fileno()).st_mtime
-    probe = folder / CLOCK
-    for attempt in range(1, TRIES + 1):
-        probe.write_bytes(b".")
-        try:
-            now = probe.stat().st_mtime
-        except FileNotFoundError:  # another process is done with it
-            if attempt == TRIES:
-                raise
-            continue
-        with suppress(PermissionError):  # who may write need not be allowed to delete
-            probe.unlink()
-        break
-    return now
+    return folder.now()
 
 
 def times(folder: Place, pattern: str) -> dict[Place, float]:
@@ -506,16 +197,21 @@ def times(folder: Place, pattern: str) -> dict[Place, float]:
     Objects are listed, a thousand in a request, and not asked for one by one.
     """
     if isinstance(folder, Remote):
-        return {
-            replace(folder, key=one["path"]): one["last_modified"].timestamp()
-            for one in folder._listed()["objects"]
-            if fnmatchcase(PurePosixPath(one["path"]).name, pattern)
-        }
+        return cast("dict[Place, float]", folder.times(pattern))
     found: dict[Place, float] = {}
     for file in folder.glob(pattern):
         with suppress(FileNotFoundError):
             found[file] = file.stat().st_mtime
     return found
+
+
+def opened(folder: Place, pattern: str) -> Iterator[tuple[Place, BinaryIO]]:
+    """Open what is right in a folder and fits a pattern, in the order of names."""
+    if isinstance(folder, Remote):
+        yield from folder.opened(pattern)
+        return
+    for path in sorted(folder.glob(pattern)):
+        yield path, path.open("rb")
 
 
 def files(folder: Place) -> Iterator[Place]:
@@ -538,12 +234,11 @@ def files(folder: Place) -> Iterator[Place]:
 def size_in(folder: Place) -> Callable[[str], int | None]:
     """Give what tells the size of a file in a folder, or None if it is not there.
 
-    That raises OSError where it can't be known. Objects are listed once, a thousand in a request,
-    and not asked for one by one.
+    That raises OSError where it can't be known. Objects are listed when the first is asked for, a
+    thousand in a request, and not asked for one by one.
     """
     if isinstance(folder, Remote):
-        known = _Sizes((one["path"], one["size"]) for one in folder._found())
-        return lambda name: known.of((folder / name).key)
+        return folder.sizes()
 
     def size(name: str) -> int | None:
         try:
@@ -552,6 +247,8 @@ def size_in(folder: Place) -> Callable[[str], int | None]:
             if not _is_absent(error):
                 raise  # a drive that is away for a moment has lost nothing
             return None
+        except ValueError:
+            return None  # no file can have such a name
 
     return size
 
@@ -562,45 +259,12 @@ def _is_absent(error: OSError) -> bool:
     return error.errno in ABSENT and getattr(error, "winerror", None) in (None, *ABSENT_ON_WINDOWS)
 
 
-class _Sizes:
-    """Sizes by name, of millions: 16 bytes each, 32 while they are sorted.
-
-    Names are kept as hashes of 64 bits. Of 30 million two are alike in one of 40,000 cases; then
-    one of them counts as having the size of the other, and is made again.
-    """
-
-    def __init__(self, found: Iterable[tuple[str, int]]) -> None:
-        import numpy as np
-
-        names, sizes = array("q"), array("q")
-        for name, size in found:
-            names.append(hash(name))
-            sizes.append(size)
-        keys = np.frombuffer(names, np.int64) if names else np.zeros(0, np.int64)
-        order = np.argsort(keys)
-        self._names: Any = keys[order]
-        del keys, names
-        self._sizes: Any = np.frombuffer(sizes, np.int64)[order] if sizes else self._names
-
-    def of(self, name: str) -> int | None:
-        key = hash(name)
-        at = int(self._names.searchsorted(key))
-        there = at < len(self._names) and self._names[at] == key
-        return int(self._sizes[at]) if there else None
-
-
 def remove_tree(folder: Place) -> None:
     """Delete a folder and all that is in it."""
     if isinstance(folder, Path):
         _remove_folder(folder)
-        return
-    import obstore
-
-    with suppress(FileNotFoundError):
-        names = [one.key for one in folder.rglob("*")]
-        for start in range(0, len(names), PAGE):
-            with folder._explained():
-                obstore.delete(folder._bucket, names[start : start + PAGE])
+    else:
+        folder.remove_all()
 
 
 def _remove_folder(folder: Path) -> None:

@@ -16,8 +16,8 @@ MOMENT = 0.1  # seconds between two looks at whether sending has failed
 Piece = bytes | memoryview
 
 
-def put_pieces(bucket: Any, key: str, pieces: Iterable[Piece]) -> None:
-    """Put an object as a whole or not at all; what has up to `PART` bytes in one request.
+def put_pieces(bucket: Any, key: str, pieces: Iterable[Piece]) -> bytes | None:
+    """Put an object as a whole or not at all; give back what has up to `PART` bytes instead.
 
     The pieces may be read from a bucket themselves, so they are asked for in this thread: inside of
     its sending obstore reads nothing. If one of them can't be had, what was sent is given up.
@@ -31,8 +31,7 @@ def put_pieces(bucket: Any, key: str, pieces: Iterable[Piece]) -> None:
         if size > PART:
             break
     else:
-        obstore.put(bucket, key, b"".join(first), use_multipart=False)
-        return
+        return b"".join(first)
     handed: Queue[Piece | Exception | None] = Queue(1)
 
     def given() -> Iterator[Piece]:
@@ -62,6 +61,7 @@ def put_pieces(bucket: Any, key: str, pieces: Iterable[Piece]) -> None:
             raise
         hand(None)
         sent.result()
+    return None
 
 
 def _parts(first: deque[Piece], rest: Iterator[Piece]) -> Iterator[Piece]:
