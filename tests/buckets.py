@@ -71,7 +71,7 @@ class Server:
 
 
 CODES = {400: "AuthorizationHeaderMalformed", 403: "InvalidAccessKeyId", 503: "SlowDown"}
-CODES |= {507: "QuotaExceeded"}
+CODES |= {501: "NotImplemented", 507: "QuotaExceeded"}
 
 
 def refusal(status):

@@ -60,11 +60,11 @@ def test_a_chunk_that_is_done_takes_less_than_a_hundred_bytes():
 
 
 def test_what_a_store_remembers_does_not_grow_with_its_tiles(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_deblur.store.MOST_SYNCED", 3)
+    monkeypatch.setattr("napari_deblur.putting.MOST_SYNCED", 3)
     plan, stack = small()
     list(run(plan, tmp_path / "a.zarr", stack))
     store = Store(tmp_path / "a.zarr", plan)
     for index in plan.grid:
-        store._sync_folders(tmp_path / "a.zarr" / store.chunk_name(0, index))
-        assert len(store._synced) <= 3 + len(store.chunk_name(0, index).split("/"))
+        store.files.sync_folders(tmp_path / "a.zarr" / store.chunk_name(0, index))
+        assert len(store.files._synced) <= 3 + len(store.chunk_name(0, index).split("/"))
     assert open_result(tmp_path / "a.zarr").complete

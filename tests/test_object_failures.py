@@ -4,6 +4,7 @@ import copy
 import errno
 import logging
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -299,3 +300,15 @@ def test_who_may_not_list_a_bucket_opens_what_is_there(server, tmp_path):  # noq
     np.testing.assert_array_equal(stack.read(0, 0)[0], array[:])
     with pytest.raises(PermissionError, match="access is denied"):
         open_stack("s3://cells/none.zarr", "yx")
+
+
+def test_who_may_not_delete_joins_tiles_all_the_same(server):  # noqa: F811
+    plan, stack = small()
+    plan = replace(plan, shard=(1, 1, 1, 2, 2))
+    server.failing = lambda method, path: 403 if method in ("DELETE", "POST") else None
+    *_, last = run(plan, OUT, stack)
+    assert last.phase == "complete"
+    assert [progress.note for progress in run(plan, OUT, stack)] == ["it was complete already"]
+    server.failing = lambda method, path: None
+    assert list(verify(OUT)) == []
+    np.testing.assert_array_equal(open_result(OUT).levels[0][:], stack.data.compute())

@@ -4,6 +4,7 @@ import shutil
 import time
 from contextlib import nullcontext, suppress
 
+import obstore
 import pytest
 import zarr
 from distributed import LocalCluster
@@ -37,7 +38,7 @@ from napari_deblur.claims import ALL, take
 from napari_deblur.ledger import Ledger
 from napari_deblur.opening import open_stack
 from napari_deblur.places import place_of
-from napari_deblur.results import LEDGER
+from napari_deblur.results import LEDGER, open_result
 from napari_deblur.standing import Standing
 from napari_deblur.tasks import Task
 from napari_deblur.verifying import verify
@@ -102,6 +103,55 @@ def test_objects_are_not_written_by_a_claim_that_is_gone(server):  # noqa: F811
     with pytest.raises(RunStopped, match=r"writes s3://cells/a\.zarr now"):
         writer.write(SECOND)
     assert content("s3://cells") == before
+
+
+@pytest.mark.parametrize(("number", "joined"), [(1, False), (2, False), (7, True)])
+def test_an_object_on_its_way_comes_too_late(server, tmp_path, third_party, number, joined):  # noqa: F811
+    old, stack = two_tiles(third_party, joined=joined)
+    new, path = plan_of(stack, method=third_party.Broken()), place_of("s3://cells/a.zarr")
+    list(run(new, tmp_path / "whole.zarr", stack))
+    writer = Writer(path, old, stack)
+    reached = writer.looks(number, lambda: writer.overwritten(new), after=True)
+    with suppress(OSError):
+        writer.write_all()
+    assert reached == [True]
+    assert [f for f in verify(path) if f.kind != "foreign"] == []
+    image = open_result(path).levels[0][:]
+    assert (image == stack.data.compute()).all()
+
+
+def test_an_object_that_is_there_is_written_anew(server):  # noqa: F811
+    plan, stack = small()
+    path = place_of("s3://cells/a.zarr")
+    writer = Writer(path, plan, stack)
+    writer.write(FIRST)
+    good = content(path)
+    (path / "0/c/0/0/0").write_bytes(b"torn")
+    writer.write(FIRST)
+    writer.claim.release()
+    assert {name: raw for name, raw in good.items() if "ledger" not in name}.items() <= (
+        content(path).items()
+    )
+
+
+def test_a_server_without_conditions_writes_all_the_same(server, monkeypatch):  # noqa: F811
+    from napari_deblur import remotes
+
+    put, asked = obstore.put, []
+
+    def unable(*arguments, mode, **options):
+        asked.append(mode)
+        if mode == "create":
+            raise obstore.exceptions.GenericError("<Code>NotImplemented</Code>")
+        return put(*arguments, mode=mode, **options)
+
+    monkeypatch.setattr(remotes, "_unconditional", set())
+    monkeypatch.setattr(obstore, "put", unable)
+    file = place_of("s3://cells/a.bin")
+    file.write_bytes(b"1", new=True)
+    file.write_bytes(b"2", new=True)
+    assert file.read_bytes() == b"2"
+    assert asked == ["create", "overwrite", "overwrite"]
 
 
 def test_an_object_is_looked_at_once_in_a_while(server, monkeypatch):  # noqa: F811

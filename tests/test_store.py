@@ -10,7 +10,8 @@ import pytest
 import zarr
 
 from by_hand import five_axes, numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
-from napari_deblur import creating, cuts, system
+from napari_deblur import arrays, creating, cuts, places, system
+from napari_deblur.arrays import specs_of
 from napari_deblur.batch import run
 from napari_deblur.finishing import finish
 from napari_deblur.ledger import Entry, Head, Ledger, damaged_lines, entries, heads
@@ -252,7 +253,7 @@ def test_torn_and_damaged_ledger_lines_do_not_count(tmp_path):
     ledger = Ledger(tmp_path)
     for x in range(4):
         ledger.append(Entry("tile", "k", (0, 0, 0, 0, x), seconds=1.25))
-    ledger.close()
+    ledger.settle()
     (file,) = tmp_path.glob("*.jsonl")
     raw = file.read_bytes()
     for cut in range(1, raw.index(b"\n") + 1):
@@ -272,7 +273,7 @@ def test_what_a_line_is_about_is_read_from_its_beginning(tmp_path):
     kinds = ("tile", "level", "kernel", "metadata", "split", "failed", "shard", "part")
     for n, kind in enumerate(kinds):
         ledger.append(Entry(kind, "0a", tuple(range(n)), level=n, error='"index": [7]'))
-    ledger.close()
+    ledger.settle()
     assert [Head.of(one.to_line()) for one in entries(tmp_path)] == list(heads(tmp_path))
     assert [head[2:] for head in heads(tmp_path)] == [(tuple(range(n)), n) for n in range(8)]
     found = entries(tmp_path, lambda head: head.kind in ("split", "part"))
@@ -497,3 +498,64 @@ def test_a_result_that_cannot_be_renamed_is_removed_all_the_same(tmp_path, monke
     monkeypatch.setattr(type(tmp_path), "rename", refused)
     creating.remove(tmp_path / "a.zarr")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("raw", [b"", b'{"zarr_format": 3'])
+@pytest.mark.parametrize("name", ["0", "ledger", "kernels/0", "kernels"])
+def test_metadata_that_were_torn_before_the_ledger_had_them_are_written_again(tmp_path, raw, name):
+    plan, stack = small()
+    path = tmp_path / "a.zarr"
+    finished(plan, stack, tmp_path / "whole.zarr")
+    creating.create(path, plan).close()
+    (ledger,) = (path / LEDGER).glob("*.jsonl")
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(line for line in lines if f'"{name}/zarr.json"' not in line))
+    (path / name / "zarr.json").write_bytes(raw)
+    result = finished(plan, stack, path)
+    assert np.array_equal(result.levels[0][:], stack.data.compute())
+    assert tree_hash(path) == tree_hash(tmp_path / "whole.zarr")
+    assert list(verify(path)) == []
+
+
+def test_metadata_of_arrays_are_those_that_zarr_writes(tmp_path):
+    plan, stack = small()
+    for name, spec in specs_of(plan).items():
+        zarr.create_array(tmp_path / name, **spec.settings())
+        assert (tmp_path / name / "zarr.json").read_bytes() == arrays.metadata_of(spec)
+    finished(plan, stack, tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_what_the_ledger_says_of_what_is_gone_is_on_the_disk_before(tmp_path, monkeypatch, joined):
+    """A line may be lost with the power; tiles that were joined have nothing else."""
+    stack = stack_of(numbers((2, 258, 16)))
+    plan = plan_of(stack, core=(1, 129, 8))
+    plan = replace(plan, shard=(1, 1, 1, 2, 2)) if joined else plan
+    settled, settle, unlink, write = {}, places.settle, Path.unlink, places.write_atomically
+
+    def settles(file):
+        settle(file)
+        settled[file] = file.stat().st_size
+
+    def checked(file):
+        if "/ledger/tiles/" in str(file) or file.name == "zarr.json":
+            for ledger in (tmp_path / "a.zarr" / LEDGER).glob("*.jsonl"):
+                assert settled.get(ledger) == ledger.stat().st_size
+            seen.append(file)
+
+    def unlinks(file, **options):
+        checked(file)
+        unlink(file, **options)
+
+    def writes(file, *arguments):
+        if file.name == "zarr.json":
+            checked(file)
+        write(file, *arguments)
+
+    seen = []
+    monkeypatch.setattr(places, "settle", settles)
+    monkeypatch.setattr(places, "write_atomically", writes)
+    monkeypatch.setattr(Path, "unlink", unlinks)
+    finished(plan, stack, tmp_path / "a.zarr")
+    assert len([file for file in seen if "tiles" in str(file)]) == (10 if joined else 0)
+    assert seen[-1] == tmp_path / "a.zarr/zarr.json"

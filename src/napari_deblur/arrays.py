@@ -26,6 +26,7 @@ __all__ = [
     "files_of",
     "joining_of",
     "laid_out",
+    "metadata_of",
     "room_for",
     "shards_of",
     "specs_of",
@@ -160,6 +161,16 @@ def specs_of(plan: Plan) -> dict[str, Spec]:
     # Empty: a place for files that zarr does not take for broken arrays.
     arrays[LEDGER] = Spec((), "uint8", 0, (0,), (1,), (1,), (1,))
     return arrays
+
+
+def metadata_of(spec: Spec) -> bytes:
+    """Give the ``zarr.json`` of an array."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    held: dict[str, Any] = {}
+    zarr.create_array(MemoryStore(held), **spec.settings())
+    return bytes(held["zarr.json"].to_bytes())
 
 
 def shards_of(plan: Plan) -> Mapping[int, Shards]:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from napari_deblur.ledger import Entry
+from napari_deblur.noted import is_joined
 from napari_deblur.stopping import (
     KEPT,
     LATER,
@@ -76,7 +77,9 @@ def attempted(
                 continue
             if task.level == 0 and not task.joins and store.plan.source is not None:
                 refuse_gone(store.plan.source.address, outcome)
-            if task.joins and _joined_by_another(store, task):
+            if task.joins and is_joined(
+                store.path, store.plan, task.level, task.index, task.inputs
+            ):  # by another part, or by who finishes: then the tiles are gone
                 done.shards[task.level, task.index] = task.inputs
                 continue
             # Without the file nothing that is in it can be read: that is no tile to be left out.
@@ -165,8 +168,3 @@ class _Row:
 def _told(task: Task, done: Done) -> Task:
     """Say to whoever joins files which ones these are: what lies there need not be of a tile."""
     return replace(task, sums=done.sums(task.level, task.index)) if task.joins else task
-
-
-def _joined_by_another(store: Store, task: Task) -> bool:
-    """Whether another part, or who finishes, was faster: then the tiles of a file are gone."""
-    return store.done().shards.get((task.level, task.index)) == task.inputs

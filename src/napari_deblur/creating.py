@@ -6,10 +6,10 @@ import json
 import platform
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib.metadata import version
 from itertools import pairwise
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 import napari_deblur
 from napari_deblur import claims, ngff, places, system
 from napari_deblur.noted import recorded_of
-from napari_deblur.outputs import REMOVING, is_blank, refuse_changed, refuse_foreign, sweep
+from napari_deblur.outputs import is_blank, refuse_changed, refuse_foreign, removing, sweep
 from napari_deblur.places import Remote
 from napari_deblur.results import (
     IMAGE,
@@ -31,12 +31,12 @@ from napari_deblur.results import (
 from napari_deblur.store import Store, digest
 
 if TYPE_CHECKING:
-    from napari_deblur.arrays import Spec
     from napari_deblur.places import Place
     from napari_deblur.plans import Plan
 
 __all__ = ["create", "remove"]
 
+TRIES = 3
 PACKAGES = ("numpy", "scipy", "torch", "zarr")
 
 
@@ -103,13 +103,24 @@ def remove(path: Place) -> None:
         places.remove_tree(path)
         return
     if path.exists():
-        aside = path.with_name(f".{path.name}{REMOVING}{uuid.uuid4().hex[:8]}")
         try:
-            system.insisting(lambda: path.rename(aside))
+            system.insisting(lambda: _put_aside(path))
         except PermissionError:  # on Windows, while a file in it is open
             _empty(path)
             places.remove_tree(path)
     sweep(path)
+
+
+def _put_aside(path: Path) -> None:
+    for attempt in range(1, TRIES + 1):
+        folder = removing(path)
+        folder.mkdir(exist_ok=True)
+        try:
+            path.rename(folder / uuid.uuid4().hex[:8])
+            return
+        except FileNotFoundError:  # another process swept it up
+            if attempt == TRIES or not path.exists():
+                raise
 
 
 def _empty(path: Place) -> None:
@@ -172,30 +183,20 @@ def _resumable(path: Place, plan: Plan, *, resume: bool) -> Plan:
 def _complete_layout(store: Store) -> None:
     """Write the groups, arrays and kernels that are not there yet."""
     plan, recorded = store.plan, recorded_of(store.path, store.plan)
-    for name in ("kernels", "residuals"):
-        (store.path / name).mkdir(exist_ok=True)
-        if not (store.path / name / "zarr.json").is_file():
-            store.write_group(name, _group_attributes(plan, name))
-    for name, spec in store.arrays.items():
-        file = store.path / name / "zarr.json"
-        if not file.is_file():
-            _create_array(store.path, name, spec)
-            places.settle(file)
-        if places.relative(file, store.path) not in recorded:
-            store.record_metadata(file, file.read_bytes())
+
+    def lacks(name: str) -> bool:
+        # What the ledger does not have may be torn: an earlier build wrote some files first.
+        file = f"{name}/zarr.json"
+        return file not in recorded or not (store.path / file).is_file()
+
+    for name in filter(lacks, ("kernels", "residuals")):
+        store.write_group(name, _group_attributes(plan, name))
+    for name in filter(lacks, store.arrays):
+        store.write_array(name)
     if not plan.finds_kernels:
         for t, c in np.ndindex(plan.kernel_counts):
             if f"{KERNELS}/c/{t}/{c}/0/0/0" not in recorded:
                 store.write_kernel(t, c)
-
-
-def _create_array(path: Place, name: str, spec: Spec) -> None:
-    import zarr
-    from zarr.errors import ContainsArrayError
-
-    # Another process may have been faster; it writes the same.
-    with suppress(ContainsArrayError):
-        zarr.create_array(places.storage(path / name), **spec.settings())
 
 
 def _group_attributes(plan: Plan, name: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ __all__ = ["Digests", "Done"]
 
 SIZE = 32  # bytes of a SHA-256
 HASH = re.compile("[0-9a-f]{64}")
+MOST = 2**62  # voxels of a tile
 
 
 class Digests:
@@ -128,6 +129,8 @@ class Done:
 
     def fits(self, entry: Entry) -> bool:
         """Whether an entry is of something that there is: anybody may have written a ledger."""
+        if max(entry.clipped, entry.emptied) >= MOST:
+            return False
         if entry.kind in ("tile", "level", "split", "failed"):
             if not (
                 0 <= entry.level < len(self.values)

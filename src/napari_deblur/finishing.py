@@ -233,8 +233,9 @@ def _of_levels(store: Store, done: Done) -> Iterator[Iterator[Task]]:
 
 def _chunk(store: Store, done: Done, number: int, index: Index) -> Task | None:
     inputs = store.inputs(number, index, done)
-    there = done.inputs[number].get(index) == inputs
-    return None if there else Task(index, number, inputs=inputs)
+    if done.inputs[number].get(index) == inputs:
+        return None
+    return Task(index, number, inputs=inputs, gaps=store.gaps(number, index, done))
 
 
 def _farewell(failed: Sequence[dict[str, Any]]) -> str:

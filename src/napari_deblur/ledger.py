@@ -16,11 +16,11 @@ import re
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from napari_deblur import places
 from napari_deblur.places import Place, Remote
@@ -90,16 +90,23 @@ class Entry:
         text = body + "}"
         if not found or check != f'{_check(text)}"}}':
             return None
-        data: dict[str, Any] = json.loads(text)
-        known = {f.name for f in fields(cls)}  # a later version may say more
-        data = {name: value for name, value in data.items() if name in known}
         try:
+            data = json.loads(text)
             files = {path: (size, digest) for path, (size, digest) in data["files"].items()}
-            return cls(
-                **{**data, "index": tuple(map(operator.index, data["index"])), "files": files}
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
+            index = tuple(map(operator.index, data["index"]))
+            said = {name: data[name] for name in TYPES if name in data}  # a later one may say more
+            known = all(isinstance(value, TYPES[name]) for name, value in said.items())
+            return cls(**said, index=index, files=files) if known else None
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             return None  # nobody here wrote it
+
+
+# Of what a line says, besides its index and files.
+TYPES: dict[str, tuple[type, ...]] = {
+    f.name: {"int": (int,), "float": (int, float)}.get(str(f.type), (str,))
+    for f in fields(Entry)
+    if f.name not in ("index", "files")
+}
 
 
 class Head(NamedTuple):
@@ -168,10 +175,11 @@ class Ledger:
         if len(lines) < LINES:
             self._file, self._lines = file, lines
 
-    def close(self) -> None:
-        """Bring the lines to the disk, if there are any."""
-        if self._file is not None and self._file.exists():
-            places.settle(self._file)
+    def settle(self) -> None:
+        """Wait until the lines are on the disk, if there are any."""
+        with self._lock:
+            if self._file is not None and self._file.exists():
+                places.settle(self._file)
 
     def _new_file(self) -> Place:
         host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"
@@ -223,9 +231,8 @@ def damaged_lines(folder: Place) -> Iterator[tuple[Place, int]]:
 
 
 def _lines(folder: Place) -> Iterator[tuple[Place, Iterator[str]]]:
-    paths: Iterable[Place] = folder.glob("*.jsonl")
-    for path in sorted(paths, key=str):
-        with path.open("rb") as file:
+    for path, opened in places.opened(folder, "*.jsonl"):
+        with opened as file:
             yield path, io.TextIOWrapper(file, "utf-8", "replace", newline="\n")
 
 

@@ -21,8 +21,9 @@ from napari_deblur.results import KERNELS, LEDGER, MASK
 if TYPE_CHECKING:
     from napari_deblur.places import Place
     from napari_deblur.plans import Plan
+    from napari_deblur.tiles import Index
 
-__all__ = ["done_of", "hash_of", "recorded_of", "said_of"]
+__all__ = ["done_of", "hash_of", "is_joined", "recorded_of", "said_of"]
 
 Span = tuple[int, int]
 
@@ -79,6 +80,22 @@ def recorded_of(path: Place, plan: Plan) -> set[str]:
         if size is None or entry.kind == "metadata" or all(size(p) == n for p, n in sizes.items()):
             found |= entry.files.keys()
     return found
+
+
+def is_joined(path: Place, plan: Plan, level: int, index: Index, inputs: str) -> bool:
+    """Whether there is a file of several chunks that was made of what `inputs` stands for."""
+    asked = Head("shard", plan.key, index, level)
+    return any(
+        entry.inputs == inputs and all(_has(path / name, n) for name, (n, _) in entry.files.items())
+        for entry in entries(path / LEDGER, asked.__eq__)
+    )
+
+
+def _has(file: Place, size: int) -> bool:
+    try:
+        return file.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def said_of(path: Place, plan: Plan) -> tuple[int, int]:

@@ -43,11 +43,14 @@ class Standing:
         """Raise RunStopped if it is gone; none is looked for that was there some seconds ago."""
         # Not the monotonic clock, which may stand still while a machine sleeps.
         now = time.time()
-        if abs(now - self._looked) < max(seconds, self._seconds):
-            return
+        if abs(now - self._looked) >= max(seconds, self._seconds):
+            self.look()
+            self._looked = now
+
+    def look(self) -> None:
+        """Raise RunStopped if it is gone now."""
         if not _is_there(self.file):
             raise over(self.file)
-        self._looked = now
 
 
 def over(file: Place) -> RunStopped:

@@ -19,18 +19,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from napari_deblur import ngff, places, sharding, system
-from napari_deblur.arrays import shards_of, specs_of
+from napari_deblur import ngff, places, sharding
+from napari_deblur.arrays import metadata_of, shards_of, specs_of
 from napari_deblur.done import Done
 from napari_deblur.ledger import Entry, Ledger, now
 from napari_deblur.noted import done_of, hash_of
 from napari_deblur.places import Place, Remote
+from napari_deblur.putting import Files
 from napari_deblur.pyramid import Level, below, emptied, levels_of, pieces, shrunk
 from napari_deblur.results import (
     FAILED_COUNT,
@@ -59,8 +60,7 @@ __all__ = ["Done", "Result", "Shrunk", "Store", "as_stored", "open_result"]
 
 # A `*.partial` file that nobody has touched for so long belongs to a process that is dead.
 STALE = 3600.0
-# Folders that are known to be on the disk: there may be one for each tile.
-MOST_SYNCED = 1024
+REPAIR = "run napari-deblur verify --discard, and then the same again"
 # Failures in the metadata, which every reader loads; the ledger has all.
 MOST_LISTED = 1000
 PIECE = 2**17  # voxels that pass through float64 at a time
@@ -92,7 +92,7 @@ class Store:
         self.levels = levels_of(plan.layout, plan.grid)
         self.arrays, self.shards = specs_of(plan), shards_of(plan)
         self.ledger = Ledger(path / LEDGER, self.check)
-        self._synced: set[Path] = set()
+        self.files = Files(path, self.check, self.look)
         self._opened: dict[str, zarr.Array] = {}
 
     @classmethod
@@ -116,6 +116,11 @@ class Store:
         """Raise RunStopped if the claim is gone; it need not be looked at every few seconds."""
         if self.standing is not None:
             self.standing.check(seconds)
+
+    def look(self) -> None:
+        """Raise RunStopped if the claim is gone at this moment."""
+        if self.standing is not None:
+            self.standing.look()
 
     def write_tile(
         self, index: Index, restored: Restored, *, seconds: float = 0.0, retries: int = 0
@@ -150,8 +155,12 @@ class Store:
             )
         )
 
-    def make_level(self, number: int, index: Index) -> Shrunk:
-        """Make a chunk of a pyramid level from the level below, piece by piece."""
+    def make_level(self, number: int, index: Index, gaps: Collection[Index] = ()) -> Shrunk:
+        """Make a chunk of a pyramid level from the level below, piece by piece.
+
+        Of that, `gaps` are the chunks that could not be made. Any other one that is not there, or
+        can't be unpacked, is an error: what is missing would be read as no data.
+        """
         level, lower = self.levels[number], self.levels[number - 1]
         core = level.grid.tile(index).core
         image = np.empty([stop - start for start, stop in core], self.plan.dtype)
@@ -160,16 +169,16 @@ class Store:
             where = tuple(slice(a - s, b - s) for (a, b), (s, _) in zip(box, core, strict=True))
             mask = None
             if empty is not None:
-                mask = self._read(mask_of(number - 1), index[:2], source)
+                mask = self._unpacked(mask_of(number - 1), index[:2], source)
                 empty[where] = emptied(mask, level.step)
-            image[where] = shrunk(self.read(number - 1, index[:2], source), level.step, mask)
+            block = self._unpacked(str(number - 1), index[:2], source)
+            image[where] = shrunk(block, level.step, mask)
+        self._refuse_lost(number, index, gaps)
         return Shrunk(image, empty)
 
-    def write_level(
-        self, number: int, index: Index, *, inputs: str, made: Shrunk | None = None
-    ) -> Entry:
-        """Write a chunk of a pyramid level, which is made now if it was not before."""
-        image, empty = made or self.make_level(number, index)
+    def write_level(self, number: int, index: Index, made: Shrunk, *, inputs: str) -> Entry:
+        """Write a chunk of a pyramid level; `inputs` stands for what it was made of."""
+        image, empty = made
         files = dict([self._write(str(number), self._place(str(number), index), image)])
         values = digest(image)
         if empty is not None:
@@ -197,8 +206,8 @@ class Store:
         files: dict[str, tuple[int, str]] = {}
         for name in names:
             tiles = self._checked(name, chunks, sums)
-            file = sharding.file_of(name, self.arrays[name], self._place(name, chunks[0]))
-            files |= [self._put(file, sharding.joined(self.arrays[name], tiles))]
+            file = self._joined_file(name, chunks[0])
+            files |= [self.files.put(file, sharding.joined(self.arrays[name], tiles))]
         key = self.plan.key
         entry = Entry("shard", key, index, number, files, inputs=inputs, finished=now())
         self._record(entry)
@@ -207,7 +216,8 @@ class Store:
             for name in names:
                 for chunk in chunks:
                     loose = self.path / sharding.loose(name, self._place(name, chunk))
-                    loose.unlink(missing_ok=True)
+                    with suppress(PermissionError):  # who may write need not be allowed to delete
+                        loose.unlink(missing_ok=True)
         return entry
 
     def write_kernel(self, t: int, c: int) -> Entry:
@@ -224,15 +234,16 @@ class Store:
         )
 
     def write_group(self, name: str, attributes: Mapping[str, Any]) -> None:
-        """Write the metadata of a group; its hash goes into the ledger first."""
+        """Write the metadata of a group; their hash goes into the ledger first."""
         data = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        content = json.dumps(data, indent=2, allow_nan=False).encode()
-        file = self.path / name / "zarr.json"
-        self.record_metadata(file, content)
-        places.write_atomically(file, content, self.check)
+        self._write_metadata(name, json.dumps(data, indent=2, allow_nan=False).encode())
+
+    def write_array(self, name: str) -> None:
+        """Write the metadata of an array, likewise."""
+        self._write_metadata(name, metadata_of(self.arrays[name]))
 
     def record_metadata(self, file: Place, content: bytes) -> None:
-        """Write down what a ``zarr.json`` is about to hold, or holds."""
+        """Write down what a file beside the arrays is about to hold."""
         sizes = (len(content), hashlib.sha256(content).hexdigest())
         files = {self._name(file): sizes}
         self._record(Entry("metadata", self.plan.key, files=files, finished=now()))
@@ -252,16 +263,45 @@ class Store:
 
     def inputs(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that a chunk of a level is made of."""
-        under = below(self.levels[number], self.levels[number - 1], index)
-        return hash_of(done.values[number - 1].get(one) for one in under)
+        return hash_of(done.values[number - 1].get(one) for one in self._under(number, index))
+
+    def gaps(self, number: int, index: Index, done: Done) -> tuple[Index, ...]:
+        """Give those of them that could not be made."""
+        there = done.values[number - 1]
+        return tuple(one for one in self._under(number, index) if one not in there)
 
     def joined(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that share a file of a level."""
         return hash_of(map(done.values[number].get, self.shards[number].chunks(index)))
 
+    def _under(self, number: int, index: Index) -> Iterator[Index]:
+        return below(self.levels[number], self.levels[number - 1], index)
+
     def read(self, number: int, frame: tuple[int, int], box: Box) -> NDArray[Any]:
         """Read stored values (z, y, x) of one level, (frame, channel) and box."""
         return self._read(str(number), frame, box)
+
+    def _unpacked(self, name: str, frame: tuple[int, int], box: Box) -> NDArray[Any]:
+        try:
+            return self._read(name, frame, box)
+        except (ValueError, RuntimeError) as error:  # of a codec
+            raise ValueError(
+                f"a chunk of {self.path / name} is not what was written ({error}): {REPAIR}"
+            ) from error
+
+    def _refuse_lost(self, number: int, index: Index, gaps: Collection[Index]) -> None:
+        """Raise ValueError if a file that a chunk of a level is made of is not there, or empty."""
+        names = [name for name in (str(number - 1), mask_of(number - 1)) if name in self.arrays]
+        chunks = [one for one in self._under(number, index) if one not in gaps]
+        for file in {self._joined_file(name, one) for name in names for one in chunks}:
+            try:
+                size = (self.path / file).stat().st_size
+            except FileNotFoundError:
+                size = 0
+            if not size:
+                raise ValueError(
+                    f"{self.path / file} was lost since it was written: run the same again"
+                )
 
     def _read(self, name: str, frame: tuple[int, int], box: Box) -> NDArray[Any]:
         spans: dict[str, Any] = dict(zip("tc", frame, strict=True))
@@ -274,8 +314,7 @@ class Store:
         for level in self.levels:
             name, shards = str(level.number), self.shards[level.number]
             for shard in shards:
-                block = self._place(name, next(shards.chunks(shard)))
-                yield sharding.file_of(name, self.arrays[name], block)
+                yield self._joined_file(name, next(shards.chunks(shard)))
         if not self.plan.finds_kernels:
             for t, c in np.ndindex(self.plan.kernel_counts):
                 for nodes in self._nodes():
@@ -289,9 +328,10 @@ class Store:
         """List all levels, and say that the result is complete unless something failed."""
         self.sweep(0 if not failed else STALE)
         if not failed and (self.path / sharding.LOOSE).is_dir():
-            places.remove_tree(self.path / sharding.LOOSE)
+            with suppress(PermissionError):  # as above
+                places.remove_tree(self.path / sharding.LOOSE)
         self._write_root(self.levels, failed, complete=not failed)
-        self.ledger.close()
+        self.ledger.settle()
 
     def mark_incomplete(self) -> None:
         """Say that the result is not complete any more, if it was."""
@@ -311,7 +351,7 @@ class Store:
 
     def close(self) -> None:
         """Close this process's ledger."""
-        self.ledger.close()
+        self.ledger.settle()
 
     def _nodes(self) -> Iterator[tuple[int, ...]]:
         """Give the blocks of the kernels' mosaic that the plan knows: one, or one for each node."""
@@ -326,6 +366,17 @@ class Store:
         return tuple(
             i for i, axis in zip(index, AXES, strict=True) if axis in self.plan.layout.axes
         )
+
+    def _write_metadata(self, name: str, content: bytes) -> None:
+        file = self.path / name / "zarr.json"
+        self.record_metadata(file, content)
+        if name:
+            self.files.make_folder(file.parent)
+        places.write_atomically(file, content, self.check)
+
+    def _joined_file(self, name: str, index: Index) -> str:
+        """Say in which file of an array a chunk lies when all is done."""
+        return sharding.file_of(name, self.arrays[name], self._place(name, index))
 
     def _file(self, name: str, block: tuple[int, ...]) -> str:
         """Say where a block is written: beside the ledger, if it is to be joined with others."""
@@ -348,10 +399,7 @@ class Store:
                 continue
             content = (self.path / path).read_bytes()
             if hashlib.sha256(content).hexdigest() != sums[path]:
-                raise ValueError(
-                    f"{self.path / path} is not what was written: run napari-deblur verify "
-                    "--discard, and then the same again"
-                )
+                raise ValueError(f"{self.path / path} is not what was written: {REPAIR}")
             yield block, content
             del content  # before the next one is read
 
@@ -361,50 +409,18 @@ class Store:
         """Write one whole tile of an array and wait until it is on the disk."""
         spec = self.arrays[name]
         content = sharding.encoded(spec, values.reshape(spec.size(block)))
-        return self._put(self._file(name, block), content)
-
-    def _put(
-        self, name: str, content: memoryview | Iterable[sharding.Piece]
-    ) -> tuple[str, tuple[int, str]]:
-        """Write a file as a whole and wait until it is on the disk; give path, size and hash."""
-        file = self.path / name
-        self._make_folder(file.parent)
-        if isinstance(content, memoryview):
-            places.write_atomically(file, content, self.check)
-            summed = len(content), hashlib.sha256(content).hexdigest()
-        else:
-            pieces = sharding.Summed(content)
-            places.write_atomically(file, pieces, self.check)
-            summed = pieces.size, pieces.hash.hexdigest()
-        if isinstance(file, Path) and file.parent not in self._synced:
-            self._sync_folders(file.parent)
-        return name, summed
-
-    def _make_folder(self, folder: Place) -> None:
-        """Make a folder, but not the result itself anew: who removed it wants it gone."""
-        if isinstance(self.path, Remote) or folder.is_dir():
-            return
-        self.check()
-        at = self.path
-        for part in self._name(folder).split("/"):
-            at /= part
-            at.mkdir(exist_ok=True)
+        return self.files.put(self._file(name, block), content)
 
     def _name(self, file: Place) -> str:
         return places.relative(file, self.path)
 
-    def _sync_folders(self, folder: Path) -> None:
-        """Bring a new name to the disk, and the names of folders that are new to this process."""
-        system.sync_folder(folder)
-        if len(self._synced) > MOST_SYNCED:
-            self._synced.clear()
-        while folder not in self._synced and folder != self.path:
-            self._synced.add(folder)
-            folder = folder.parent
-            system.sync_folder(folder)
-
     def _record(self, entry: Entry) -> Entry:
+        # Of a tile that is lost with its line only that one is made again. But those that were
+        # joined have no files any more, and metadata that nobody knows are damage.
+        waits = any(name.startswith(sharding.LOOSE) for name in entry.files)
         self.ledger.append(entry)
+        if waits or entry.kind in ("shard", "metadata"):
+            self.ledger.settle()
         return entry
 
     def _write_root(

@@ -51,7 +51,8 @@ class Task:
     """A chunk to make: level 0 is a tile. A few numbers, nothing heavy.
 
     With `joins` it is the file of several chunks, by its index among the files; `sums` are the
-    files that are put into it, with their SHA-256.
+    files that are put into it, with their SHA-256. For a chunk of a level, `gaps` are those of the
+    level below that could not be made.
     """
 
     index: Index
@@ -61,6 +62,7 @@ class Task:
     inputs: str = ""
     retries: int = 0
     sums: Mapping[str, str] = field(default_factory=dict, hash=False)
+    gaps: tuple[Index, ...] = ()
 
     @property
     def reads(self) -> bool:
@@ -199,7 +201,8 @@ def _made_of_others(store: Store, task: Task, made: Shrunk | None = None) -> Ent
     """Make what is made of chunks that are there; that of a level may have been made before."""
     if task.joins:
         return store.write_shard(task.level, task.index, inputs=task.inputs, sums=task.sums)
-    return store.write_level(task.level, task.index, inputs=task.inputs, made=made)
+    made = made or store.make_level(task.level, task.index, task.gaps)
+    return store.write_level(task.level, task.index, made, inputs=task.inputs)
 
 
 @dataclass
@@ -293,7 +296,7 @@ class _Threads(AbstractContextManager["_Threads"]):
         if task.joins:
             return None
         if task.level:
-            return self._shrinker.submit(self._store.make_level, task.level, task.index)
+            return self._shrinker.submit(self._store.make_level, task.level, task.index, task.gaps)
         ahead = _Ahead(self._reader, source_of(self._store.plan, self._stack), self._clock)
         if not task.splits:  # pieces are read when it is their turn
             ahead.ask(*task.index[:2], self._store.plan.tile(task.index).read)
