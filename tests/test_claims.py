@@ -433,3 +433,29 @@ def test_a_run_into_a_bucket_that_lost_its_claim_stops_and_can_go_on(bucket, mon
         list(progress)
     assert list(run(plan, str(bucket.parent), stack))[-1].phase == "complete"
     assert not list(bucket.glob("*.claim"))
+
+
+def test_machines_of_one_name_are_told_apart_where_nothing_else_tells(monkeypatch):
+    def none(self, *_, **__):
+        raise FileNotFoundError(errno.ENOENT, "no such file", str(self))
+
+    names = set()
+    monkeypatch.setattr(Path, "read_text", none)
+    for number in (1, 2, 1):
+        claims._machine.cache_clear()
+        monkeypatch.setattr(claims.uuid, "getnode", lambda number=number: number)
+        names.add(claims._machine())
+    claims._machine.cache_clear()
+    assert len(names) == 2
+
+
+@pytest.mark.parametrize("code", ["EROFS", "EACCES", "EPERM"])
+def test_where_nobody_may_write_nothing_is_in_the_way_of_looking(folder, monkeypatch, code):
+    def refused(_):
+        raise OSError(getattr(errno, code), code)
+
+    elsewhere(folder, machine="moon", host="moon")
+    with pytest.raises(Claimed, match="moon"):
+        refuse(folder, ALL)
+    monkeypatch.setattr(claims.places, "clock", refused)
+    refuse(folder, ALL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import tifffile
@@ -299,6 +301,19 @@ def test_fields_are_saved_and_loaded(tmp_path):
     np.savez(tmp_path / "kernel.npz", kernel=np.ones((3, 3)))
     with pytest.raises(ValueError, match="holds no field"):
         load_field(tmp_path / "kernel.npz")
+
+
+def test_a_field_that_was_cut_or_damaged_is_said_so(tmp_path):
+    field = gaussians((1, 60, 70), high=2.4)
+    save_field(field, tmp_path / "field.npz")
+    raw = bytearray((tmp_path / "field.npz").read_bytes())
+    for at in range(40, len(raw), len(raw) // 40):
+        (tmp_path / "field.npz").write_bytes(raw[:at] + bytes(200) + raw[at + 200 :])
+        with suppress(ValueError):
+            load_field(tmp_path / "field.npz")
+        (tmp_path / "field.npz").write_bytes(raw[:at])
+        with pytest.raises(ValueError, match="holds no field"):
+            load_field(tmp_path / "field.npz")
 
 
 def test_what_cannot_be_done_is_said():

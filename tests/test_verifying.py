@@ -1,5 +1,6 @@
 import random
 import sys
+import zlib
 from collections import Counter
 from dataclasses import replace
 
@@ -303,3 +304,68 @@ def test_what_is_no_result_is_said(tmp_path):
     for name in ("img.tif", "folder"):
         with pytest.raises(ValueError, match=f"{name} is no result of napari-deblur: give"):
             list(verify(tmp_path / name))
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", None])
+@pytest.mark.parametrize(
+    "name", ["0/zarr.json", "1/zarr.json", "kernels/zarr.json", "ledger/zarr.json"]
+)
+def test_damaged_metadata_are_discarded_and_written_again_but_not_the_plan(result, name, raw):
+    path, plan, stack = result
+    before, whole = (path / name).read_bytes(), tree_hash(path)
+    (path / name).write_bytes(flipped(before, random.Random(2)) if raw is None else raw)
+    findings = list(verify(path))
+    assert [finding.path for finding in findings] == [name]
+    assert discard(path, findings) == 1
+    *_, last = run(plan, path, stack)
+    assert last.phase == "complete"
+    assert tree_hash(path) == whole
+    assert list(verify(path)) == []
+    root = path / "zarr.json"
+    root.write_bytes(root.read_bytes() + b" ")
+    findings = list(verify(path))
+    assert [finding.kind for finding in findings] == ["changed"]
+    assert discard(path, findings) == 0
+
+
+def test_what_systems_put_beside_files_is_no_damage(result):
+    path, _, _ = result
+    for name in (".DS_Store", "0/c/.DS_Store", "0/._zarr.json", "1/Thumbs.db", "0/.nfs00a1b2c3"):
+        (path / name).write_bytes(b"?")
+    assert list(verify(path)) == []
+    (path / "0/c/.nfs is mine").write_bytes(b"?")
+    assert [finding.path for finding in verify(path)] == ["0/c/.nfs is mine"]
+
+
+def with_check(text):
+    return f'{text[:-1]}, "check": "{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        "[1, 2]",
+        "{not json}",
+        "[" * 100_000,
+        '{"kind": "tile", "key": KEY, "index": AT, "level": "0", "files": {}}',
+        '{"kind": "tile", "key": KEY, "index": AT, "level": 0, "files": {}, "values": 1}',
+        '{"kind": "level", "key": KEY, "index": AT, "level": 1.5, "files": {}}',
+        '{"kind": "split", "key": KEY, "index": AT, "files": {}, "splits": "many"}',
+        '{"kind": "part", "key": KEY, "index": ["a", "b"], "files": {}}',
+        '{"kind": "tile", "key": KEY, "index": AT, "files": {"\\u0000": [1, "a"]}, HASH}',
+        '{"kind": "tile", "key": KEY, "index": AT, "files": {"\\ud800": [1, "a"]}, HASH}',
+        '{"kind": "tile", "key": KEY, "index": AT, "files": {}, "clipped": 1e30, HASH}',
+        '{"kind": "tile", "key": KEY, "index": AT, "files": {}, "clipped": BIG, HASH}',
+    ],
+)
+def test_lines_that_nobody_here_wrote_stop_nothing(result, strange):
+    path, plan, stack = result
+    text = (
+        strange.replace("KEY", f'"{plan.key}"')
+        .replace("BIG", "1" * 40)
+        .replace("AT", "[0, 0, 0, 0, 0]")
+    )
+    text = text.replace("HASH", f'"values": "{"0" * 64}"')
+    (path / LEDGER / "stranger.jsonl").write_text(with_check(text))
+    assert {finding.kind for finding in verify(path)} <= {"ledger", "foreign"}
+    assert [p.note for p in run(plan, path, stack)] == ["it was complete already"]

@@ -11,6 +11,7 @@ be in the way.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -270,8 +271,13 @@ def _taken(folder: Place, key: str, what: str) -> Claim:
 
 def refuse(folder: Place, what: str) -> None:
     """Raise Claimed if `take` would, whatever the plan: before planning, which may take long."""
-    me = _Owner.here("", what)
-    rivals = [rival for rival in _rivals(folder, me) if rival.held]
+    me, rivals = _Owner.here("", what), list[_Owner]()
+    try:
+        rivals = [rival for rival in _rivals(folder, me) if rival.held]
+    except OSError as error:
+        # Where nobody may write, the time can't be told, and nobody writes.
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
     if rivals:
         raise Claimed(_sentence(folder.parent, me, rivals))
 
@@ -374,7 +380,9 @@ def _started(pid: int) -> float | None:
 def _machine() -> str:
     """Name what process numbers belong to: a machine since it was started, or a container."""
     name = platform.node()
-    with suppress(OSError):  # not Linux
+    try:
         name += " " + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         name += f" {Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:  # not Linux: several machines may have one name
+        name += f" {uuid.getnode():x}"
     return name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from glob import escape
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
     from napari_deblur.results import Result
     from napari_deblur.stack import Optics
 
-__all__ = ["check_size", "is_ours", "kernels_path", "write_tiff"]
+__all__ = ["check_size", "is_ours", "kernels_path", "sweep", "write_tiff"]
 
 LARGEST = 4_000_000_000  # bytes; beyond it a TIFF is a BigTIFF, which many programs cannot read
+PARTIAL = ".partial"
 SLAB = 1 << 26  # voxels read at a time
 
 
@@ -79,6 +81,16 @@ def write_tiff(
         return
     _write(path, _image(result), optics=optics, between=between)
     _write(kernels_path(path), _kernels(result), between=between)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes left half written of a TIFF and its kernels.
+
+    Who calls is the only one who writes them.
+    """
+    for target in (path, kernels_path(path)):
+        for partial in target.parent.glob(f".{escape(target.name)}.*{PARTIAL}"):
+            partial.unlink(missing_ok=True)
 
 
 def _image(result: Result) -> _Series:
@@ -169,7 +181,7 @@ def _write(
             between(1)
             yield plane
 
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL}")
     try:
         with tifffile.TiffWriter(partial, ome=True) as file:
             for image in images:

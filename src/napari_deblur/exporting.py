@@ -59,6 +59,7 @@ def exported(
     yield replace(last, phase="export", note=f"writing {output.name}")
     # Nobody else may write it, or remove what it is made of, meanwhile.
     with explained(output), claims.take(hidden / LEDGER, plan.key, claims.ALL):
+        export.sweep(output)
         export.write_tiff(_whole(plan, hidden), output)
         if last.phase == "complete":
             creating.remove(hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["planning"]
 
-PAUSE = 1.0  # seconds between two looks at whether the plan is there
+# Seconds between two looks at whether the plan is there: more and more, since a thousand may wait.
+PAUSE, LONGEST = 1.0, 15.0
 
 
 def planning(
@@ -33,16 +35,16 @@ def planning(
     str
         What is being done.
     """
-    place, waiting = job.output_path, False
+    place, waits = job.output_path, 0
     who: Any = {"workers": workers, "scheduler": scheduler}
     while outputs.is_blank(place):
         try:
             claim = claims.take(place / LEDGER, "", claims.PLAN)
         except claims.Claimed as other:
-            if not waiting:
+            if not waits:
                 yield f"waiting for the plan of all parts: {other}"
-            waiting = True
-            time.sleep(PAUSE)
+            time.sleep(random.uniform(0.5, 1.0) * min(PAUSE * 1.5**waits, LONGEST))
+            waits += 1
             continue
         with claim:
             if outputs.is_blank(place):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from napari_deblur.stack import Source, Stack
 
 __all__ = [
-    "REMOVING",
     "SOFTWARE",
     "as_begun",
     "is_blank",
@@ -36,6 +35,7 @@ __all__ = [
     "refuse_input",
     "refuse_kernel",
     "refuse_workers",
+    "removing",
     "store_of",
     "stored_plan",
     "suggested_output",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 SOFTWARE = "napari-deblur"  # as TIFFs say it
-REMOVING = ".removing-"  # in the name of what is being removed
+REMOVING = ".removing"  # ends the name of a folder with what is being removed
 SUFFIXES = {".zarr", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".ome"}
 SUFFIXES |= {".nd2", ".lif", ".czi"}
 
@@ -89,8 +89,19 @@ def refuse_input(output: Place, address: str) -> None:
     if "://" in address:
         return
     source, target = Path(address).expanduser().resolve(), output.expanduser().resolve()
-    if target == source or target in source.parents or source in target.parents:
+    if _is_within(source, target) or _is_within(target, source):
         raise ValueError(f"output {output} and input {source} are one: choose another output")
+
+
+def _is_within(inner: Path, outer: Path) -> bool:
+    """Whether a path is another one or in it; a disk may not tell upper from lower case."""
+    around = (inner, *inner.parents)
+    if outer in around:
+        return True
+    with suppress(OSError):
+        known = outer.stat()
+        return any(os.path.samestat(one.stat(), known) for one in around if one.exists())
+    return False
 
 
 def refuse(
@@ -120,7 +131,8 @@ def refuse(
     refuse_workers(workers, scheduler)
     if part is not None:
         _refuse_part(part, output, overwrite=overwrite)
-    _refuse_place(output)
+    if overwrite or not _is_complete(output):
+        _refuse_place(output)
     sweep(store_of(output))
     if overwrite:
         refuse_foreign(store_of(output))
@@ -176,9 +188,12 @@ def refuse_foreign(path: Place) -> None:
 def sweep(path: Place) -> None:
     """Delete what is left of results that were here and are being removed."""
     if isinstance(path, Path):
-        for left in path.absolute().parent.glob(f".{escape(path.name)}{REMOVING}????????"):
-            if not left.is_symlink():
-                shutil.rmtree(left, ignore_errors=True)  # another process may be at it
+        shutil.rmtree(removing(path), ignore_errors=True)  # another process may be at it
+
+
+def removing(path: Path) -> Path:
+    """Say where a result goes that is being removed."""
+    return path.with_name(f".{path.name}{REMOVING}")
 
 
 def is_blank(path: Place) -> bool:
@@ -207,6 +222,14 @@ def _is_result(path: Place) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     return True
+
+
+def _is_complete(path: Place) -> bool:
+    """Whether a result is said to be: nothing is written there, then, unless something was lost."""
+    try:
+        return open_result(path).complete
+    except (OSError, ValueError):
+        return False
 
 
 def _refuse_unknown(path: Place) -> None:
@@ -271,6 +294,8 @@ def kernel_targets(path: Path, stack: Stack, *, overwrite: bool) -> list[Path]:
     if count > 1 and path.suffix.lower() != ".zarr":
         targets = [path.with_name(f"{path.stem}_c{c}{path.suffix}") for c in range(count)]
     for target in targets:
+        if stack.source is not None:
+            refuse_input(target, stack.source.address)
         refuse_kernel(target, overwrite=overwrite)
     return targets
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -239,7 +240,7 @@ def load_field(path: str | Path | Remote, channel: int = 0) -> KernelField:
             loaded = np.load(file, allow_pickle=False)
             names = () if isinstance(loaded, np.ndarray) else loaded.files
             held = {name: loaded[name] for name in names}
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise none from error
     if not {"basis", "weights", "nodes_z", "nodes_y", "nodes_x"} <= set(held):
         raise none

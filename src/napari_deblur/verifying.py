@@ -27,6 +27,11 @@ from napari_deblur.store import Done, Store, digest
 __all__ = ["Finding", "discard", "looks", "verify"]
 
 DELETED = ("empty", "torn", "changed")  # what `discard` deletes
+ROOT = "zarr.json"  # has the plan
+# What systems put beside files: macOS and Windows for their windows, servers for what is open.
+LITTER = re.compile(
+    r"(.*/)?(\.DS_Store|Thumbs\.db|desktop\.ini|\._[^/]+|\.(nfs|smbdelete|fuse_hidden)[0-9A-Fa-f]+)"
+)
 OF_LEDGER = (".jsonl", claims.SUFFIX, ".partial")
 LOOKS, PAUSE = 3, 0.5  # at a file that is not as it should be while a run goes on; seconds
 THREADS = 8  # that read files, at most, unless a number is given
@@ -103,14 +108,14 @@ def looks(
 
 
 def discard(path: str | Path | Remote, findings: Iterable[Finding]) -> int:
-    """Delete the chunks that `verify` found damaged, so that running again restores them.
+    """Delete the files that `verify` found damaged, so that running again restores them.
 
     They are read once more, as a run may have made them anew since.
 
     Returns
     -------
     int
-        How many files were deleted; metadata are never.
+        How many files were deleted; never that which has the plan.
 
     Raises
     ------
@@ -118,7 +123,7 @@ def discard(path: str | Path | Remote, findings: Iterable[Finding]) -> int:
         When a run is going on there.
     """
     path = place_of(path)
-    names = {f.path for f in findings if f.kind in DELETED and not f.path.endswith("zarr.json")}
+    names = {f.path for f in findings if f.kind in DELETED and f.path != ROOT}
     if not names:
         return 0
     result, count = open_result(path), 0
@@ -308,9 +313,9 @@ def _foreign(
             "/c/" in name
             or name.startswith(sharding.LOOSE)
             or file.suffix == ".partial"
-            or name == "zarr.json"  # of what is half overwritten
+            or name == ROOT  # of what is half overwritten
         )
-        if name not in known and not ledger and not pending:
+        if not (name in known or ledger or pending or LITTER.fullmatch(name)):
             yield Finding("foreign", name, "it does not belong to this result")
         if number % WALKED == 0:
             seconds = time.monotonic() - begun
