@@ -46,7 +46,7 @@ __all__ = [
 
 # How many cores this process and its children may use at most, if that was asked.
 CORES = "NAPARI_DEBLUR_THREADS"
-MMAP_THRESHOLD = -3  # as malloc.h of glibc numbers it
+MMAP_THRESHOLD, ARENA_MAX = -3, -8  # as malloc.h of glibc numbers them
 TRIES = 3
 # Windows lets nobody replace or remove a file that another program has open.
 SHARES = os.name != "nt"
@@ -169,8 +169,9 @@ def give_memory_back() -> None:
     """Return to the system what this process has freed and its allocator holds on to.
 
     On Linux each thread has a heap of its own that shrinks at its end only: of one tile after the
-    other, a process held up to twice what it needed. From the first call on, arrays of 4 MiB and
-    more lie outside of these heaps, and go back as they are freed.
+    other, a process held up to twice what it needed. From the first call on new threads share one
+    heap, and arrays of 4 MiB and more that find no gap in it lie outside, and go back as they are
+    freed.
     """
     trim = _allocator()
     if trim is not None:
@@ -185,6 +186,7 @@ def _allocator() -> Callable[[int], int] | None:
     if not hasattr(library, "malloc_trim"):  # only glibc has it
         return None
     library.mallopt(MMAP_THRESHOLD, 2**22)
+    library.mallopt(ARENA_MAX, 1)
     trim: Callable[[int], int] = library.malloc_trim
     return trim
 
