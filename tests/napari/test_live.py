@@ -126,7 +126,7 @@ def test_key_shows_before_and_after(widget, qtbot):
 def _previewed(widget, qtbot):
     """Draw a region, and wait for its preview."""
     widget.live_row.region.click()
-    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.overlay.layer("kernel") is not None, timeout=90_000)
     qtbot.waitUntil(lambda: not widget.live_row.busy())
 
 
@@ -149,7 +149,7 @@ def test_what_was_previewed_goes_with_the_region(widget, qtbot):
     _previewed(widget, qtbot)
     row.slider.setValue(500)
     row.region.click()
-    qtbot.waitUntil(lambda: len(widget.viewer.layers) == 1)
+    qtbot.waitUntil(lambda: sum(layer.visible for layer in widget.viewer.layers) == 1)
     assert row.status.isHidden()
     assert row.status.text() == ""
     assert row.slider.value() == 0

@@ -80,7 +80,7 @@ def test_region_lies_on_the_image(qtbot, placed_image):
     shapes.data = [np.array([[-40, -50], [-40, -20], [-10, -20], [-10, -50]], float)]
     with pytest.raises(ValueError, match="beside the image"):
         region.spans(placed_image, "zyx")
-    region.remove()
+    region.drop()
     assert len(viewer.layers) == 1
 
 
@@ -236,3 +236,33 @@ def test_swipe_shows_the_image_on_the_left(overlay, qtbot):
     assert not image.visible
     show()
     assert image.visible
+
+
+def test_a_rectangle_that_was_taken_away_is_hidden_and_comes_again(placed_image):
+    viewer = ViewerModel()
+    viewer.add_layer(placed_image)
+    told = []
+    region = Region(viewer, lambda: told.append(1))
+    seen = ((0, 1), (0, 20), (0, 30))
+    region.show(placed_image, "zyx", seen)
+    shapes, spans = viewer.layers["preview region"], region.spans(placed_image, "zyx")
+    region.remove()
+    assert not region.shown
+    assert region.spans(placed_image, "zyx") is None
+    assert shapes in viewer.layers  # another one may crash the driver
+    assert not shapes.visible
+    placed_image.units = "nm"
+    region.follow(placed_image, "zyx")
+    assert shapes.units == placed_image.units[-2:]
+    region.show(placed_image, "zyx", seen)
+    assert region.shown
+    assert region.spans(placed_image, "zyx") == spans
+    # So does that of a widget whose dock was closed.
+    again = Region(viewer, lambda: None)
+    again.show(placed_image, "zyx", ((0, 1), (0, 8), (0, 9)))
+    assert [layer for layer in viewer.layers if layer is not placed_image] == [shapes]
+    assert again.spans(placed_image, "zyx") != spans
+    assert viewer.layers.selection.active is shapes
+    assert (shapes.mode, shapes.selected_data) == ("select", {0})
+    again.drop()
+    assert list(viewer.layers) == [placed_image]

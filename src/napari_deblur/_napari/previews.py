@@ -100,6 +100,7 @@ class Previews(Choices):
                 moved = correct_all(self.viewer, layer, self.letters(), self.sizes_given())
         finally:
             self.watch.quiet = False
+        self.rectangle.follow(layer, self.letters())
         self.confirm()
         if moved:
             names = ", ".join(f'"{one.name}"' for one in moved)
@@ -224,8 +225,11 @@ class Previews(Choices):
     def _no_region(self) -> None:
         if isalive(self) and self.layer.currentData() is None:
             self.live_row.region.setChecked(False)
+            self.rectangle.drop()
 
     def _form_changed(self) -> None:
+        if (layer := self.layer.currentData()) is not None:
+            self.rectangle.follow(layer, self.letters())
         self.live_row.around.setEnabled("z" in self.letters())
         self.live_row.ask()
 

@@ -26,6 +26,9 @@ Span = tuple[int, int]
 class Region:
     """A layer with one rectangle, in pixels of an image's y and x.
 
+    Once there, it is hidden and shown again: where a layer of shapes was removed, vispy 0.17 lets
+    some drivers crash, and napari with them, when the next one is drawn.
+
     Parameters
     ----------
     viewer : napari.Viewer
@@ -37,12 +40,12 @@ class Region:
         self.viewer, self._moved = viewer, moved
         self._layer: Any = None
         self._last: NDArray[np.float64] | None = None
-        self._busy = False
+        self._busy = self._on = False
 
     @property
     def shown(self) -> bool:
         """Whether there is a rectangle in the viewer."""
-        return self._layer is not None and self._layer in self.viewer.layers
+        return self._on and self._there
 
     def show(self, image: Any, axes: str, seen: Box, side: int = 256) -> None:
         """Draw the rectangle in the middle of what is seen of an image, and let it be dragged.
@@ -70,28 +73,70 @@ class Region:
                 "the preview shows what is on the screen"
             )
         corners = _corners(*(_middle(span, side) for span in seen[1:]))
-        layer = self.viewer.add_shapes(
+        width = max(0.3, EDGE * float(np.ptp(corners, axis=0).max()))
+        self._on = self._busy = True
+        try:
+            if not self._there:
+                self._layer = self._known() or self._added(corners, width, kwargs)
+                self._layer.events.data.connect(self._changed)
+                self._layer.events.set_data.connect(self._changed)
+            self._show_again(corners, width, kwargs)
+            self._layer.mode = "select"
+            self._layer.selected_data = {0}
+        finally:
+            self._busy = False
+        self._last = self._rectangle()
+
+    @property
+    def _there(self) -> bool:
+        """Whether the layer is there, perhaps hidden."""
+        return self._layer is not None and self._layer in self.viewer.layers
+
+    def _known(self) -> Any:
+        """Give the layer that a widget left here whose dock was closed, or None."""
+        for layer in self.viewer.layers:
+            if layer.metadata.get("deblur", {}).get("preview") == "region":
+                return layer
+        return None
+
+    def _added(self, corners: Any, width: float, kwargs: dict[str, Any]) -> Any:
+        return self.viewer.add_shapes(
             [corners],
             shape_type="rectangle",
             name=NAME,
             edge_color="yellow",
             face_color="transparent",
-            edge_width=max(0.3, EDGE * float(np.ptp(corners, axis=0).max())),
+            edge_width=width,
+            metadata={"deblur": {"preview": "region"}},
             **kwargs,
         )
-        self._layer = layer
-        layer.metadata = {"deblur": {"preview": "region"}}
-        layer.mode = "select"
-        layer.selected_data = {0}
-        self._last = self._rectangle()
-        layer.events.data.connect(self._changed)
-        layer.events.set_data.connect(self._changed)
+
+    def _show_again(self, corners: Any, width: float, kwargs: dict[str, Any]) -> None:
+        layer, layers = self._layer, self.viewer.layers
+        if not _equal(np.asarray(layer.data[-1]) if layer.data else None, corners):
+            layer.selected_data = set()
+            layer.data = [corners]
+            layer.edge_width = width
+        self._lie_on(kwargs)
+        layer.visible = True
+        layers.move(layers.index(layer), len(layers))
+        layers.selection.active = layer
 
     def remove(self) -> None:
-        """Take the rectangle away."""
-        if self.shown:
+        """Take the rectangle away: its layer is hidden."""
+        self._on, self._last = False, None
+        if self._there:
+            self._busy = True
+            try:
+                self._layer.visible = False
+            finally:
+                self._busy = False
+
+    def drop(self) -> None:
+        """Leave nothing: there is no image any more that it could lie on."""
+        if self._there:
             self.viewer.layers.remove(self._layer)
-        self._layer = None
+        self._on, self._layer = False, None
 
     def spans(self, image: Any, axes: str) -> tuple[Span, Span] | None:
         """Give (start, stop) along y and x; None where the whole screen is meant.
@@ -124,9 +169,12 @@ class Region:
         return corners
 
     def follow(self, image: Any, axes: str) -> None:
-        """Lie on an image that was moved or turned, or whose pixels have another size."""
-        kwargs = placed(image, axes)
-        if kwargs is not None and self.shown:
+        """Lie on an image that was moved or turned, or whose pixels have another size.
+
+        Also while it is hidden: layers of other units spoil how napari draws all of them.
+        """
+        kwargs = placed(image, axes) if self._there else None
+        if kwargs is not None:
             self._lie_on(kwargs)
 
     def _lie_on(self, kwargs: dict[str, Any]) -> None:
