@@ -226,6 +226,21 @@ def test_a_run_that_was_cancelled_later_kept_something(run):
     )
 
 
+def test_a_run_that_was_done_when_it_was_cancelled_is_done(run):
+    message = _layers()
+    message["layers"]["restored"][1]["contrast_limits"] = run._limits = (0.0, 9.0)
+    run.child.said.append(message)
+    _show(run)
+    run.child.said.append(_progress(9))
+    run.poll()
+    # What is heard after a cancel is not looked at in the thread, so there are no limits.
+    done = {"output": "/a", "phase": "complete", "note": "", "emptied": 0}
+    run.child.said.append({"done": done})
+    run.cancel()
+    assert not run.poll()
+    assert run.told[-1].startswith("Done: /a")
+
+
 def test_a_run_without_a_tile_is_none_to_go_on_with(tmp_path):
     import tifffile
 

@@ -251,13 +251,14 @@ class Run:
             self._stale = True
             restored = self._layers.get("restored")
             if restored is not None and tuple(restored.contrast_limits) == self._limits:
-                restored.contrast_limits = message["limits"]  # unless the user chose others
+                # Unless the user chose others; of a run that was cancelled none are looked for.
+                restored.contrast_limits = message.get("limits", self._limits)
         if "ended" not in message:
             return True
         self.error = self.error or message["ended"]
         if self.copy is not None and self.complete and not is_kept(self.copy):
             shutil.rmtree(self.copy, ignore_errors=True)
-        if self.child.cancelled:
+        if self.child.cancelled and not self.complete:  # it may have been done by then
             self._last = (
                 f"Cancelled ({self._last}). What is done is kept; Run goes on from there."
                 if self._begun
