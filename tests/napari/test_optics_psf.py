@@ -401,6 +401,18 @@ def test_deblur_offers_the_kernel(widget, viewer, qtbot):
     assert deblur.chosen() is viewer.layers["cells"]
 
 
+def test_what_is_said_of_a_kernel_is_scrolled_to(widget, qtbot):
+    choose(widget, "gibson-lanni", LENS, DYE)
+    settled(widget, qtbot)
+    widget.resize(340, 400)
+    widget.show()
+    add(widget, qtbot)
+    assert "Deblur offers it" in widget.status.text()
+    qtbot.waitUntil(
+        lambda: widget.status.visibleRegion().boundingRect().size() == widget.status.size()
+    )
+
+
 def test_the_window_answers_while_the_picture_is_drawn(make_napari_viewer_proxy, qtbot):
     viewer = make_napari_viewer_proxy(show=True)
     viewer.add_image(np.zeros((12, 64, 64)), scale=(0.3, 0.1, 0.1), **SPATIAL)

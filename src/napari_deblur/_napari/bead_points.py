@@ -51,7 +51,13 @@ def points_data(layer: Any, axes: str, beads: Sequence[Bead], name: str) -> Laye
         "border_color": colours(beads),
         "face_color": [0.0, 0.0, 0.0, 0.0],
         "features": features_of(beads),
-        "text": {"string": "{not_used}", "size": 8, "color": "#ff8c26", "anchor": "upper_left"},
+        "text": {
+            "string": "{not_used}",
+            "size": 8,
+            "color": "#ff8c26",
+            "anchor": "upper_left",
+            "translation": (-size / 4, 0.55 * size),  # beside the ring
+        },
         "metadata": {"deblur": {"beads": layer.name}},
     }
     return points_of(beads), kwargs, "points"

@@ -173,6 +173,12 @@ class OpticsPsf(Working):
         if beside is not None and (other := _other_size(beside, asked)):
             new.append(other)
         self.idle(" ".join([said, *new]))
+        QTimer.singleShot(0, self._show_status)  # when it has its place
+
+    def _show_status(self) -> None:
+        if isalive(self):
+            self._area.widget().adjustSize()
+            self._area.ensureWidgetVisible(self.status)
 
     def _layer_chosen(self) -> None:
         layer = self.layer.layer
@@ -243,7 +249,8 @@ class OpticsPsf(Working):
         whole.addStretch(1)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(scrolled(inner))
+        self._area = scrolled(inner)
+        outer.addWidget(self._area)
         self.setMinimumWidth(300)
 
 

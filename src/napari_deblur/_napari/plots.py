@@ -31,6 +31,8 @@ HEIGHT = 190  # pixels of a chart
 DASHES = ((6, 6), (2, 6))
 # Curves nearer than this share of their height lie upon each other.
 SAME = 0.01
+# Numbers at a logarithmic axis.
+FEW_TICKS, MOST_TICKS = 3, 7
 # A kernel's faint skirt matters, and is not seen beside its peak otherwise.
 POWER = 0.5
 
@@ -115,11 +117,22 @@ class _Plot(QWidget):  # type: ignore[misc]
 
 
 class _Axis(pg.AxisItem):  # type: ignore[misc]
-    """An axis that, where it is logarithmic, has numbers at 1, 2 and 5 times powers of ten."""
+    """An axis that, where it is logarithmic, has some numbers however little or much it spans."""
+
+    def logTickValues(self, low: float, high: float, size: float, ticks: Any) -> Any:
+        first, last = 10.0**low, 10.0**high
+        powers = 10.0 ** np.arange(np.floor(low), np.ceil(high) + 1)
+        numbers = np.outer(powers, (1, 2, 5)).ravel()
+        numbers = numbers[(numbers >= first) & (numbers <= last)]
+        if len(numbers) > MOST_TICKS:
+            numbers = powers
+        elif len(numbers) < FEW_TICKS:
+            step = _round((last - first) / FEW_TICKS)
+            numbers = step * np.arange(np.ceil(first / step), np.floor(last / step) + 1)
+        return [(None, np.log10(numbers).tolist())]
 
     def logTickStrings(self, values: Any, scale: Any, spacing: Any) -> list[str]:
-        numbers = [float(f"{10.0**v:.3g}") for v in values]
-        return [f"{n:g}" if f"{n:e}"[0] in "125" else "" for n in numbers]
+        return [f"{10.0**v:.4g}" for v in values]
 
 
 class LineChart(_Plot):
