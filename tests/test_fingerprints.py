@@ -58,8 +58,8 @@ def opened(path):
         ("a-1-", "a-3-2", False),
         ("a-1", "a-1-2", False),
         ("", "a-1", True),
-        ("120-9", "120-9", True),  # of a file
-        ("120-9", "120-8", False),
+        ("120-1732310400123456789", "120-1a2b3c4d", True),  # of a file, of an earlier version
+        ("120-1732310400123456789", "121-1a2b3c4d", False),
     ],
 )
 def test_what_was_not_seen_does_not_count(then, now, same):

@@ -24,6 +24,9 @@ from napari_deblur.batch import replay, run
 from napari_deblur.gdunet.weights import FOLDER, described, digest, load_network
 from napari_deblur.job import Job
 from napari_deblur.opening import open_stack
+from napari_deblur.plates import images_in
+from napari_deblur.stack import Optics
+from napari_deblur.writing import Picture, write_images
 
 VOLUME = np.random.default_rng(3).integers(1, 60000, (4, 24, 20)).astype("u2")
 WEIGHTS = sorted(FOLDER.glob("*.safetensors"))[0]
@@ -106,6 +109,52 @@ def test_metadata_that_promise_what_cannot_be_are_refused(store, values):
 def test_metadata_of_absurd_depth_are_refused(store):
     (store / "zarr.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
     refusal(read, store)
+
+
+@pytest.mark.parametrize("text", ['{"a":' * 100_000 + "1" + "}" * 100_000, "[]", "3", "null", "[1"])
+def test_metadata_of_an_image_in_a_store_are_looked_at_too(tmp_path, text):
+    write_images(tmp_path / "a.zarr", {"a": Picture(VOLUME.astype("f4"), "zyx", (0.3, 0.1, 0.1))})
+    (tmp_path / "a.zarr/0/zarr.json").write_text(text)
+    assert 'promises an array at "0"' in refusal(open_stack, tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        [1],
+        "abc",
+        {"optics": 5},
+        {"optics": "abc"},
+        {"optics": {"na": float("nan"), "n_immersion": -3, "n_sample": "x", "magnification": [1]}},
+        {"plan": {"layout": {"optics": [1, 2]}}},
+    ],
+)
+def test_optics_that_make_no_sense_are_unknown(tmp_path, ours):
+    write_images(tmp_path / "a.zarr", {"a": Picture(VOLUME.astype("f4"), "zyx", (0.3, 0.1, 0.1))})
+    zarr.open_group(tmp_path / "a.zarr").attrs["napari_deblur"] = ours
+    assert open_stack(tmp_path / "a.zarr").optics == Optics()
+
+
+@pytest.mark.parametrize("wells", [5, [5], [{}], {"path": "a"}])
+def test_a_plate_that_names_no_wells_is_refused(tmp_path, wells):
+    zarr.create_group(tmp_path / "a.zarr").attrs["ome"] = {
+        "version": "0.5",
+        "plate": {"wells": wells},
+    }
+    assert "does not list its wells" in refusal(images_in, str(tmp_path / "a.zarr"))
+    assert "does not list its wells" in refusal(open_stack, tmp_path / "a.zarr")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["c/0/0/0", "zarr.json"])
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(tmp_path, name):
+    write_images(tmp_path / "a.zarr", {"a": Picture(VOLUME.astype("f4"), "zyx", (0.3, 0.1, 0.1))})
+    (tmp_path / "a.zarr/0" / name).unlink()
+    os.mkfifo(tmp_path / "a.zarr/0" / name)
+    assert "neither a file nor a folder" in refusal(
+        lambda: open_stack(tmp_path / "a.zarr").read(0, 0)
+    )
 
 
 def test_attributes_import_nothing(store):

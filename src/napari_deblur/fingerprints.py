@@ -27,6 +27,7 @@ STEPS = tuple(math.isqrt(prime << 64) % 2**32 for prime in (2, 3, 5, 7, 11, 13, 
 PLANES = 16  # of an array in memory
 LINES, POINTS = 1024, 256  # of all these planes together; of each line
 BLOCKS, SIDE = 4, 32  # of what is computed or unpacked when it is read
+WORD = 8  # letters of a sample
 MOST_COMPUTED = 2**26  # bytes of a block that is computed for a sample of it
 
 
@@ -34,15 +35,21 @@ def agree(then: str, now: str) -> bool:
     """Whether two fingerprints may be of the same content.
 
     What was not seen, then or now, does not count: a chunk that is missing is told when its turn
-    has come, and earlier versions looked at no chunk.
+    has come, and earlier versions looked at no chunk, and at the time of a file.
     """
     if not then or not now:
         return True
-    (head, *before), (other, *after) = then.split("-"), now.split("-")
+    (head, *before), (other, *after) = _words(then), _words(now)
     if head != other or not before or not after:
         return head == other
     pairs = zip(before, after, strict=False)
     return len(before) == len(after) and all(a == b or not a or not b for a, b in pairs)
+
+
+def _words(fingerprint: str) -> list[str]:
+    """Give head and samples; a time, in nanoseconds since 1970, is longer than those."""
+    head, *samples = fingerprint.split("-")
+    return [head, *(one for one in samples if len(one) <= WORD)]
 
 
 def spread(counts: Sequence[int], most: int) -> list[tuple[int, ...]]:
@@ -62,7 +69,7 @@ def spread(counts: Sequence[int], most: int) -> list[tuple[int, ...]]:
 
 def sample_of(*parts: bytes) -> str:
     """Give a word for some bytes."""
-    found = hashlib.blake2b(digest_size=4)
+    found = hashlib.blake2b(digest_size=WORD // 2)
     for part in parts:
         found.update(part)
     return found.hexdigest()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_planned", "check_content", "coarsest", "open_stack", "reopen"]
 
-# Readers that know a file by its size and time.
+# Readers that know a file by its size and some of its bytes.
 OF_ONE_FILE = {"bioio", "lif", "nd2", "picture", "tiff"}
 Sizes = tuple[float | None, float | None, float | None]
 
@@ -167,7 +167,7 @@ def _must_be_unchanged(source: Source) -> None:
     """Look again at what was opened a while ago; files of many pages take long to open."""
     from napari_deblur.readers._files import file_fingerprint
 
-    if source.reader in OF_ONE_FILE:
+    if source.reader in OF_ONE_FILE and source.fingerprint.count("-") == 1:  # and not of several
         _compare(source, file_fingerprint(source.address))
     else:
         reopen(source)

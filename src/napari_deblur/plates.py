@@ -99,24 +99,23 @@ def files_of(address: str) -> set[Path]:
 
 def _titles_in_tiff(address: str) -> tuple[str, ...]:
     """Name the series of formats that mean each as an image: others add labels and thumbnails."""
-    import tifffile
+    from napari_deblur.readers._tiff_files import file_at
 
-    with tifffile.TiffFile(opened(address)) as tif:
+    with file_at(address) as tif:
         if not (tif.is_ome or tif.is_shaped):
             return ()
         return tuple(str(series.name) for series in tif.series)
 
 
 def _of_zarr(address: str) -> Iterator[Image]:
-    from napari_deblur.readers._ome_zarr_images import ome_attributes
+    from napari_deblur.readers._ome_zarr_images import ome_attributes, wells_of
     from napari_deblur.readers._zarr_nodes import open_node, safe_path
 
     root = open_node(address)
     known = ome_attributes(root)
     if "plate" in known:
-        wells = known["plate"].get("wells") if isinstance(known["plate"], dict) else None
-        for well in wells if isinstance(wells, list) else ():
-            path = safe_path(str(well["path"]).strip("/"), address)
+        for path in wells_of(known["plate"], address):
+            safe_path(path, address)
             for name in _fields(root, path):
                 yield Image(field=f"{path}/{safe_path(name, address)}")
         return

@@ -49,8 +49,8 @@ class Source:
     `address` is a path or URL; `axes` and `pixel_size` are what the user gave, not what was read.
     `times` and `channels` are indices into the file, `region` is (start, stop) for z, y, x.
     `sparse` says that chunks which are not stored are empty on purpose.
-    `fingerprint` is what tells changed content: size and time of change of a file, or hashes of
-    metadata and of a few chunks.
+    `fingerprint` is what tells changed content: the size of a file and a hash of some of its bytes,
+    or hashes of metadata and of a few chunks.
     """
 
     address: str

@@ -2,6 +2,7 @@ import os
 import pickle
 import time
 from contextlib import suppress
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -106,6 +107,12 @@ def test_imagej_spacing_interval_and_colours_are_read(tmp_path, hyperstack):
     assert stack.time_step == 2.5
     assert [c.color for c in stack.channels] == ["#00ff00", None]
     np.testing.assert_array_equal(stack.read(1, 1), hyperstack[1, 1])
+
+
+def test_a_stack_that_was_taken_from_the_top_has_a_voxel_size(tmp_path, volume):
+    metadata = {"axes": "ZYX", "unit": "um", "spacing": -0.4}
+    tifffile.imwrite(tmp_path / "a.tif", volume, imagej=True, resolution=(8, 8), metadata=metadata)
+    assert open_stack(tmp_path / "a.tif").pixel_size == (0.4, 0.125, 0.125)
 
 
 def test_imagej_without_a_unit_has_no_voxel_size(tmp_path, volume):
@@ -307,15 +314,36 @@ def test_levels_of_a_pyramid_have_their_own_voxel_size(tmp_path, volume):
         open_stack(path, level=2)
 
 
-def test_a_changed_file_is_noticed(tmp_path, volume):
+def test_a_changed_file_is_noticed_and_a_copy_is_the_same(tmp_path, volume):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, volume, metadata={"axes": "ZYX"})
     source = Source.from_dict(open_stack(path).source.to_dict())
+    os.utime(path, ns=(1, 1))
     assert reopen(source).shape == (1, 1, 5, 40, 24)
+    tifffile.imwrite(path, volume + np.uint16(1), metadata={"axes": "ZYX"})
     os.utime(path, ns=(1, 1))
     with pytest.raises(ValueError, match="has changed since"):
         reopen(source)
     assert reopen(source, check=False).shape == (1, 1, 5, 40, 24)
+    earlier = replace(source, fingerprint=f"{path.stat().st_size}-1732310400123456789")
+    assert reopen(earlier).shape == (1, 1, 5, 40, 24)
+    with pytest.raises(ValueError, match="has changed since"):
+        reopen(replace(earlier, fingerprint="12-1732310400123456789"))
+
+
+def test_a_piece_of_a_large_file_that_changed_is_noticed(tmp_path):
+    path = tmp_path / "a.tif"
+    pixels = np.zeros((64, 256, 256), "u2")
+    for first in range(0, 64, 4):
+        tifffile.imwrite(path, pixels, metadata={"axes": "ZYX"})
+        source = open_stack(path).source
+        with tifffile.TiffFile(path) as tif:
+            begin = tif.series[0].dataoffset
+        with path.open("r+b") as file:
+            file.seek(begin + first * pixels[0].nbytes)
+            file.write(b"\1" * pixels[:4].nbytes)
+        with pytest.raises(ValueError, match="has changed since"):
+            reopen(source)
 
 
 @pytest.mark.parametrize("packed", [{}, {"compression": "zlib"}])

@@ -120,7 +120,7 @@ def _has_many(path: Any) -> bool:
     """
     import tifffile
 
-    from napari_deblur.readers.tiff import DAMAGE
+    from napari_deblur.readers._tiff_files import DAMAGE
 
     try:
         with tifffile.TiffFile(path) as file:

@@ -10,6 +10,7 @@ from napari_deblur.readers._units import above_zero, micrometres, seconds
 from napari_deblur.stack import Channel, Optics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from xml.etree.ElementTree import Element
 
 __all__ = ["OWN", "own_kernel_shape", "read_ome_xml"]
@@ -27,8 +28,15 @@ IMMERSIONS = {
 }
 
 
-def read_ome_xml(text: str, series: int = 0) -> Found:
+def read_ome_xml(text: str, series: int = 0, names: Sequence[str] = ()) -> Found:
     """Read the description of one image; what is missing or senseless stays unknown.
+
+    Parameters
+    ----------
+    text : str
+    series : int
+    names : sequence of str
+        Of the images that were found, if some of those described may be missing.
 
     Raises
     ------
@@ -42,9 +50,15 @@ def read_ome_xml(text: str, series: int = 0) -> Found:
             f"the OME-XML metadata are damaged ({error}): export the file again"
         ) from error
     images = root.findall("{*}Image")
-    if series >= len(images):
-        return Found()
-    image = images[series]
+    if not names or len(names) == len(images):
+        return _described(root, images[series]) if series < len(images) else Found()
+    # Those without planes are left out: which one it is only its name tells.
+    meant = [image for image in images if image.get("Name", "") == names[series]] or images
+    said = {_described(root, image) for image in meant}
+    return said.pop() if len(said) == 1 else Found()
+
+
+def _described(root: Element, image: Element) -> Found:
     pixels = image.find("{*}Pixels")
     if pixels is None:
         return Found()

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from napari_deblur.readers._zarr_nodes import safe_path
+from napari_deblur.readers._zarr_nodes import DAMAGED, safe_path
 
 if TYPE_CHECKING:
     from napari_deblur.stack import Source
 
-__all__ = ["image_group", "ome_attributes"]
+__all__ = ["image_group", "ome_attributes", "wells_of"]
 
 # A plate of 384 wells is not looked through to write an error.
 WELLS_LISTED = 6
@@ -73,13 +73,18 @@ def _series_paths(root: Any) -> list[str]:
     return paths
 
 
-def _field_path(root: Any, plate: Any, source: Source) -> str:
+def wells_of(plate: Any, address: str) -> list[str]:
+    """Give the paths of the wells that the metadata of a plate name."""
     try:
-        wells = [str(well["path"]).strip("/") for well in plate["wells"]]
+        return [str(well["path"]).strip("/") for well in plate["wells"]]
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f'the plate "{source.address}" does not list its wells: give the path of an image in it'
+            f'the plate "{address}" does not list its wells: give the path of an image in it'
         ) from error
+
+
+def _field_path(root: Any, plate: Any, source: Source) -> str:
+    wells = wells_of(plate, source.address)
     if source.field is not None:
         well, _, name = source.field.strip("/").rpartition("/")
         if well in wells and name in _fields(root, well, source.address):
@@ -103,13 +108,14 @@ def _field_path(root: Any, plate: Any, source: Source) -> str:
 def _fields(root: Any, well: str, address: str) -> list[str]:
     known = ome_attributes(_child(root, safe_path(well, address), address)).get("well")
     images = known.get("images") if isinstance(known, dict) else None
-    return [safe_path(str(image["path"]), address) for image in images or () if "path" in image]
+    listed = [one for one in images or () if isinstance(one, dict)]
+    return [safe_path(str(image["path"]), address) for image in listed if "path" in image]
 
 
 def _child(root: Any, path: str, address: str) -> Any:
     try:
         group = root[path]
-    except (KeyError, ValueError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f'"{address}" promises a group at "{path}" that is missing: copy the store again'
         ) from error

@@ -29,7 +29,7 @@ def read_facts(tif: Any, series: int, count: int) -> Found:
         Number of channels.
     """
     if tif.is_ome:
-        return read_ome_xml(tif.ome_metadata, series)
+        return read_ome_xml(tif.ome_metadata, series, [one.name for one in tif.series])
     page = tif.series[series].keyframe
     if tif.is_imagej:
         return _like_imagej(tif.imagej_metadata or {}, page, count)
@@ -59,7 +59,10 @@ def _like_imagej(known: dict[str, Any], page: Any, count: int) -> Found:
         _resolution(page, f"{axis}Resolution", known.get(f"{axis.lower()}unit") or unit)
         for axis in "YX"
     )
-    z = micrometres(known.get("spacing"), known.get("zunit") or unit)
+    spacing = known.get("spacing")
+    if isinstance(spacing, int | float):
+        spacing = abs(spacing)  # below zero, where the first plane is the top one
+    z = micrometres(spacing, known.get("zunit") or unit)
     step = seconds(known.get("finterval"), known.get("tunit") or "s")
     rate = above_zero(known.get("fps"))
     step = step if step is not None or rate is None else 1 / rate

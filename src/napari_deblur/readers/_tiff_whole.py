@@ -11,6 +11,8 @@ from napari_deblur.places import place_of
 __all__ = ["check_pages", "check_series"]
 
 MOST_TAGS = 4096
+# What tifffile makes of pages whose metadata make no sense.
+FALLBACKS = {"generic", "uniform"}
 SMALLEST_HEAD = 8  # bytes of the header, where no pixels are
 MOST_PIECE = 2**33  # bytes, unpacked: strips and tiles are decoded as a whole
 TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -120,9 +122,13 @@ def check_series(tif: Any, series: Any, pages: Any, path: str) -> None:
     ValueError
         When planes are missing.
     """
-    size = tif.filehandle.size
     dialect = "ome" if tif.is_ome else "imagej" if tif.is_imagej else series.kind
-    if dialect != series.kind:
+    if series.kind in FALLBACKS and dialect not in FALLBACKS:
+        if dialect == "ome" and "BinaryOnly" in tif.ome_metadata:
+            raise ValueError(
+                f'"{path}" holds planes of an image that another file describes, which it names '
+                "after BinaryOnly: open the first file of the set"
+            )
         raise ValueError(
             f'"{path}" is cut short or damaged: its {dialect} metadata promise other planes '
             f"than the {len(tif.pages)} that it has, so copy it again"
@@ -141,20 +147,20 @@ def check_series(tif: Any, series: Any, pages: Any, path: str) -> None:
             f'"{path}" is damaged: its pixels should begin at byte {series.dataoffset}, so copy it '
             "again from where it came from"
         )
+    # An image may be spread over several files, or lie in another one altogether.
+    ends: dict[Any, int] = {}
     if series.dataoffset is not None:
-        end = series.dataoffset + series.nbytes
+        ends[series.keyframe.parent] = series.dataoffset + series.nbytes
     else:
-        end = max(
-            (
-                offset + count
-                for page in pages
-                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
-                if page.parent is tif
-            ),
-            default=0,
-        )
-    if end > size:
-        raise ValueError(
-            f'"{path}" is cut short: its pixels reach to byte {end} but it has {size} bytes, '
-            "so copy it again from where it came from"
-        )
+        for page in pages:
+            pairs = zip(page.dataoffsets, page.databytecounts, strict=False)
+            end = max((offset + count for offset, count in pairs), default=0)
+            ends[page.parent] = max(end, ends.get(page.parent, 0))
+    for file, end in ends.items():
+        size = file.filehandle.size
+        if end > size:
+            name = path if file is tif else file.filehandle.path
+            raise ValueError(
+                f'"{name}" is cut short: its pixels reach to byte {end} but it has {size} bytes, '
+                "so copy it again from where it came from"
+            )

@@ -14,10 +14,12 @@ from napari_deblur.places import Remote, is_address, storage
 from napari_deblur.readers._zarr_pixels import Guarded
 from napari_deblur.readers._zarr_samples import plain_metadata
 
-__all__ = ["looks_like_zarr", "open_array", "open_node", "safe_path"]
+__all__ = ["DAMAGED", "looks_like_zarr", "open_array", "open_node", "safe_path"]
 
 # Packages that fsspec wants for an address, by scheme.
 PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+# What zarr raises for metadata that make no sense, other than what the disk or the network say.
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 MARKERS = ("zarr.json", ".zgroup", ".zarray")
 
 
@@ -55,7 +57,7 @@ def open_node(address: str) -> Any:
         raise ValueError(
             f'"{address}" cannot be opened without another package: install {package}'
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (*DAMAGED, OSError) as error:
         if is_address(address) and isinstance(error, OSError) and error.errno is not None:
             raise  # of the network, not of the content
         raise ValueError(
@@ -69,7 +71,7 @@ def open_array(group: Any, path: str, address: str) -> Any:
     safe_path(path, address)
     try:
         array = group[path] if path else group
-    except (KeyError, ValueError, TypeError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f'"{address}" promises an array at "{path}" that is missing or damaged '
             f"({_short(error)}): copy or write the store again"

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import math
+import stat
 import zlib
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -37,6 +38,7 @@ MOST_PIXELS = 2**60
 # Those in which zarr reads: one in each process.
 LOOPS: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 PATIENCE = 10.0
+PLAIN = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
 MOST_FOLDERS = 10_000  # that are known to lie inside: of a petabyte there are millions
 # Whether a chunk of what is being read has failed; zarr hands it on to the tasks of that read.
 FAILED: ContextVar[Sequence[bool]] = ContextVar("failed", default=())
@@ -123,13 +125,20 @@ class Guarded(WrapperStore):  # type: ignore[misc]
                 self._inside.clear()
             if not outside:
                 self._inside.add(folder)
-        if not outside and path.is_symlink() and path.exists():
+        try:
+            mode = path.lstat().st_mode
+        except OSError:
+            mode = stat.S_IFREG  # that it is missing is told where it is read
+        if not outside and stat.S_ISLNK(mode) and path.exists():
             outside = not path.resolve().is_relative_to(self._root)
+            mode = path.stat().st_mode
         if outside:
             raise ValueError(
                 f'"{key}" is a link to "{path.resolve()}", outside of "{self._root}": '
                 "put the data themselves in its place, or open what it points to"
             )
+        if stat.S_IFMT(mode) not in PLAIN:  # a pipe would be waited for
+            raise ValueError(f'"{key}" is neither a file nor a folder: copy the store again')
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import zarr
 from napari_deblur.readers._building import Found, build_stack, chosen_axes, stored_in
 from napari_deblur.readers._ome_xml import read_ome_xml
 from napari_deblur.readers._ome_zarr_images import image_group, ome_attributes
-from napari_deblur.readers._units import micrometres, seconds
+from napari_deblur.readers._units import above_zero, micrometres, seconds
 from napari_deblur.readers._zarr_nodes import looks_like_zarr, open_array, open_node
 from napari_deblur.readers._zarr_pixels import stored_pixels
 from napari_deblur.readers._zarr_samples import fingerprint
@@ -102,13 +102,11 @@ def _validated(known: dict[str, Any], position: int, address: str) -> dict[str, 
 def _own_optics(group: Any) -> Optics | None:
     """Give the optics of a result or simulation of ours, which OME-Zarr has no words for."""
     ours = group.attrs.get("napari_deblur")
-    known = ours.get("optics") if isinstance(ours, dict) else None
     try:
-        known = known or ours["plan"]["layout"]["optics"]
-    except (KeyError, TypeError):
+        known = ours.get("optics") or ours["plan"]["layout"]["optics"]
+        numbers = {field.name: above_zero(known.get(field.name)) for field in fields(Optics)}
+    except (KeyError, TypeError, AttributeError):
         return None
-    names = {field.name for field in fields(Optics)}
-    numbers = {k: v for k, v in dict(known).items() if k in names and isinstance(v, int | float)}
     return Optics(**numbers)
 
 

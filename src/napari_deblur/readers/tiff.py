@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import math
-import struct
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from traceback import walk_tb
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -22,9 +18,9 @@ from napari_deblur.readers._files import (
     file_fingerprint,
     first_bytes,
     is_of_the_disk,
-    opened,
 )
 from napari_deblur.readers._tiff_facts import read_facts
+from napari_deblur.readers._tiff_files import DAMAGE, damage_named, file_at
 from napari_deblur.readers._tiff_whole import check_pages, check_series
 
 if TYPE_CHECKING:
@@ -34,17 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Tiff"]
 
-# What tifffile raises for bytes that were changed, found by changing them.
-DAMAGE = (
-    tifffile.TiffFileError,
-    struct.error,
-    LookupError,
-    TypeError,
-    RuntimeError,
-    ArithmeticError,
-    AttributeError,
-    AssertionError,
-)
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -68,27 +53,8 @@ class Tiff:
         """
         only(source, series=True, level=True)
         check_pages(source.address)
-        with _damage_named(source.address), _file_at(source.address) as tif:
+        with damage_named(source.address), file_at(source.address) as tif:
             return _open(tif, source)
-
-
-def _file_at(address: str) -> tifffile.TiffFile:
-    return tifffile.TiffFile(opened(address), name=address if is_address(address) else None)
-
-
-@contextmanager
-def _damage_named(address: str) -> Iterator[None]:
-    """Say in words what tifffile says of damage; what we say ourselves stays as it is."""
-    try:
-        yield
-    except (*DAMAGE, ValueError) as error:
-        frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
-        if isinstance(error, ValueError) and "tifffile.tifffile" not in frames:
-            raise
-        raise ValueError(
-            f'"{address}" is a damaged TIFF ({" ".join(str(error).split())[:120]}): '
-            "copy it again from where it came from"
-        ) from error
 
 
 COLOURED = (tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR)
@@ -119,8 +85,10 @@ def _open(tif: tifffile.TiffFile, source: Source) -> Stack:
         )
     found = read_facts(tif, index, shape[axes.index("c")] if "c" in axes else 1)
     found = replace(found, pixel_size=_at_level(found.pixel_size, whole, series))
-    source = stored_in(source, "tiff", file_fingerprint(source.address))
-    base = _base(source, series, axes, squeeze=squeeze)
+    others = {page.parent.filehandle.path for page in series.pages if page.parent is not tif}
+    known = file_fingerprint(source.address, *sorted(others))
+    source = stored_in(source, "tiff", known)
+    base = _base(tif, source, series, axes, squeeze=squeeze)
     return build_stack(source, base, axes, found, levels=len(whole.levels))
 
 
@@ -143,7 +111,7 @@ def _picked(things: Any, index: int, what: str, address: str) -> Any:
     return things[index]
 
 
-def _base(source: Source, series: Any, axes: str, *, squeeze: bool) -> Any:
+def _base(tif: Any, source: Source, series: Any, axes: str, *, squeeze: bool) -> Any:
     """Give something to index: the file itself if its pixels lie plainly in it, else zarr."""
     parent = series.keyframe.parent
     shape = tuple(int(n) for n in series.get_shape(squeeze))
@@ -152,7 +120,8 @@ def _base(source: Source, series: Any, axes: str, *, squeeze: bool) -> Any:
     if series.dataoffset is not None and all(page.parent is parent for page in series.pages):
         dtype = np.dtype(series.dtype).newbyteorder(parent.byteorder)
         chunks = tuple(n if a in "yxs" else 1 for a, n in zip(axes, shape, strict=True))
-        return _Mapped(source.address, dtype, series.dataoffset, shape, chunks)
+        path = source.address if parent is tif else parent.filehandle.path
+        return _Mapped(path, dtype, series.dataoffset, shape, chunks)
     return _Packed(source.address, source.series or 0, source.level, squeeze)
 
 
@@ -180,7 +149,7 @@ class _Packed:
 
     def __init__(self, path: str, series: int, level: int, squeeze: bool) -> None:  # noqa: FBT001
         self._address = (path, series, level, squeeze)
-        tif = _file_at(path)
+        tif = file_at(path)
         # The file is read as long as this lives, and Python warns if nobody closes it.
         weakref.finalize(self, tif.close)
         store = tif.series[series].levels[level].aszarr(level=0, squeeze=squeeze)
