@@ -1,3 +1,8 @@
+import io
+import tracemalloc
+import zipfile
+from contextlib import suppress
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,6 +14,7 @@ from napari_deblur.kernels import cropped, load_kernel, save_kernel
 from napari_deblur.opening import open_stack
 from napari_deblur.protocols import Kernel
 from napari_deblur.psfs.gaussian import Gaussian
+from napari_deblur.results import load_field
 
 SIZE = (0.4, 0.1, 0.12)
 
@@ -222,3 +228,121 @@ def test_an_array_of_text_is_no_kernel(tmp_path):
     np.save(tmp_path / "k.npy", np.array([["a", "b"]]))
     with pytest.raises(ValueError, match="a kernel is of real numbers"):
         load_kernel(tmp_path / "k.npy")
+
+
+# Files that are damaged, or of strangers -------------------------------------------------------
+
+
+def solid():
+    return np.random.default_rng(8).random((9, 7, 7)).astype("f4")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"imagej": True, "metadata": {"axes": "ZYX"}},
+        {"metadata": {"axes": "ZYX"}},
+        {"metadata": None},
+        {"ome": True, "metadata": {"axes": "ZYX"}},
+        {"metadata": None, "compression": "zlib"},
+    ],
+)
+def test_a_kernel_that_was_cut_short_has_not_fewer_planes(tmp_path, how, caplog):
+    caplog.set_level("CRITICAL")
+    path = tmp_path / "k.tif"
+    tifffile.imwrite(path, solid(), photometric="minisblack", **how)
+    assert load_kernel(path).shape == (9, 7, 7)
+    raw = path.read_bytes()
+    for tenth in range(10):
+        path.write_bytes(raw[: len(raw) * tenth // 10])
+        with pytest.raises(ValueError, match=r"k\.tif") as caught:
+            load_kernel(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npz", ".npy"])
+def test_changed_bytes_of_a_kernel_are_an_error_in_words_or_nothing(tmp_path, suffix, caplog):
+    caplog.set_level("CRITICAL")
+    path = tmp_path / f"k{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(path, solid(), photometric="minisblack", compression="zlib")
+    elif suffix == ".npy":
+        np.save(path, solid())
+    else:
+        np.savez_compressed(path, kernel=solid(), pixel_size=np.ones(3))
+    raw = path.read_bytes()
+    for place in range(0, len(raw), 23):
+        changed = bytearray(raw)
+        changed[place] ^= 1 << place % 8
+        path.write_bytes(changed)
+        for read in (load_kernel, load_field) if suffix != ".tif" else (load_kernel,):
+            with suppress(ValueError):
+                read(path)
+
+
+def test_a_file_that_unpacks_to_gigabytes_is_not_unpacked(tmp_path):
+    path = tmp_path / "k.npz"
+    head = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (1, 2**15, 2**13)}
+    np.lib.format.write_array_header_1_0(head, shape)
+    file = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with file, file.open("kernel.npy", "w") as member:
+        member.write(head.getvalue())
+        for _ in range(64):
+            member.write(bytes(2**24))
+    tracemalloc.start()
+    try:
+        for read in (load_kernel, load_field):
+            with pytest.raises(ValueError, match=r"k\.npz holds no"):
+                read(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_that_declares_terabytes_is_refused(tmp_path):
+    np.save(tmp_path / "k.npy", np.zeros((3, 3)))
+    raw = (tmp_path / "k.npy").read_bytes()
+    (tmp_path / "k.npy").write_bytes(raw.replace(b"(3, 3), ", b"(9999999, 999999), ")[: len(raw)])
+    with pytest.raises(ValueError, match="holds no kernel that can be read"):
+        load_kernel(tmp_path / "k.npy")
+
+
+def test_an_image_in_place_of_a_kernel_is_not_read(tmp_path):
+    names = {"dimension_names": ["z", "y", "x"]}
+    zarr.create_array(
+        tmp_path / "a.zarr", shape=(900, 9000, 9000), chunks=(1, 900, 900), dtype="u2", **names
+    )
+    with pytest.raises(ValueError, match=r"146 GB of shape .* is an image rather than a kernel"):
+        load_kernel(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pixel_size": np.ones(2)},
+        {"pixel_size": np.array(1.0)},
+        {"nodes_z": np.array("a")},
+        {"nodes_z": np.array([1 + 1j])},
+        {"nodes_z": np.zeros((1, 2))},
+        {"basis": np.array("a")},
+        {"weights": np.zeros(0)},
+    ],
+)
+def test_a_field_that_somebody_made_up_is_refused_in_a_sentence(tmp_path, changed):
+    known = {"basis": np.full((1, 1, 3, 3), 1 / 9), "weights": np.ones((1, 1, 1, 1))}
+    known |= {f"nodes_{axis}": np.zeros(1) for axis in "zyx"}
+    np.savez(tmp_path / "f.npz", **known)
+    assert load_field(tmp_path / "f.npz").rank == 1
+    np.savez(tmp_path / "f.npz", **known | changed)
+    with pytest.raises(ValueError, match=r"field|node") as caught:
+        load_field(tmp_path / "f.npz")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["x{", "[" * 100_000, "[1]", "3"])
+def test_the_report_of_a_field_that_is_none_is_left_out(tmp_path, text):
+    known = {"basis": np.full((1, 1, 3, 3), 1 / 9), "weights": np.ones((1, 1, 1, 1))}
+    known |= {f"nodes_{axis}": np.zeros(1) for axis in "zyx"}
+    np.savez(tmp_path / "f.npz", **known, report=np.array(text))
+    assert load_field(tmp_path / "f.npz").report == {}

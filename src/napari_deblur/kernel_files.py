@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zipfile
-import zlib
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from glob import escape
 from math import prod
@@ -18,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_deblur import kernel_reports
+from napari_deblur.numpy_files import MOST, arrays_in, names_in
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.protocols import Kernel
 
@@ -75,6 +72,7 @@ def load_kernel(
         frames, channels = stack.shape[:2]
         if not several:
             _refuse_several(path, frames * channels)
+        _refuse_large(path, stack.shape, stack.nbytes)
         array = np.stack(
             [np.stack([stack.read(t, c) for c in range(channels)]) for t in range(frames)]
         )
@@ -112,6 +110,7 @@ def load_mosaic(
         pairs = list(zip(stack.shape[2:], one, strict=True))
     if not pairs or any(n % m for n, m in pairs) or all(n == m for n, m in pairs):
         raise ValueError(f"{path} holds no kernels side by side: give those of a field")
+    _refuse_large(path, stack.shape, stack.nbytes)
     (gz, gy, gx), (z, y, x) = [n // m for n, m in pairs], [m for _, m in pairs]
     every = np.stack(
         [
@@ -142,6 +141,14 @@ def _refuse_several(path: Place, count: int) -> None:
     if count > 1:
         raise ValueError(
             f"{path} holds {count} kernels: give a file with one, of axes y,x or z,y,x"
+        )
+
+
+def _refuse_large(path: Place, shape: Sequence[int], nbytes: int) -> None:
+    if nbytes > MOST:
+        raise ValueError(
+            f"{path} holds {nbytes / 1e9:.3g} GB of shape {tuple(shape)}, which is an image rather "
+            "than a kernel: give the file of the kernel, or crop it"
         )
 
 
@@ -181,38 +188,43 @@ def _from_tiff(
     import tifffile
 
     from napari_deblur.readers._tiff_facts import read_facts
+    from napari_deblur.readers._tiff_files import damage_named
+    from napari_deblur.readers._tiff_whole import check_pages, check_series
+    from napari_deblur.readers.tiff import Tiff
 
-    try:
-        with tifffile.TiffFile(_content(path)) as file:
-            series = file.series[0]
-            if file.is_ome:
-                _refuse_tiles(path, file.ome_metadata, series.shape)
-            if series.axes.endswith("S"):
-                raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
-            array, places = _in_order(series.asarray(), series.axes)
-            if places[:2] != [1, 1] and not several:
-                count, what = max(zip(places, ("frames", "channels"), strict=False))
-                raise ValueError(
-                    f"{path} holds {count} {what}, for its axes are {series.axes.lower()}, and a "
-                    "kernel has y,x or z,y,x: save one; or, if those are planes, save it again "
-                    "with axes zyx"
-                )
-            shape = places[2:]
-            while len(shape) > 3 and 1 in shape:
-                shape.remove(1)
-            if len(shape) not in (2, 3):
-                raise ValueError(
-                    f"a kernel has axes y,x or z,y,x and {path} has shape {tuple(series.shape)}: "
-                    "save one kernel"
-                )
-            sizes = read_facts(file, 0, 1).pixel_size
-            planes = shape[0] if len(shape) == 3 else 1
-            said = kernel_reports.read((file.imagej_metadata or {}).get("Info"))
-            if places[:2] != [1, 1]:
-                shape = [*places[:2], planes, *shape[-2:]]
-            return array.reshape(shape), _whole(sizes, planes=planes), said
-    except (tifffile.TiffFileError, LookupError, TypeError, struct.error) as error:
-        raise _unreadable(path) from error
+    if not Tiff().accepts(str(path)):
+        raise _unreadable(path)
+    check_pages(str(path))
+    with damage_named(str(path)), tifffile.TiffFile(_content(path)) as file:
+        series = file.series[0]
+        check_series(file, series, series.pages, str(path))
+        _refuse_large(path, series.shape, series.nbytes)
+        if file.is_ome:
+            _refuse_tiles(path, file.ome_metadata, series.shape)
+        if series.axes.endswith("S"):
+            raise ValueError(f"{path} is a picture in colour: save one channel as a kernel")
+        array, places = _in_order(series.asarray(), series.axes)
+        if places[:2] != [1, 1] and not several:
+            count, what = max(zip(places, ("frames", "channels"), strict=False))
+            raise ValueError(
+                f"{path} holds {count} {what}, for its axes are {series.axes.lower()}, and a "
+                "kernel has y,x or z,y,x: save one; or, if those are planes, save it again "
+                "with axes zyx"
+            )
+        shape = places[2:]
+        while len(shape) > 3 and 1 in shape:
+            shape.remove(1)
+        if len(shape) not in (2, 3):
+            raise ValueError(
+                f"a kernel has axes y,x or z,y,x and {path} has shape {tuple(series.shape)}: "
+                "save one kernel"
+            )
+        sizes = read_facts(file, 0, 1).pixel_size
+        planes = shape[0] if len(shape) == 3 else 1
+        said = kernel_reports.read((file.imagej_metadata or {}).get("Info"))
+        if places[:2] != [1, 1]:
+            shape = [*places[:2], planes, *shape[-2:]]
+        return array.reshape(shape), _whole(sizes, planes=planes), said
 
 
 def _in_order(array: NDArray[Any], axes: str) -> tuple[NDArray[Any], list[int]]:
@@ -266,13 +278,10 @@ def _unreadable(path: Place) -> ValueError:
 
 def _from_numpy(path: Place) -> tuple[NDArray[Any], Size | None, dict[str, Any]]:
     try:
-        loaded = np.load(_content(path), allow_pickle=False)
-        with nullcontext({"kernel": loaded}) if isinstance(loaded, np.ndarray) else loaded as file:
-            names = [n for n in file if n not in ("pixel_size", "report")]
-            name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
-            wanted = {name, "pixel_size", "report"}
-            held = {n: file[n] for n in file if n in wanted}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        names = [n for n in names_in(path) if n not in ("pixel_size", "report")]
+        name = "kernel" if "kernel" in names else names[0] if len(names) == 1 else None
+        held = {} if name is None else arrays_in(path, {name, "pixel_size", "report"})
+    except ValueError as error:
         raise _unreadable(path) from error
     if name is None:
         arrays = f"the arrays {', '.join(names)}" if names else "no array"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +13,7 @@ import numpy as np
 
 from napari_deblur import places
 from napari_deblur.ngff import Sizes, kernel_pixel_size
+from napari_deblur.numpy_files import arrays_in
 from napari_deblur.places import Place, Remote, place_of
 from napari_deblur.plans import Plan
 from napari_deblur.protocols import KernelField
@@ -235,23 +234,30 @@ def load_field(path: str | Path | Remote, channel: int = 0) -> KernelField:
     if not path.exists():
         raise FileNotFoundError(f"there is no field at {path}")
     none = ValueError(f"{path} holds no field: save one with save_field")
-    with path.open("rb") as file:
-        try:
-            loaded = np.load(file, allow_pickle=False)
-            names = () if isinstance(loaded, np.ndarray) else loaded.files
-            held = {name: loaded[name] for name in names}
-        except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise none from error
+    try:
+        held = arrays_in(path)
+    except ValueError as error:
+        raise none from error
     if not {"basis", "weights", "nodes_z", "nodes_y", "nodes_x"} <= set(held):
         raise none
-    z, y, x = (tuple(float(v) for v in held[f"nodes_{axis}"]) for axis in "zyx")
+    numbers = {name: array for name, array in held.items() if name != "report"}
+    if not all(array.dtype.kind in "buif" for array in numbers.values()):
+        raise none
+    z, y, x = (tuple(float(v) for v in held[f"nodes_{axis}"].ravel()) for axis in "zyx")
     maps = {name.removeprefix("map_"): v for name, v in held.items() if name.startswith("map_")}
-    size = None
-    if "pixel_size" in held:
-        dz, dy, dx = (float(v) for v in held["pixel_size"])
-        size = (dz, dy, dx)
-    report = json.loads(str(held["report"])) if "report" in held else {}
-    return KernelField(held["basis"], (z, y, x), held["weights"], maps, size, report)
+    size: Any = held["pixel_size"].ravel().tolist() if "pixel_size" in held else None
+    try:
+        report = json.loads(str(held.get("report", "{}")))
+    except (ValueError, RecursionError):
+        report = None
+    return KernelField(
+        held["basis"],
+        (z, y, x),
+        held["weights"],
+        maps,
+        size,
+        report if isinstance(report, dict) else {},
+    )
 
 
 def is_field(path: str | Path | Remote) -> bool:
