@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -601,6 +602,16 @@ def test_whoever_stops_listening_does_not_change_the_status(tmp_path, path, kern
     )  # fmt: skip
     os.close(writing)
     assert (process.returncode, "Traceback" in process.stderr) == (1, False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no shell that closes them")
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_what_is_said_may_go_nowhere(tmp_path, path, closed):
+    words = [sys.executable, "-m", "napari_deblur", "run", path, str(tmp_path / "o.zarr")]
+    env = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    line = f"{shlex.join([*words, '--method', 'identity'])} {closed}"
+    assert subprocess.run(["sh", "-c", line], env=env, timeout=60, check=False).returncode == 0
+    assert open_result(tmp_path / "o.zarr").complete
 
 
 @pytest.mark.parametrize("method", [["--method", "identity"], LUCY])

@@ -6,6 +6,7 @@ Exit status: 0 all is well; 1 wrong input, or stopped and to be continued; 2 wro
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -49,6 +50,9 @@ app.add_typer(bench, name="bench")
 
 def main() -> None:
     """Run the command line; where lines of JSON are asked for, wrong usage is told in one, too."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever began this, such as >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     if not json_lines.are_asked(sys.argv):
         app()
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -258,6 +259,8 @@ def _told(command: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None
     try:
         command(*args, **kwargs)
     except KeyboardInterrupt:
+        # What was going on in other threads is dropped at exit, which it writes there.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         printing.error("stopped; run the same command again to go on")
         raise typer.Exit(1) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
