@@ -6,8 +6,6 @@ from array import array
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 __all__ = ["Sizes"]
 
 
@@ -19,6 +17,8 @@ class Sizes:
     """
 
     def __init__(self, found: Iterable[tuple[str, int]]) -> None:
+        import numpy as np  # commands that list nothing begin without it
+
         names, sizes = array("q"), array("q")
         for name, size in found:
             names.append(hash(name))
