@@ -1,6 +1,9 @@
 """Files from strangers: each is refused in one sentence, and nothing of it is run or followed."""
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import pickle
 import shutil
@@ -8,14 +11,17 @@ import struct
 import sys
 import threading
 import zipfile
+import zlib
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
 import torch
 import zarr
 from safetensors.torch import save_file
+from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec
 from zarr.core.buffer import Buffer
 
 import napari_deblur as nd
@@ -214,7 +220,31 @@ def test_a_chunk_that_unpacks_to_more_than_a_chunk_is_refused(store, bomb):
 
     raw = zstd_encode(np.zeros(2**26, "u1")) if bomb == 2**26 else b"\x28\xb5\x2f\xfd\xe0"
     (store / "c/0/0/0").write_bytes(raw if bomb == 2**26 else raw + bomb.to_bytes(8, "little"))
-    assert f"would become {bomb} bytes, and a chunk has" in refusal(read, store)
+    assert f"would become {bomb} bytes or more, and a chunk has" in refusal(read, store)
+
+
+BOMB = bytes(2**25)
+
+
+@pytest.mark.parametrize(
+    ("settings", "packed"),
+    [
+        ({"compressors": GzipCodec()}, lambda: gzip.compress(BOMB, 1)),
+        ({"compressors": [GzipCodec(), Crc32cCodec()]}, lambda: gzip.compress(BOMB, 1)),
+        ({"compressors": GzipCodec()}, lambda: gzip.compress(BOMB[:900], 1) * 100),
+        ({"zarr_format": 2, "compressors": numcodecs.Zlib()}, lambda: zlib.compress(BOMB, 1)),
+        ({"zarr_format": 2, "compressors": numcodecs.BZ2()}, lambda: bz2.compress(BOMB)),
+        ({"zarr_format": 2, "compressors": numcodecs.LZMA()}, lambda: lzma.compress(BOMB)),
+        ({"zarr_format": 2, "compressors": numcodecs.LZ4()}, lambda: numcodecs.LZ4().encode(BOMB)),
+        ({"compressors": BloscCodec()}, lambda: numcodecs.Blosc("zstd").encode(BOMB)),
+    ],
+)
+def test_chunks_of_no_codec_unpack_to_more_than_a_chunk(tmp_path, settings, packed):
+    zarr.create_array(tmp_path / "a", data=VOLUME, chunks=(4, 12, 10), **settings)
+    np.testing.assert_array_equal(read(tmp_path / "a"), VOLUME)
+    chunks = [p for p in (tmp_path / "a").rglob("*") if p.name == "0.0.0" or p.match("c/0/0/0")]
+    chunks[0].write_bytes(packed())
+    assert " bytes or more, and a chunk has " in refusal(read, tmp_path / "a")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from zarr.storage import LocalStore, WrapperStore
 
 from napari_deblur import decoding
 from napari_deblur.places import is_address, place_of
+from napari_deblur.readers._zarr_bombs import STREAMS, packed_by, unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +43,6 @@ PLAIN = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
 MOST_FOLDERS = 10_000  # that are known to lie inside: of a petabyte there are millions
 # Whether a chunk of what is being read has failed; zarr hands it on to the tasks of that read.
 FAILED: ContextVar[Sequence[bool]] = ContextVar("failed", default=())
-ZSTANDARD, LONGEST_HEAD = b"\x28\xb5\x2f\xfd", 18
 # What codecs raise for bytes that were changed, found by changing them.
 DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, zlib.error)
 
@@ -59,20 +59,29 @@ class Guarded(WrapperStore):  # type: ignore[misc]
         Of the array whose chunks are read; without one they are metadata only.
     sparse : bool
         A chunk without a file is the fill value after all.
-    most : int or None
-        Bytes of a decoded chunk, if chunks are frames of Zstandard.
+    packed : str
+        The codec of chunks, as `packed_by` names it.
+    most : int
+        Bytes that such a chunk may unpack to.
     """
 
     def __init__(
-        self, store: Store, *, path: str = "", sparse: bool = True, most: int | None = None
+        self,
+        store: Store,
+        *,
+        path: str = "",
+        sparse: bool = True,
+        packed: str = "",
+        most: int = MOST_CHUNK,
     ) -> None:
         super().__init__(store)
-        self.path, self.sparse, self.most = path, sparse, most
+        self.path, self.sparse, self.packed, self.most = path, sparse, packed, most
         self._root: Path | None = None
         self._inside: set[Path] = set()
 
     def _with_store(self, store: Store) -> Guarded:
-        return Guarded(store, path=self.path, sparse=self.sparse, most=self.most)
+        settings: Any = {"path": self.path, "sparse": self.sparse}
+        return Guarded(store, **settings, packed=self.packed, most=self.most)
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
@@ -97,12 +106,14 @@ class Guarded(WrapperStore):  # type: ignore[misc]
             )
         if found is not None and not len(found):
             raise ValueError(f'chunk "{key}" has 0 bytes: copy the store again')
-        if found is not None and self.most is not None:
-            promised = _promised(found[:LONGEST_HEAD].to_bytes())
-            if promised > self.most:
+        if found is not None and self.packed:
+            # A look at the head takes no time, unpacking it would keep all other reads waiting.
+            look = asyncio.to_thread if self.packed in STREAMS else _at_once
+            become = await look(unpacked, found, self.packed, self.most)
+            if become > self.most:
                 raise ValueError(
-                    f'chunk "{key}" would become {promised} bytes, and a chunk has {self.most}: '
-                    "copy the store again from a place that you trust"
+                    f'chunk "{key}" would become {become} bytes or more, and a chunk has '
+                    f"{self.most} at most: copy the store again from a place that you trust"
                 )
         return found
 
@@ -222,14 +233,13 @@ def _let_others_end() -> None:
             asyncio.run_coroutine_threadsafe(rest(), loop).result()
 
 
-def _promised(head: bytes) -> int:
-    """Give the size that a frame of Zstandard (RFC 8878, 3.1.1.1) says it unpacks to, or 0."""
-    if head[:4] != ZSTANDARD or len(head) < 5:
-        return 0
-    kind, single = head[4] >> 6, head[4] >> 5 & 1
-    size = (single, 2, 4, 8)[kind]
-    start = 5 + (not single) + (0, 1, 2, 4)[head[4] & 3]
-    return int.from_bytes(head[start : start + size], "little") + (256 if kind == 1 else 0)
+async def _at_once(call: Any, *args: Any) -> Any:
+    return call(*args)
+
+
+def _plain(value: Any) -> Any:
+    """Give what JSON can say of what a codec of version 2 holds."""
+    return value.get_config() if hasattr(value, "get_config") else str(value)
 
 
 def stored_pixels(array: Any, address: str, *, sparse: bool = False) -> Stored:
@@ -262,9 +272,11 @@ def stored_pixels(array: Any, address: str, *, sparse: bool = False) -> Stored:
     fill = array.metadata.fill_value
     nothing = fill is not None and array.dtype.kind == "f" and bool(np.isnan(fill))
     store = array.store._store if isinstance(array.store, Guarded) else array.store
-    frames = "zstd" in json.dumps(array.metadata.to_dict(), default=str)
+    plain = json.loads(json.dumps(array.metadata.to_dict(), default=_plain))
     # Codecs before it may make a chunk a little longer.
-    unpacked = 2 * math.prod(array.chunks) * size + 2**16
+    most = 2 * math.prod(array.chunks) * size + 2**16
     path, version = array.path, array.metadata.zarr_format
-    guarded = Guarded(store, path=path, sparse=sparse or nothing, most=unpacked if frames else None)
+    guarded = Guarded(
+        store, path=path, sparse=sparse or nothing, packed=packed_by(plain), most=most
+    )
     return Stored(zarr.open_array(guarded, path=path, mode="r", zarr_format=version), address)
