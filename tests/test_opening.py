@@ -82,6 +82,24 @@ def test_an_array_without_pixels_is_refused():
         open_stack(np.zeros((0, 24)))
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_lies_under_a_mask_is_not_taken_for_pixels(volume, lazy):
+    array = np.ma.masked_greater(volume, volume.mean())
+    with pytest.raises(ValueError, match="the array has a mask"):
+        open_stack(da.from_array(array) if lazy else array, "zyx")
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_blocks_of_another_shape_than_the_array_says_are_an_error(volume, axis):
+    def lost(block):
+        return np.take(block, range(block.shape[axis] - 1), axis) if block.size else block
+
+    array = da.map_blocks(lost, da.from_array(volume, chunks=-1), dtype=volume.dtype)
+    stack = open_stack(array, "zyx")
+    with pytest.raises(ValueError, match="gave a block of shape"):
+        stack.read(0, 0)
+
+
 def test_missing_values_are_kept():
     image = np.ones((40, 24), "f4")
     image[3, 4] = np.nan

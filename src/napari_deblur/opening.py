@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
+
 from napari_deblur.fingerprints import agree, of_pixels
 from napari_deblur.places import Remote, is_address, refuse_credentials
 from napari_deblur.registry import readers
@@ -280,6 +282,11 @@ def _open_memory(source: Any, axes: str | None, size: Sizes | None, *, sparse: b
     if any(isinstance(n, float) for n in source.shape):
         raise ValueError(
             "the array does not know its own shape: call compute_chunk_sizes() on it first"
+        )
+    if isinstance(getattr(source, "_meta", source), np.ma.MaskedArray):
+        raise ValueError(
+            "the array has a mask, and what lies under it would be taken for pixels: fill it "
+            'first, with NaN for no data, e.g. array.astype("f4").filled(numpy.nan)'
         )
     if type(source).__module__.partition(".")[0] == "zarr":
         return _open_zarr(source, axes, size, sparse=sparse)

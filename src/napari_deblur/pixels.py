@@ -111,6 +111,12 @@ class Pixels:
         block = np.array(block) if isinstance(self.base, np.ndarray) else np.asarray(block)
         block = block.astype(block.dtype.newbyteorder("="), copy=False)
         left = [axis for axis in self.axes if axis in "zyx"]
+        asked = tuple(len(range(*where[axis].indices(self._whole(axis)))) for axis in left)
+        if block.shape != asked:  # would be put in another place, or stretched over the block
+            raise ValueError(
+                f"the array gave a block of shape {block.shape} where {asked} was asked for: what "
+                "computes it makes blocks of another shape than it says"
+            )
         block = np.transpose(block, [left.index(axis) for axis in "zyx" if axis in left])
         return np.expand_dims(block, [i for i, axis in enumerate("zyx") if axis not in left])
 

@@ -155,6 +155,24 @@ def test_axes_that_cannot_be_are_refused(tmp_path, volume, axes):
         open_stack(tmp_path / "a.tif", axes)
 
 
+@pytest.mark.parametrize(
+    ("axes", "size"),
+    [("zyx", (0.5, 0.2, 0.1)), ("zxy", (0.5, 0.1, 0.2)), ("yzx", (0.2, 0.5, 0.1))],
+)
+def test_a_voxel_size_belongs_to_its_axis_whatever_that_is_called(tmp_path, volume, axes, size):
+    sizes = dict(zip("ZYX", (0.5, 0.2, 0.1), strict=True))
+    metadata = {"axes": "ZYX"} | {f"PhysicalSize{axis}": value for axis, value in sizes.items()}
+    tifffile.imwrite(tmp_path / "a.ome.tif", volume, metadata=metadata)
+    assert open_stack(tmp_path / "a.ome.tif", axes).pixel_size == pytest.approx(size)
+
+
+def test_the_distance_of_planes_that_are_called_frames_is_kept(tmp_path, volume):
+    metadata = {"axes": "TYX", "unit": "um", "spacing": 0.4}
+    tifffile.imwrite(tmp_path / "a.tif", volume, imagej=True, resolution=(8, 8), metadata=metadata)
+    assert open_stack(tmp_path / "a.tif").pixel_size == (None, 0.125, 0.125)
+    assert open_stack(tmp_path / "a.tif", "zyx").pixel_size == (0.4, 0.125, 0.125)
+
+
 def test_axes_may_name_the_ones_of_length_one_too(tmp_path, volume):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, volume[:, None], metadata={"axes": "ZCYX"})

@@ -72,6 +72,7 @@ def build_stack(
     axes: str,
     found: Found,
     *,
+    stated: str = "",
     pixel_size: tuple[float | None, float | None, float | None] | None = None,
     levels: int = 1,
     name: str = "stack",
@@ -86,6 +87,8 @@ def build_stack(
         As `chosen_axes` gives them.
     found : Found
         What the file says; `pixel_size` of the user, or of `source`, goes before.
+    stated : str
+        What the file calls the axes: its voxel sizes belong to those, whatever the user calls them.
     pixel_size : (z, y, x) in µm, or None
     levels : int
         Number of resolutions that the file holds.
@@ -96,9 +99,10 @@ def build_stack(
     pixels = Pixels(base, axes.replace("s", "c"))
     count = pixels.shape[1]
     given = (source.pixel_size if source is not None else pixel_size) or (None, None, None)
-    read = [
-        size if axis in axes else None for axis, size in zip("zyx", found.pixel_size, strict=True)
-    ]
+    said: dict[str, float | None] = dict(zip("zyx", found.pixel_size, strict=True))
+    if stated:  # the distance of planes is that of frames, too, where the file has no z
+        said |= {new: said.get(old) for old, new in zip(stated, axes, strict=True) if old in said}
+    read = [said[axis] if axis in axes else None for axis in "zyx"]
     z, y, x = (g if g is not None else r for g, r in zip(given, read, strict=True))
     described = COLOURS[:samples] if samples in (3, 4) else found.channels
     return Stack(

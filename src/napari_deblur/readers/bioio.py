@@ -54,7 +54,7 @@ class BioIO:
         stated = "".join(letters[n] for n in long)
         axes = chosen_axes(source.axes, stated, data.shape)
         source = stored_in(source, "bioio", file_fingerprint(source.address))
-        return build_stack(source, data, axes, found)
+        return build_stack(source, data, axes, found, stated=stated)
 
 
 def _opened(address: str) -> Any:

@@ -65,7 +65,7 @@ class Lif:
             found = _found(base.image)
         axes = chosen_axes(source.axes, base.axes, base.shape)
         source = stored_in(source, "lif", file_fingerprint(source.address))
-        return build_stack(source, base, axes, found)
+        return build_stack(source, base, axes, found, stated=base.axes)
 
 
 class _Image(Planes):

@@ -55,7 +55,7 @@ class Nd2:
             found = _found(base.file)
         axes = chosen_axes(source.axes, base.axes, base.shape)
         source = stored_in(source, "nd2", file_fingerprint(source.address))
-        return build_stack(source, base, axes, found)
+        return build_stack(source, base, axes, found, stated=base.axes)
 
 
 class _Frames(Planes):

@@ -21,6 +21,8 @@ from napari_deblur.stack import Channel, Optics, Source, Stack
 
 __all__ = ["OmeZarr"]
 
+MOST_XML = 2**28  # bytes
+
 
 @dataclass(frozen=True)
 class OmeZarr:
@@ -71,7 +73,7 @@ class OmeZarr:
         found = replace(found, optics=_own_optics(group) or xml.optics)
         pixels = stored_pixels(array, source.address, sparse=source.sparse)
         source = stored_in(source, "ome-zarr", fingerprint(pixels, image))
-        stack = build_stack(source, pixels, axes, found, levels=len(datasets))
+        stack = build_stack(source, pixels, axes, found, stated=stated, levels=len(datasets))
         own = _own_name(group)
         return replace(stack, name=own) if own else stack
 
@@ -177,4 +179,6 @@ def read_metadata_xml(source: Source, path: str) -> Found:
     file = Path(source.address, "OME", "METADATA.ome.xml")
     if "://" in source.address or source.field or not path.isdigit() or not file.is_file():
         return Found()
-    return read_ome_xml(file.read_text(encoding="utf-8"), source.series or 0)
+    if file.stat().st_size > MOST_XML:
+        return Found()
+    return read_ome_xml(file.read_text(encoding="utf-8", errors="replace"), source.series or 0)

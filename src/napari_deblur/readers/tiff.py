@@ -89,7 +89,7 @@ def _open(tif: tifffile.TiffFile, source: Source) -> Stack:
     known = file_fingerprint(source.address, *sorted(others))
     source = stored_in(source, "tiff", known)
     base = _base(tif, source, series, axes, squeeze=squeeze)
-    return build_stack(source, base, axes, found, levels=len(whole.levels))
+    return build_stack(source, base, axes, found, stated=stated, levels=len(whole.levels))
 
 
 def _at_level(sizes: Any, whole: Any, level: Any) -> Any:
