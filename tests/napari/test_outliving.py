@@ -168,9 +168,14 @@ def test_a_training_outlives_its_dock(training, told, qtbot):
     other.output.put(str(child.folder))
     other.go.click()
     assert told[1].startswith("“cells” is being trained already: Activity")
-    child.said = [{"done": {"weights": "", "iterations": 0, "stopped": True}}, {"ended": ""}]
+    child.best = {"iterations": 9, "score": 21.5}
+    done = {"weights": "/a/best.safetensors", "iterations": 9, "stopped": False}
+    child.said = [{"done": done}, {"ended": ""}]
     qtbot.waitUntil(lambda: not widget.busy(), timeout=10_000)
-    assert told[2:] == ["Stopped before anything was learned."]
+    assert told[2:] == [
+        "Trained after 9 iterations. Best: 21.50 dB, after 9 iterations. In Deblur, choose gdunet "
+        "and the weights /a/best.safetensors."
+    ]
     assert not widget.closed
     other.go.click()
     assert told[3].startswith("no layer is chosen")

@@ -232,7 +232,8 @@ class Train(TrainingForm):
         if best and not best["iterations"]:
             said = "Nothing better than these was learned yet: Go on, with more iterations."
         else:
-            said = "In Deblur, choose gdunet and these weights."
+            which = f"the weights {done['weights']}" if self.closed else "these weights"
+            said = f"In Deblur, choose gdunet and {which}."
         return f"{text}. {said} {self._note}".strip()
 
     def _show_weights(self, path: Path) -> None:
