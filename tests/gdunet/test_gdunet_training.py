@@ -9,7 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from napari_deblur import ops
 from napari_deblur.gdunet import training
+from napari_deblur.gdunet.blocks import Pyramid
+from napari_deblur.gdunet.keeping import Keeper
 from napari_deblur.gdunet.kernels import FAMILIES, made_kernels
 from napari_deblur.gdunet.losses import kernel_decibels, loss, psnr
 from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Pair
@@ -149,6 +152,23 @@ def test_a_training_goes_on_bit_for_bit_after_it_was_stopped(tmp_path):
         next(train(replace(FEW, configuration="tiny"), {}, tmp_path / "whole"))
 
 
+def test_a_kill_right_after_a_checkpoint_costs_no_line_of_the_log(tmp_path, monkeypatch):
+    save = Keeper.save
+
+    def killed(self, iteration):
+        save(self, iteration)
+        if iteration == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            list(train(FEW, {}, tmp_path))
+    assert [step.iteration for step in train(FEW, {}, tmp_path)] == [3, 4]
+    lines = (tmp_path / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [1, 2, 3, 4]
+
+
 def test_the_best_of_another_network_is_not_kept(tmp_path, monkeypatch):
     list(train(FEW, {}, tmp_path))
     (tmp_path / "checkpoint.safetensors").unlink()  # as the refusal of other settings says
@@ -218,9 +238,29 @@ def test_threads_change_nothing(tmp_path):
     assert alone == together
 
 
-def test_in_half_the_bits_a_training_stays_finite(tmp_path):
-    for step in train(replace(FEW, iterations=2, validate_every=9, bfloat16=True), {}, tmp_path):
-        assert np.isfinite(step.loss)
+def test_in_half_the_bits_a_training_stays_finite_and_transforms_keep_all_of_theirs(
+    tmp_path, monkeypatch
+):
+    halves, transformed, forward = set(), set(), ops.forward
+
+    def seen(thing, *rest, **options):
+        transformed.add(thing.dtype)
+        return forward(thing, *rest, **options)
+
+    def convolved(self, x):
+        image, features = pyramid(self, x)
+        halves.add(image.dtype)
+        return image, features
+
+    pyramid = Pyramid.forward
+    monkeypatch.setattr(ops, "forward", seen)
+    monkeypatch.setattr(Pyramid, "forward", convolved)
+    settings = replace(FEW, iterations=3, log_every=1, validate_every=9, bfloat16=True)
+    steps = train(settings, {}, tmp_path)
+    assert all(np.isfinite(next(steps).loss) for _ in range(2))
+    steps.close()
+    assert halves == {torch.bfloat16}
+    assert transformed == {torch.float32}
 
 
 @pytest.mark.parametrize("name", ["light", "tiny"])

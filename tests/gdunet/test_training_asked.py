@@ -413,6 +413,13 @@ def test_kernels_that_are_wide_or_do_not_fit():
     assert list(bank.fitting(15, 99.0)) == [0, 1, 2]
 
 
+def test_kernels_of_a_lens_fit_into_all_sizes():
+    lens = made_kernels(40, 31, 0, scales=(0.2, 0.25), shares={"lens": 1.0})
+    bank = Bank([(1.0, made(2, 64, 0))], lens)
+    for size in (21, 25, 31):
+        assert len(bank.fitting(size, 99.0)) > 20
+
+
 def test_kernels_are_looked_over_once(monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -33,8 +33,9 @@ DEFAULT = 0.1
 EDGES = 0.3
 # How often only the noise of dim pixels is known, not the photons.
 DARK_ONLY = 0.25
-# Light of a smaller kernel that may be missing from a bank's.
-OUTSIDE = 0.01
+# Light of a bank's kernel that may be missing from a smaller one, which then is the true one. With
+# 0.01 no kernel of a lens of NA × pixel / wavelength 0.23 fitted into 21 px, with this 89 %.
+OUTSIDE = 0.05
 TRIES = 4
 # How often first kernels are the default, a Gaussian about as wide, nearly right, the true ones.
 FIRST, FIXED = (0.55, 0.3, 0.15, 0.0), (0.0, 0.1, 0.4, 0.5)

@@ -178,12 +178,16 @@ def train(
             found, shown = validated(average, cases, place)
             keeper.offer(count, found)
             checked = count
+        told: Step | None = None
+        if count % settings.log_every == 0 or found or last:
+            told = _logged(log, sums.step(count, spent, found), shown)
+            sums, began = _Sums(), time.monotonic()
+        # After the log: a line too many is cut off, one that is missing would stay so.
         if last or time.monotonic() - saved > 60 * settings.checkpoint_minutes:
             keeper.save(count)
             saved = time.monotonic()
-        if count % settings.log_every == 0 or found or last:
-            yield _logged(log, sums.step(count, spent, found), shown)
-            sums, began = _Sums(), time.monotonic()
+        if told is not None:
+            yield told
 
     if done < count < settings.iterations:  # stopped
         keeper.save(count)

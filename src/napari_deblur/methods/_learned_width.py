@@ -111,4 +111,4 @@ def _missed(network: Network, part: HeldOut, kernel: Tensor, scale: Scale) -> fl
     else:
         seen = seen.clamp(min=FAINT)
         nats = seen - torch.xlogy(held, seen)
-    return float(nats.nansum(dtype=torch.float64))
+    return float(nats.cpu().nansum(dtype=torch.float64))
