@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -143,6 +144,7 @@ def test_a_scheduler_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
     plan = plan_of(on_disk(tmp_path, numbers((10, 14, 25))))
     with pytest.raises(ConnectionError, match=r"no scheduler answers at tcp://127\.0\.0\.1:9"):
         list(run(plan, tmp_path / "a.zarr", scheduler="tcp://127.0.0.1:9"))
+    assert logging.getLogger("distributed.client").level < logging.CRITICAL
 
 
 def test_a_script_without_a_guard_gets_one_sentence(tmp_path):

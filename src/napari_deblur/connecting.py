@@ -39,7 +39,11 @@ class Line(AbstractContextManager["Line"]):
         self._logger = logging.getLogger("distributed.client")
         self._level = self._logger.level
         self._logger.setLevel(logging.CRITICAL)
-        self.client = connect(PATIENCE)
+        try:
+            self.client = connect(PATIENCE)
+        except BaseException:
+            self._logger.setLevel(self._level)
+            raise
         self._lost = 0
         self._greeted: set[str] = set()
 
