@@ -19,11 +19,12 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from napari_deblur import batch, cli, costing, many, system
+from napari_deblur.claims import ALL, take
 from napari_deblur.commands import run_many
 from napari_deblur.commands.run_many import is_for_many, restored_all
 from napari_deblur.job import Job
 from napari_deblur.many_inputs import means_many, targets_of
-from napari_deblur.results import open_result
+from napari_deblur.results import LEDGER, open_result
 from napari_deblur.stopping import RunStopped
 
 
@@ -250,6 +251,34 @@ def test_what_is_complete_is_passed_over_without_planning(folder, job, tmp_path,
     assert "holds the result of another plan" in outcomes[0].note
     _, outcomes = run(other, [folder], tmp_path / "out", overwrite=True)
     assert {o.state for o in outcomes} == {"complete"}
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_what_another_run_is_writing_has_its_turn_again_at_the_end(folder, job, tmp_path, long):
+    found, held = [], []
+    for step in many.run(job, [str(folder)], tmp_path / "out"):
+        if step.outcome is None:
+            continue
+        found.append((Path(step.outcome.input).name, step.outcome.state))
+        if len(found) == 1:
+            held.append(take(tmp_path / "out/b.deblur.zarr" / LEDGER, "", ALL))
+        elif len(found) == 3 and not long:
+            held.pop().release()
+    last = "busy" if long else "complete"
+    assert found == [("a.tif", "complete"), ("b.ome.tif", "busy"), ("c.zarr", "complete"),
+                     ("b.ome.tif", last)]  # fmt: skip
+    with (tmp_path / "out" / "summary.csv").open(newline="", encoding="utf-8") as file:
+        states = {Path(row["input"]).name: row["state"] for row in csv.DictReader(file)}
+    assert states == {"a.tif": "complete", "b.ome.tif": last, "c.zarr": "complete"}
+    for claim in held:
+        claim.release()
+
+
+def test_of_an_image_that_had_two_turns_the_last_counts(job):
+    target = targets_of(job, [str(Path(__file__))], "out")[0]
+    ends = [many.Outcome("a", "", "out/a", state) for state in ("busy", "complete")]
+    steps = [many.Step(1, 1, target, outcome=one) for one in ends]
+    assert run_many._followed(iter(steps)) == ends[1:]
 
 
 def test_a_run_that_was_stopped_goes_on(folder, job, tmp_path):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["SUMMARY", "Outcome", "Step", "run", "summary_of", "write_summary"]
 
 SUMMARY = "summary.csv"
+BUSY = "busy"
 EVERY = 1.0  # seconds between two times that it is written: there may be thousands of lines
 
 
@@ -43,7 +44,7 @@ class Outcome:
         `image` says which one of a plate or a file with several.
     state : str
         ``complete``, ``incomplete`` where tiles failed, ``part`` where other parts are not done,
-        ``failed``, or ``planned``.
+        ``failed``, ``busy`` where another run is writing it, or ``planned``.
     kernel : str
         The verdict on the kernel, of each channel where they differ.
     tiles, failed : int
@@ -72,7 +73,7 @@ class Outcome:
     @property
     def is_well(self) -> bool:
         """Whether nothing failed."""
-        return self.state not in ("failed", "incomplete")
+        return self.state not in ("failed", "incomplete", "busy")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Step:
     note : str
         What is being decided.
     outcome : Outcome or None
-        In the last step of each image.
+        In the last step of each image; another one counts where it was busy and has a second turn.
     plan : Plan or None
         In the last step of an image that is only planned.
     """
@@ -121,9 +122,10 @@ def run(
 ) -> Iterator[Step]:
     """Do a job on many images; a generator of how far it is.
 
-    What is complete already is passed over, what was begun goes on. ``FOLDER/summary.csv`` has a
-    line for each image that had its turn, and is written after each; a part has one of its own.
-    A part does small images as a whole, and of larger ones some tiles: see `Part.dealt`.
+    What is complete already is passed over, what was begun goes on; what another run is writing has
+    its turn again at the end. ``FOLDER/summary.csv`` has a line for each image that had its turn,
+    and is written after each; a part has one of its own. A part does small images as a whole, and
+    of larger ones some tiles: see `Part.dealt`.
 
     Parameters
     ----------
@@ -204,19 +206,26 @@ def _run(
     who = {name: how[name] for name in ("workers", "scheduler") if name in how}
     try:
         with _helped({**how, "workers": workers}) as how:
-            small, turns = parted(job, turns, workers)
-            count = len(small) + len(turns)
+            small, large = parted(job, turns, workers)
+            count = len(turns)
             for step in _together(job, small, how, who, count) if small else ():
                 if step.outcome is not None:
                     outcomes.append(step.outcome)
                 yield step
                 write_now_and_then()
-            for number, turn in enumerate(turns, len(small) + 1):
-                step = Step(number, count, turn.target)
+
+            def one(number: int, turn: Turn) -> Iterator[Step]:
                 part = None if turn.part is None else (turn.part.number, turn.part.of)
-                of_part = {**how, "part": part}
+                step, of_part = Step(number, count, turn.target), {**how, "part": part}
                 yield from _one(job, step, of_part, who, outcomes, plan_only=plan_only)
                 write_now_and_then()
+
+            for number, turn in enumerate(large, len(small) + 1):
+                yield from one(number, turn)
+            of_output = {str(turn.target.output): turn for turn in turns}
+            for before in [outcome for outcome in outcomes if outcome.state == BUSY]:
+                yield from one(count, of_output[before.output])
+                outcomes.remove(before)
     finally:
         write()
 
@@ -302,7 +311,8 @@ def _one(
     except Cancelled:
         raise
     except Exception as error:
-        outcome = replace(outcome, state="failed", note=printing.sentence(error))
+        state = BUSY if isinstance(error, claims.Claimed) else "failed"
+        outcome = replace(outcome, state=state, note=printing.sentence(error))
         if how["fail_fast"] or _meets_all(error, target, how):
             outcomes.append(replace(outcome, seconds=monotonic() - begun))
             raise

@@ -99,7 +99,9 @@ def _followed(steps: Iterator[Step]) -> list[Outcome]:
         told = _in_json(steps)
     else:
         told = _with_bars(steps, console) if console.is_terminal else _in_lines(steps, console)
-    return [step.outcome for step in told if step.outcome is not None]
+    # The last one of each image counts: what another run was writing has a second turn.
+    ends = {step.outcome.output: step.outcome for step in told if step.outcome is not None}
+    return list(ends.values())
 
 
 def _in_lines(steps: Iterator[Step], console: Any) -> Iterator[Step]:
