@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import warnings
+from math import inf
 
 import pytest
 import tifffile
@@ -12,7 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from by_hand import numbers, small, third_party  # noqa: F401
-from napari_deblur import batch, claims, cli, json_lines, sending, system
+from napari_deblur import batch, claims, cli, json_lines, printing, sending, system
 from napari_deblur.batch import Claimed, run
 from napari_deblur.claims import ALL, take
 from napari_deblur.progress import Progress
@@ -254,6 +255,7 @@ def test_the_command_says_what_it_waits_for(tmp_path, image, monkeypatch):
     monkeypatch.setattr(claims.time, "sleep", lambda seconds: held.pop().release())
     done = called("run", image, out, "--method", "identity", "--wait", 90)
     assert "waiting for up to 1 min 30 s: a run of" in done.stderr
+    assert printing.lasting(inf) == "an unlimited time"  # of --wait inf
     assert "it was complete already" in done.stderr
 
 

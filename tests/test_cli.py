@@ -604,6 +604,18 @@ def test_whoever_stops_listening_does_not_change_the_status(tmp_path, path, kern
     assert (process.returncode, "Traceback" in process.stderr) == (1, False)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="it ends processes there")
+def test_a_batch_system_may_end_a_search_too(tmp_path, path, monkeypatch):
+    from napari_deblur import planning
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # else this process ends
+    monkeypatch.setattr(planning, "planning", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    said = refused("run", path, tmp_path / "o.zarr", "--part", "1/2")
+    signal.signal(signal.SIGTERM, before)
+    assert said == "stopped; run the same command again to go on"
+    assert not (tmp_path / "o.zarr").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there is no shell that closes them")
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
 def test_what_is_said_may_go_nowhere(tmp_path, path, closed):

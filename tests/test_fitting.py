@@ -72,6 +72,9 @@ def test_a_tile_that_does_not_fit_is_refused_where_it_is_to_be_done(tmp_path, fr
     free[0] = GB
     assert [one.phase for one in run(large, tmp_path / "a.zarr", stack)] == ["complete"]
     fitting.refuse_alone(replace(large, device="cuda"))
+    ((_, said),) = fitting.of_memory(large, 0)
+    assert said.startswith("NOT ENOUGH, 1 GB are free")
+    assert list(fitting.of_memory(plan, 0)) == []
 
 
 def test_a_plan_made_for_workers_leaves_room_for_all(job, tmp_path, free):
@@ -137,6 +140,7 @@ def memories(monkeypatch):
     """Ask no workers for their memory: theirs is put in here, by address: (free, limit)."""
     said = {"tcp://a:1": (64 * GB, 0)}
     monkeypatch.setattr(cluster, "memories", lambda scheduler: said)
+    monkeypatch.setattr(offers, "RECOUNT", 1e-6)  # ask each time
     return said
 
 

@@ -16,9 +16,18 @@ __all__ = ["of_memory", "refuse", "refuse_alone"]
 
 
 def of_memory(plan: Plan, workers: int) -> Iterator[tuple[str, str]]:
-    """Say what the processes of a run hold together; nothing where they are on no CPU."""
+    """Say what the processes of a run hold together, or that a tile is too large for this one.
+
+    Nothing where they are on no CPU.
+    """
+    free = system.available_memory()
     if workers and plan.device == "cpu":
-        yield "memory", f"{_sum(plan, workers)}, {size(system.available_memory())} are free"
+        yield "memory", f"{_sum(plan, workers)}, {size(free)} are free"
+    elif plan.device == "cpu" and plan.memory > free:
+        yield (
+            "memory",
+            f"NOT ENOUGH, {size(free)} are free: plan it with less (--memory)",
+        )
 
 
 def refuse(plan: Plan, workers: int) -> None:

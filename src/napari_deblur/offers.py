@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Generator
 from functools import lru_cache
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from napari_deblur import gridding
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["offered"]
 
 LOG = logging.getLogger(__name__)
+RECOUNT = 60.0  # seconds between two times that workers are asked: there may be many images
 
 
 def offered(job: Job, workers: int, scheduler: str | None) -> Generator[str, None, dict[str, Any]]:
@@ -38,7 +40,7 @@ def offered(job: Job, workers: int, scheduler: str | None) -> Generator[str, Non
         if job.memory is not None:
             return {}
         yield "asking the workers what memory they have free, as soon as there is one"
-        return {"memory": _of_each(scheduler)}
+        return {"memory": _of_each(scheduler, int(monotonic() / RECOUNT))}
     if job.device != "cuda" or gpu_here:
         return {}
     from napari_deblur.cluster import gpus
@@ -54,7 +56,8 @@ def offered(job: Job, workers: int, scheduler: str | None) -> Generator[str, Non
     return {"elsewhere": min(free, default=0)}  # of what is asked for in bytes nothing is used
 
 
-def _of_each(scheduler: str) -> int:
+@lru_cache(maxsize=8)
+def _of_each(scheduler: str, now: int) -> int:
     """Give the bytes that a task may use on every worker: those of a machine share its memory."""
     from napari_deblur.cluster import memories
 

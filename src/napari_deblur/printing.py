@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,8 @@ def lasting(seconds: float) -> str:
     """Say how long something takes: ``0.8 s``, ``12 s``, ``3 min 20 s``, ``2 h 05 min``."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
+    if seconds == inf:
+        return "an unlimited time"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -98,7 +98,7 @@ def run(
     if max_failed is not None:
         how["max_failed"] = max_failed
     _refuse_contradictions(context.params)
-    with system.at_most_cores(threads):
+    with system.at_most_cores(threads), system.stopping_on_signals():
         _run(context.params, [input, output, *(more or ())], how, plan_only=plan, replay=replay)
 
 
@@ -199,7 +199,8 @@ def _say(plan: Plan, output: Place, how: Mapping[str, Any]) -> None:
     from napari_deblur.tasks import AT_ONCE
 
     rows, workers = list(describing.of_plan(plan)), how.get("workers", 0)
-    rows += fitting.of_memory(plan, workers)
+    if how.get("scheduler") is None:
+        rows += fitting.of_memory(plan, workers)
     if plan.source is not None and devices.is_here(plan.device):
         rows += _time(plan, how)
     joins = max(1, AT_ONCE * workers)
