@@ -437,7 +437,6 @@ def test_a_kernel_with_nan_is_cleaned_and_it_is_said(tmp_path, path):
         (["--set", "iterations"], '"iterations" is not name=value'),
         (["--kernel", "a.tif", "--kernel", "b.tif"], "write CHANNEL=FILE for each"),
         (["--workers", "-1"], "Invalid value for '--workers'"),
-        (["--workers", "3", "--threads", "2"], "3 processes want a core each, and all may use 2"),
         (["--fail-fast", "--max-failed", "2"], "leave one of them out"),
         (["--part", "1/2", "--no-resume"], "parts go on with what others began: leave it out"),
         (["--part", "0/3"], "there is no part 0/3: parts of 3 are counted from 1"),

@@ -104,14 +104,10 @@ def run(
 
 def _refuse_contradictions(given: Mapping[str, Any]) -> None:
     """Refuse options of which one would go before the other in silence."""
-    threads, workers = given["threads"], given["workers"]
     wrong = {
-        "--threads": threads is not None
+        "--threads": given["threads"] is not None
         and given["scheduler"] is not None
         and "workers of a scheduler take the cores that they were started with (--nthreads)",
-        "--workers": threads is not None
-        and workers > threads
-        and f"{workers} processes want a core each, and all may use {threads} (--threads)",
         "--max-failed": given["max_failed"] is not None
         and given["fail_fast"]
         and "--fail-fast stops at the first tile that fails: leave one of them out",
