@@ -97,6 +97,19 @@ def test_another_file_of_an_image_counts_as_the_first_does(tmp_path, packed, cap
     assert reopen(source).source == source
 
 
+@pytest.mark.parametrize("where", ["../away.ome.tif", "absolute", "in/../../away.ome.tif"])
+def test_files_outside_of_the_folder_are_not_read(tmp_path, where, caplog):
+    caplog.set_level("CRITICAL")
+    (tmp_path / "here/in").mkdir(parents=True)
+    away, path = tmp_path / "away.ome.tif", tmp_path / "here/0.ome.tif"
+    image = IMAGE.format(n=0, name="a", size=1, id=IDS[1])
+    words = image.replace("0.ome.tif", str(away) if where == "absolute" else where)
+    tifffile.imwrite(away, VOLUME, description=ome(IDS[1], image), metadata=None)
+    tifffile.imwrite(path, VOLUME[:1], description=ome(IDS[0], words), metadata=None)
+    with pytest.raises(ValueError, match="outside of its folder"):
+        open_stack(path)
+
+
 def test_a_file_that_is_described_elsewhere_says_so(tmp_path, caplog):
     caplog.set_level("CRITICAL")
     only = '<BinaryOnly MetadataFile="first.ome.tif" UUID="urn:uuid:1"/>'

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import weakref
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -86,6 +88,12 @@ def _open(tif: tifffile.TiffFile, source: Source) -> Stack:
     found = read_facts(tif, index, shape[axes.index("c")] if "c" in axes else 1)
     found = replace(found, pixel_size=_at_level(found.pixel_size, whole, series))
     others = {page.parent.filehandle.path for page in series.pages if page.parent is not tif}
+    for other in others:
+        if not Path(os.path.normpath(other)).is_relative_to(Path(tif.filehandle.dirname)):
+            raise ValueError(
+                f'the metadata of "{source.address}" name "{other}", outside of its folder: put '
+                "the files of an image into one folder"
+            )
     known = file_fingerprint(source.address, *sorted(others))
     source = stored_in(source, "tiff", known)
     base = _base(tif, source, series, axes, squeeze=squeeze)
