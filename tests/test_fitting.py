@@ -77,6 +77,20 @@ def test_a_tile_that_does_not_fit_is_refused_where_it_is_to_be_done(tmp_path, fr
     assert list(fitting.of_memory(plan, 0)) == []
 
 
+def test_far_too_many_workers_are_refused_before_a_search(image, job, tmp_path, free, monkeypatch):
+    from typer.testing import CliRunner
+
+    from napari_deblur import planning
+    from napari_deblur.cli import app
+
+    monkeypatch.setattr(planning, "planning", lambda *_, **__: pytest.fail("planned"))
+    for output in (tmp_path / "o.zarr", tmp_path / "folder"):
+        done = CliRunner().invoke(app, ["run", image, str(output), "--workers", "50"])
+        assert done.exit_code == 1
+        assert "50 workers hold 50 × 400 MB before their first tile, but 16 GB" in done.stderr
+        assert "use fewer (--workers 20)" in done.stderr
+
+
 def test_a_plan_made_for_workers_leaves_room_for_all(job, tmp_path, free):
     free[0] = 4 * GB + 200 * MB
     zarr.save_array(tmp_path / "large.zarr", numbers((1000, 1100)))

@@ -12,7 +12,7 @@ from napari_deblur.gridding import PROCESS, SCANT, share_of
 if TYPE_CHECKING:
     from napari_deblur.plans import Plan
 
-__all__ = ["of_memory", "refuse", "refuse_alone"]
+__all__ = ["of_memory", "refuse", "refuse_alone", "refuse_many"]
 
 
 def of_memory(plan: Plan, workers: int) -> Iterator[tuple[str, str]]:
@@ -52,6 +52,16 @@ def refuse(plan: Plan, workers: int) -> None:
         f"{_sum(plan, workers)}, but {size(free)} are free: "
         + (", or ".join(ways) or "use no workers, or a machine with more memory")
     )
+
+
+def refuse_many(workers: int) -> None:
+    """Raise ValueError if so many don't even fit without tiles: before a search, which is long."""
+    free = system.available_memory()
+    if workers * PROCESS > free:
+        raise ValueError(
+            f"{workers} workers hold {workers} × {size(PROCESS)} before their first tile, but "
+            f"{size(free)} are free: use fewer (--workers {free // (2 * PROCESS)})"
+        )
 
 
 def refuse_alone(plan: Plan) -> None:

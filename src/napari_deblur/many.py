@@ -153,6 +153,7 @@ def run(
     part = Part(*how["part"]) if how.get("part") else None
     turns = turns_of(job, targets, None if plan_only else part)
     if not plan_only:
+        fitting.refuse_many(how.get("workers", 0))
         names = ("workers", "scheduler", "overwrite")
         place: dict[str, Any] = {name: how[name] for name in names if name in how}
         for turn in turns:

@@ -239,8 +239,9 @@ def _done(run: Iterator[Progress], output: Place, begun: float) -> Progress:
 
 def _admitted(output: str | Place, how: Mapping[str, Any]) -> None:
     """Refuse an output that can't be, after waiting for another run if that was asked."""
-    from napari_deblur import claims, outputs
+    from napari_deblur import claims, fitting, outputs
 
+    fitting.refuse_many(how.get("workers", 0))
     refused = partial(outputs.refuse, output, **_place(how))
     try:
         refused()
