@@ -20,7 +20,8 @@ from napari_deblur.protocols import Kernel
 from napari_deblur.pyramid import below, levels_of, shrunk
 from napari_deblur.restoring import Restored
 from napari_deblur.results import LEDGER, mask_of
-from napari_deblur.store import Store, as_stored, open_result
+from napari_deblur.store import Store, open_result
+from napari_deblur.stored import as_stored
 from napari_deblur.verifying import verify
 
 
@@ -128,7 +129,7 @@ def test_integers_are_the_same_in_pieces(monkeypatch):
     counts = np.random.default_rng(0).uniform(-20, 700, (3, 7, 11)).astype(np.float32)
     counts[1, 2, 3] = np.nan
     whole = as_stored(counts, plan)
-    monkeypatch.setattr("napari_deblur.store.PIECE", 10)
+    monkeypatch.setattr("napari_deblur.stored.PIECE", 10)
     cut = as_stored(counts[:, ::-1, ::-1][:, ::-1, ::-1], plan)
     assert np.array_equal(whole[0], cut[0])
     assert whole[1] == cut[1] > 0

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CODECS",
     "Spec",
+    "block_of",
     "box_of",
     "chunk_of",
     "files_of",
@@ -171,6 +172,15 @@ def metadata_of(spec: Spec) -> bytes:
     held: dict[str, Any] = {}
     zarr.create_array(MemoryStore(held), **spec.settings())
     return bytes(held["zarr.json"].to_bytes())
+
+
+def block_of(plan: Plan, name: str, index: Index) -> tuple[int, ...]:
+    """Say which block of an array belongs to a chunk, of the image or of a level."""
+    if name == KERNELS:
+        return index
+    if name == RESIDUALS:
+        return (*index, 0)
+    return tuple(i for i, axis in zip(index, AXES, strict=True) if axis in plan.layout.axes)
 
 
 def shards_of(plan: Plan) -> Mapping[int, Shards]:

@@ -28,7 +28,8 @@ from napari_deblur.results import (
     WINDOWS,
     open_result,
 )
-from napari_deblur.store import Store, digest
+from napari_deblur.store import Store
+from napari_deblur.stored import digest
 
 if TYPE_CHECKING:
     from napari_deblur.places import Place

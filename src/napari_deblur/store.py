@@ -21,18 +21,18 @@ import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_deblur import ngff, places, sharding
-from napari_deblur.arrays import metadata_of, shards_of, specs_of
+from napari_deblur.arrays import block_of, metadata_of, shards_of, specs_of
 from napari_deblur.done import Done
 from napari_deblur.ledger import Entry, Ledger, now
 from napari_deblur.noted import done_of, hash_of
 from napari_deblur.places import Place, Remote
 from napari_deblur.putting import Files
-from napari_deblur.pyramid import Level, below, emptied, levels_of, pieces, shrunk
+from napari_deblur.pyramid import Level, levels_of
 from napari_deblur.results import (
     FAILED_COUNT,
     IMAGE,
@@ -45,32 +45,23 @@ from napari_deblur.results import (
     mask_of,
     open_result,
 )
-from napari_deblur.stack import AXES
+from napari_deblur.shrinking import REPAIR, Shrinker, Shrunk
+from napari_deblur.stored import as_stored, digest
 
 if TYPE_CHECKING:
-    import zarr
     from numpy.typing import NDArray
 
     from napari_deblur.plans import Plan
     from napari_deblur.restoring import Restored
     from napari_deblur.standing import Standing
-    from napari_deblur.tiles import Box, Index
+    from napari_deblur.tiles import Index
 
-__all__ = ["Done", "Result", "Shrunk", "Store", "as_stored", "open_result"]
+__all__ = ["Done", "Result", "Shrunk", "Store", "open_result"]
 
 # A `*.partial` file that nobody has touched for so long belongs to a process that is dead.
 STALE = 3600.0
-REPAIR = "run napari-deblur verify --discard, and then the same again"
 # Failures in the metadata, which every reader loads; the ledger has all.
 MOST_LISTED = 1000
-PIECE = 2**17  # voxels that pass through float64 at a time
-
-
-class Shrunk(NamedTuple):
-    """A chunk of a pyramid level, and where integers have no data."""
-
-    image: NDArray[Any]
-    empty: NDArray[np.bool_] | None
 
 
 class Store:
@@ -93,7 +84,7 @@ class Store:
         self.arrays, self.shards = specs_of(plan), shards_of(plan)
         self.ledger = Ledger(path / LEDGER, self.check)
         self.files = Files(path, self.check, self.look)
-        self._opened: dict[str, zarr.Array] = {}
+        self.shrinker = Shrinker(path, plan)
 
     @classmethod
     def at(cls, path: Place, key: str) -> Store:
@@ -127,9 +118,9 @@ class Store:
     ) -> Entry:
         """Write the core of a tile, its kernel and its residuals; then say so in the ledger."""
         stored, clipped = as_stored(restored.image, self.plan)
-        files = dict([self._write(IMAGE, self._place(IMAGE, index), stored)])
+        files = dict([self._write(IMAGE, block_of(self.plan, IMAGE, index), stored)])
         if MASK in self.arrays:
-            files |= [self._write(MASK, self._place(MASK, index), np.isnan(restored.image))]
+            files |= [self._write(MASK, block_of(self.plan, MASK, index), np.isnan(restored.image))]
         if self.plan.finds_kernels and restored.kernel is not None:
             files |= [self._write(KERNELS, index, restored.kernel)]
         if RESIDUALS in self.arrays:
@@ -137,7 +128,7 @@ class Store:
             residuals = np.full(length, np.nan, np.float32)
             given = restored.residuals[:length]
             residuals[: len(given)] = given
-            files |= [self._write(RESIDUALS, self._place(RESIDUALS, index), residuals)]
+            files |= [self._write(RESIDUALS, block_of(self.plan, RESIDUALS, index), residuals)]
         return self._record(
             Entry(
                 "tile",
@@ -156,34 +147,17 @@ class Store:
         )
 
     def make_level(self, number: int, index: Index, gaps: Collection[Index] = ()) -> Shrunk:
-        """Make a chunk of a pyramid level from the level below, piece by piece.
-
-        Of that, `gaps` are the chunks that could not be made. Any other one that is not there, or
-        can't be unpacked, is an error: what is missing would be read as no data.
-        """
-        level, lower = self.levels[number], self.levels[number - 1]
-        core = level.grid.tile(index).core
-        image = np.empty([stop - start for start, stop in core], self.plan.dtype)
-        empty = np.empty(image.shape, np.bool_) if MASK in self.arrays else None
-        for box, source in pieces(level, lower, index):
-            where = tuple(slice(a - s, b - s) for (a, b), (s, _) in zip(box, core, strict=True))
-            mask = None
-            if empty is not None:
-                mask = self._unpacked(mask_of(number - 1), index[:2], source)
-                empty[where] = emptied(mask, level.step)
-            block = self._unpacked(str(number - 1), index[:2], source)
-            image[where] = shrunk(block, level.step, mask)
-        self._refuse_lost(number, index, gaps)
-        return Shrunk(image, empty)
+        """Make a chunk of a pyramid level from the level below, as `Shrinker.made` does."""
+        return self.shrinker.made(number, index, gaps)
 
     def write_level(self, number: int, index: Index, made: Shrunk, *, inputs: str) -> Entry:
         """Write a chunk of a pyramid level; `inputs` stands for what it was made of."""
         image, empty = made
-        files = dict([self._write(str(number), self._place(str(number), index), image)])
+        files = dict([self._write(str(number), block_of(self.plan, str(number), index), image)])
         values = digest(image)
         if empty is not None:
             name = mask_of(number)
-            files |= [self._write(name, self._place(name, index), empty)]
+            files |= [self._write(name, block_of(self.plan, name, index), empty)]
             values = hash_of([values, digest(empty)])  # the next level depends on both
         key = self.plan.key
         return self._record(
@@ -206,18 +180,17 @@ class Store:
         files: dict[str, tuple[int, str]] = {}
         for name in names:
             tiles = self._checked(name, chunks, sums)
-            file = self._joined_file(name, chunks[0])
+            file = self._file_of(name, chunks[0])
             files |= [self.files.put(file, sharding.joined(self.arrays[name], tiles))]
         key = self.plan.key
         entry = Entry("shard", key, index, number, files, inputs=inputs, finished=now())
         self._record(entry)
-        if all(sharding.loose(names[0], self._place(names[0], one)) in sums for one in chunks):
+        if all(self._loose(names[0], one) in sums for one in chunks):
             self.check()
             for name in names:
                 for chunk in chunks:
-                    loose = self.path / sharding.loose(name, self._place(name, chunk))
                     with suppress(PermissionError):  # who may write need not be allowed to delete
-                        loose.unlink(missing_ok=True)
+                        (self.path / self._loose(name, chunk)).unlink(missing_ok=True)
         return entry
 
     def write_kernel(self, t: int, c: int) -> Entry:
@@ -263,58 +236,25 @@ class Store:
 
     def inputs(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that a chunk of a level is made of."""
-        return hash_of(done.values[number - 1].get(one) for one in self._under(number, index))
+        return hash_of(
+            done.values[number - 1].get(one) for one in self.shrinker.under(number, index)
+        )
 
     def gaps(self, number: int, index: Index, done: Done) -> tuple[Index, ...]:
         """Give those of them that could not be made."""
         there = done.values[number - 1]
-        return tuple(one for one in self._under(number, index) if one not in there)
+        return tuple(one for one in self.shrinker.under(number, index) if one not in there)
 
     def joined(self, number: int, index: Index, done: Done) -> str:
         """Give what stands for the chunks that share a file of a level."""
         return hash_of(map(done.values[number].get, self.shards[number].chunks(index)))
-
-    def _under(self, number: int, index: Index) -> Iterator[Index]:
-        return below(self.levels[number], self.levels[number - 1], index)
-
-    def read(self, number: int, frame: tuple[int, int], box: Box) -> NDArray[Any]:
-        """Read stored values (z, y, x) of one level, (frame, channel) and box."""
-        return self._read(str(number), frame, box)
-
-    def _unpacked(self, name: str, frame: tuple[int, int], box: Box) -> NDArray[Any]:
-        try:
-            return self._read(name, frame, box)
-        except (ValueError, RuntimeError) as error:  # of a codec
-            raise ValueError(
-                f"a chunk of {self.path / name} is not what was written ({error}): {REPAIR}"
-            ) from error
-
-    def _refuse_lost(self, number: int, index: Index, gaps: Collection[Index]) -> None:
-        """Raise ValueError if a file that a chunk of a level is made of is not there, or empty."""
-        names = [name for name in (str(number - 1), mask_of(number - 1)) if name in self.arrays]
-        chunks = [one for one in self._under(number, index) if one not in gaps]
-        for file in {self._joined_file(name, one) for name in names for one in chunks}:
-            try:
-                size = (self.path / file).stat().st_size
-            except FileNotFoundError:
-                size = 0
-            if not size:
-                raise ValueError(
-                    f"{self.path / file} was lost since it was written: run the same again"
-                )
-
-    def _read(self, name: str, frame: tuple[int, int], box: Box) -> NDArray[Any]:
-        spans: dict[str, Any] = dict(zip("tc", frame, strict=True))
-        spans |= {a: slice(*span) for a, span in zip("zyx", box, strict=True)}
-        block = np.asarray(self._stored(name)[tuple(spans[a] for a in self.plan.layout.axes)])
-        return block if "z" in self.plan.layout.axes else block[None]
 
     def chunk_names(self) -> Iterator[str]:
         """Give the paths of all chunks that a complete result has: levels and plan's kernels."""
         for level in self.levels:
             name, shards = str(level.number), self.shards[level.number]
             for shard in shards:
-                yield self._joined_file(name, next(shards.chunks(shard)))
+                yield self._file_of(name, next(shards.chunks(shard)))
         if not self.plan.finds_kernels:
             for t, c in np.ndindex(self.plan.kernel_counts):
                 for nodes in self._nodes():
@@ -322,7 +262,7 @@ class Store:
 
     def chunk_name(self, number: int, index: Index) -> str:
         """Give the path of the file that is written for a chunk of a level."""
-        return self._file(str(number), self._place(str(number), index))
+        return self._file(str(number), block_of(self.plan, str(number), index))
 
     def finish(self, failed: Sequence[Mapping[str, Any]] = ()) -> None:
         """List all levels, and say that the result is complete unless something failed."""
@@ -357,16 +297,6 @@ class Store:
         """Give the blocks of the kernels' mosaic that the plan knows: one, or one for each node."""
         yield from np.ndindex(*(len(line) for line in self.plan.nodes or ((0,),) * 3))
 
-    def _place(self, name: str, index: Index) -> tuple[int, ...]:
-        """Say which block of an array belongs to a chunk."""
-        if name == KERNELS:
-            return index
-        if name == RESIDUALS:
-            return (*index, 0)
-        return tuple(
-            i for i, axis in zip(index, AXES, strict=True) if axis in self.plan.layout.axes
-        )
-
     def _write_metadata(self, name: str, content: bytes) -> None:
         file = self.path / name / "zarr.json"
         self.record_metadata(file, content)
@@ -374,9 +304,13 @@ class Store:
             self.files.make_folder(file.parent)
         places.write_atomically(file, content, self.check)
 
-    def _joined_file(self, name: str, index: Index) -> str:
+    def _loose(self, name: str, index: Index) -> str:
+        """Say where a chunk waits for those that share its file."""
+        return sharding.loose(name, block_of(self.plan, name, index))
+
+    def _file_of(self, name: str, index: Index) -> str:
         """Say in which file of an array a chunk lies when all is done."""
-        return sharding.file_of(name, self.arrays[name], self._place(name, index))
+        return sharding.file_of(name, self.arrays[name], block_of(self.plan, name, index))
 
     def _file(self, name: str, block: tuple[int, ...]) -> str:
         """Say where a block is written: beside the ledger, if it is to be joined with others."""
@@ -393,7 +327,7 @@ class Store:
         A tile that failed has none, and a channel that is only copied has no kernels.
         """
         for chunk in chunks:
-            block = self._place(name, chunk)
+            block = block_of(self.plan, name, chunk)
             path = sharding.loose(name, block)
             if path not in sums:
                 continue
@@ -433,37 +367,3 @@ class Store:
         if len(failed) > MOST_LISTED:
             attributes[OURS][FAILED_COUNT] = sum(one["level"] == 0 for one in failed)
         self.write_group("", attributes)
-
-    def _stored(self, name: str) -> zarr.Array:
-        """Open a level, or its mask, to be read."""
-        import zarr
-
-        if name not in self._opened:
-            self._opened[name] = zarr.open_array(places.storage(self.path / name), mode="r")
-        return self._opened[name]
-
-
-def as_stored(counts: NDArray[np.float32], plan: Plan) -> tuple[NDArray[Any], int]:
-    """Turn counts into what the plan stores, and count the voxels that were clipped.
-
-    Integers are ``round((counts - offset) / scale)``; NaN becomes 0 and is not counted;
-    the mask says where.
-    """
-    dtype = np.dtype(plan.dtype)
-    if dtype.kind == "f":
-        return np.ascontiguousarray(counts, dtype), 0
-    top, clipped = np.iinfo(dtype).max, 0
-    stored = np.empty(counts.shape, dtype)
-    given, taken = counts.reshape(-1), stored.reshape(-1)
-    for start in range(0, given.size, PIECE):
-        piece = given[start : start + PIECE].astype(np.float64)
-        np.rint((piece - plan.offset) / plan.scale, out=piece)
-        clipped += int(((piece < 0) | (piece > top)).sum())  # comparing with NaN gives False
-        taken[start : start + PIECE] = np.where(np.isnan(piece), 0, np.clip(piece, 0, top))
-    return stored, clipped
-
-
-def digest(values: NDArray[Any]) -> str:
-    """Give SHA-256 of an array's values: C order, little-endian."""
-    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    return hashlib.sha256(np.ascontiguousarray(little).data.cast("B")).hexdigest()

@@ -22,7 +22,8 @@ from napari_deblur.progress import Progress
 from napari_deblur.recorded import Recorded
 from napari_deblur.results import KERNELS, LAYER, LEDGER, Result, open_result
 from napari_deblur.scratch import scratch_of
-from napari_deblur.store import Done, Store, digest
+from napari_deblur.store import Done, Store
+from napari_deblur.stored import digest
 
 __all__ = ["Finding", "discard", "looks", "verify"]
 
