@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal, NamedTuple
 
-from napari_deblur import places
+from napari_deblur import places, system
 from napari_deblur.places import Place, Remote
 from napari_deblur.stopping import RunStopped
 
@@ -143,6 +144,7 @@ class Ledger:
     def __init__(self, folder: Place, check: Callable[[], None] = lambda: None) -> None:
         self.folder, self._check = folder, check
         self._file: Place | None = None
+        self._named: Path | None = None  # the file whose name is on the disk
         self._lines: list[bytes] = []  # of that file, in an object store
         self._lock = threading.Lock()  # a worker may have several threads
 
@@ -178,8 +180,13 @@ class Ledger:
     def settle(self) -> None:
         """Wait until the lines are on the disk, if there are any."""
         with self._lock:
-            if self._file is not None and self._file.exists():
-                places.settle(self._file)
+            file = self._file
+            if not isinstance(file, Path) or not file.exists():
+                return
+            system.sync_file(file)
+            if file != self._named:
+                system.sync_folder(self.folder)
+                self._named = file
 
     def _new_file(self) -> Place:
         host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node()) or "host"

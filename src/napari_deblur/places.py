@@ -38,7 +38,6 @@ __all__ = [
     "refuse_credentials",
     "relative",
     "remove_tree",
-    "settle",
     "sha256_of",
     "size_in",
     "storage",
@@ -104,13 +103,6 @@ def relative(place: Place, folder: Place) -> str:
         return place.key.removeprefix(str(getattr(folder, "key", ""))).lstrip("/")
     assert isinstance(folder, Path)
     return place.relative_to(folder).as_posix()
-
-
-def settle(place: Place) -> None:
-    """Wait until a file and its name are on the disk."""
-    if isinstance(place, Path):
-        system.sync_file(place)
-        system.sync_folder(place.parent)
 
 
 def sha256_of(place: Place, each: Callable[[int], None] | None = None) -> str:

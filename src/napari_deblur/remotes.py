@@ -19,7 +19,6 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from napari_deblur.listed import Sizes
 from napari_deblur.uploads import put_pieces
 
 if TYPE_CHECKING:
@@ -192,6 +191,8 @@ class Remote:
 
     def sizes(self) -> Callable[[str], int | None]:
         """Give what tells sizes below this name. They are listed once, when the first is asked."""
+        from napari_deblur.listed import Sizes
+
         listing = Lock()
 
         @lru_cache(maxsize=1)

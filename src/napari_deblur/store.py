@@ -302,6 +302,8 @@ class Store:
         self.record_metadata(file, content)
         if name:
             self.files.make_folder(file.parent)
+        else:  # may say that all is complete
+            self.ledger.settle()
         places.write_atomically(file, content, self.check)
 
     def _loose(self, name: str, index: Index) -> str:
@@ -349,11 +351,10 @@ class Store:
         return places.relative(file, self.path)
 
     def _record(self, entry: Entry) -> Entry:
-        # Of a tile that is lost with its line only that one is made again. But those that were
-        # joined have no files any more, and metadata that nobody knows are damage.
-        waits = any(name.startswith(sharding.LOOSE) for name in entry.files)
         self.ledger.append(entry)
-        if waits or entry.kind in ("shard", "metadata"):
+        # If the power fails, what is lost with its line is made again. But tiles that were joined
+        # have no files any more.
+        if entry.kind == "shard" or any(name.startswith(sharding.LOOSE) for name in entry.files):
             self.ledger.settle()
         return entry
 
