@@ -185,7 +185,7 @@ class Ledger:
                 return
             system.sync_file(file)
             if file != self._named:
-                system.sync_folder(self.folder)
+                system.sync_folder(file.parent)
                 self._named = file
 
     def _new_file(self) -> Place:
