@@ -167,7 +167,7 @@ def ended(damage, folder, here, *, planned):
     for index in result.failed:
         lost[tuple(slice(*span) for span in result.plan.tile(index).core)] = True
     np.testing.assert_array_equal(np.isnan(found), lost)
-    assert not lost.all()
+    assert not lost.all() or name == "zarr-shards"  # which is one file
     if name in SUMMED or how not in ("flip", "zeros"):  # else nothing can know
         np.testing.assert_allclose(found[~lost], restored()[~lost], rtol=2e-3, atol=0.5)
     return status
