@@ -249,8 +249,8 @@ class Choices(Controls):
         self._described, self._stated = (), (None, None, None)
         if layer is None:
             return
-        self._stated, self._described = stated_by(layer)
         when_read(layer, partial(self._learned, layer))
+        self._stated, self._described = stated_by(layer)
 
     def _learned(self, layer: Any, _: Any) -> None:
         if not isalive(self) or layer is not self.layer.currentData():

@@ -184,8 +184,8 @@ class OpticsPsf(Working):
         layer = self.layer.layer
         if layer is not None:
             self.size.fill(layer)
-            self._prefill(layer)
             when_read(layer, partial(self._learned, layer))
+            self._prefill(layer)
         self._edited()
 
     def _learned(self, layer: Any, _: Any) -> None:

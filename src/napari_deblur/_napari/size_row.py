@@ -51,8 +51,8 @@ class SizeRow(QWidget):  # type: ignore[misc]
         self._layer = layer
         self._filled = dict(zip(self.lines, self.texts(), strict=True))
         self._watch.follow(layer)
-        self._follow()
         when_read(layer, self._follow)
+        self._follow()
 
     def _follow(self, _: Any = None) -> None:
         if not isalive(self):

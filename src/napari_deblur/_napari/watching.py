@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from napari_deblur._napari.placing import PLACE
@@ -11,14 +12,27 @@ from napari_deblur._napari.stated import said_by, takes_long
 __all__ = ["Watch", "when_read"]
 
 
+# Files that are being read.
+_WORKERS: dict[Any, Any] = {}
+
+
 def when_read(layer: Any, then: Callable[[Any], None]) -> None:
-    """Read in a thread what a layer's file says, and call `then`; not where it is known at once."""
-    if not takes_long(layer.source.path):
+    """Read in a thread what a layer's file says, and call `then`; not where it is known at once.
+
+    Look at what is known after this, not before: the thread may have ended in between.
+    """
+    path = layer.source.path
+    if not takes_long(path):
         return
     from napari.qt.threading import create_worker
 
-    worker = create_worker(said_by, layer.source.path)
+    worker = _WORKERS.get(path)
+    if worker is not None:
+        worker.returned.connect(then)
+        return
+    worker = _WORKERS[path] = create_worker(said_by, path)
     worker.returned.connect(then)
+    worker.finished.connect(partial(_WORKERS.pop, path, None))
     worker.start()
 
 
