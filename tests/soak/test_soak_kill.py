@@ -26,7 +26,7 @@ IN_FLIGHT = 3  # one being read, one restored, one written
 # As in the small test, and each tile that is begun leaves a byte in a file beside the store.
 COUNTING = """
 from test_kill import example as uncounted
-def example(methods):
+def example(methods, **how):
     whole = methods.Slow.__call__
     def counted(self, tile, blur):
         mark = os.open(os.environ["BEGUN"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -34,7 +34,7 @@ def example(methods):
         os.close(mark)
         return whole(self, tile, blur)
     methods.Slow.__call__ = counted
-    return uncounted(methods)
+    return uncounted(methods, **how)
 """
 
 
