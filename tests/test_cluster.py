@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from by_hand import SRC, numbers, plan_of, small, stack_of, third_party, tree_hash  # noqa: F401
+from napari_deblur import cluster
 from napari_deblur.batch import run
 from napari_deblur.cluster import local_workers
 from napari_deblur.connecting import connected
@@ -166,3 +167,9 @@ def test_a_script_without_a_guard_gets_one_sentence(tmp_path):
     assert done.returncode == 1
     assert done.stderr.count('if __name__ == "__main__":') == 1
     assert done.stderr.splitlines()[-1].startswith("RuntimeError: worker processes import")
+
+
+def test_workers_that_cannot_say_what_memory_is_free_are_not_asked_for_ever(monkeypatch):
+    monkeypatch.setattr(cluster, "free_memory", lambda: 1 / 0)
+    with local_workers(1) as address, pytest.raises(ConnectionError, match="what memory is free"):
+        cluster.memories(address)

@@ -107,9 +107,13 @@ def memories(scheduler: str) -> dict[str, tuple[int, int]]:
         As for `gpus`.
     """
     with Line(partial(connected, scheduler)) as line:
-        while not (line.workers() and (said := _said(line, free_memory, "what memory is free"))):
-            sleep(POLL)
-        return said
+        while True:
+            while not line.workers():
+                sleep(POLL)
+            if said := _said(line, free_memory, "what memory is free"):
+                return said
+            if line.workers():  # it has not left: asking again would help nobody
+                raise ConnectionError("the workers can't say what memory is free: see their logs")
 
 
 def _said(line: Line, question: Callable[..., T], what: str) -> dict[str, T]:
