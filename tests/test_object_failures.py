@@ -61,7 +61,7 @@ def test_a_request_that_fails_is_tried_again(server, tmp_path, what):  # noqa: F
 
     def failing(method, path):
         failing.count += 1
-        if failing.count % 9 == 0:
+        if failing.count % 7 == 0:
             failed.append(path)
             return what
         return None

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.colormaps import ensure_colormap
 
 import napari_deblur as nd
 from napari_deblur._napari.placing import own_kwargs
@@ -141,7 +142,8 @@ def test_a_run_that_goes_on_finds_each_of_its_layers_again(result):
     kernels = kernels_layer(result, spatial, name="kernels")[0]
     for _ in range(2):
         run = Run.__new__(Run)  # without the process that restores
-        run.viewer, run.spatial, run.name, run.looks = viewer, spatial, "a", {}
+        run.viewer, run.spatial, run.name = viewer, spatial, "a"
+        run.looks = {"colormap": ensure_colormap("gray"), "gamma": 1.0}  # as any grey layer has
         run._axes, run._layers, run._added = "yx", {}, []
         for _ in run._steps(run._open(str(result.path))["layers"]):
             pass
