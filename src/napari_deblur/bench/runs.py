@@ -79,8 +79,10 @@ def factors(asked: Asked) -> Answers:
                     width=size.width, method=name, plane=plane,
                 )  # fmt: skip
             rows.append({"method": name, "plane": plane, **row})
-            said = row.get("missing") or f"{row['running'] / row['planned']:.2f}"
-            yield f"factors: {name}, {'planes' if plane else 'volume'}: {said} of what was planned"
+            said = (
+                row.get("missing") or f"{row['running'] / row['planned']:.2f} of what was planned"
+            )
+            yield f"factors: {name}, {'planes' if plane else 'volume'}: {said}"
     return rows
 
 
