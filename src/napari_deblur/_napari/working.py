@@ -13,6 +13,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import QEvent, QSize
 from qtpy.QtWidgets import QProgressBar, QPushButton, QWidget
 
+from napari_deblur._napari.binding import tell_of_crashes
 from napari_deblur._napari.calm import Calm
 from napari_deblur._napari.docking import Tabbed, main_window_of
 from napari_deblur._napari.mistakes import words
@@ -67,6 +68,7 @@ class Working(QWidget):  # type: ignore[misc]
         self.destroyed.connect(self._stopper)
         Calm(self)
         Tabbed(self, lambda other: isinstance(other, Working))
+        tell_of_crashes()
 
     def sizeHint(self) -> Any:
         """Wide enough for all rows; what is drawn asks for more than it needs."""
