@@ -10,8 +10,10 @@ place=scheduler-$SLURM_JOB_ID.json
 trap 'kill $(jobs -p); rm -f "$place"' EXIT
 
 dask scheduler --no-dashboard --scheduler-file "$place" &
+# From 22.05 on srun doesn't take --cpus-per-task from the job: workers may be bound to one core each.
 # A worker that lost its scheduler ends, with status 0; the loop starts it again.
-srun bash -c "while true; do dask worker --scheduler-file $place --nworkers 1 \
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" bash -c "while true; do
+    dask worker --scheduler-file $place --nworkers 1 \
     --nthreads $SLURM_CPUS_PER_TASK --memory-limit 0 --no-dashboard --death-timeout 120
     sleep 5; done" &
 until [ -s "$place" ]; do sleep 1; done
