@@ -17,9 +17,9 @@ CRASHES = (
 
 @cache
 def tell_of_crashes() -> None:
-    """Warn, once, of the PySide6 that gives away a reference to True with every signal.
+    """Warn, once, of the PySide6 that gives away a reference to True or None with every signal.
 
-    From Python 3.12 on nobody counts the references to True.
+    From Python 3.12 on nobody counts those.
     """
     if qtpy.PYSIDE_VERSION == "6.12.0" and sys.version_info < (3, 12):
         from napari.utils.notifications import show_warning
