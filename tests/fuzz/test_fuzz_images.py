@@ -23,9 +23,10 @@ METHODS = {
     "richardson-lucy": nd.methods["richardson-lucy"](iterations=3),
 }
 SEAM = 2e-3  # of the peak; planned are 1e-3
-# What the plan states was measured by other cuts than those of its tiles: of a thousand images of
-# up to 24 pixels the worst, a dark pixel of 10 × 4 just outside of a tile, differed by 5.2 times.
-STATED = 8
+# What the plan states was measured by other cuts than those of its tiles: of 450 images of 6 to 24
+# pixels with holes, the worst differed by 2.4 times as much; a dark pixel of 10 × 4 just outside of
+# a tile by 5.2 times.
+STATED, TINY, STATED_OF_TINY = 3, 12, 8
 
 
 @dataclass
@@ -144,7 +145,8 @@ def test_an_image_is_restored_rightly_or_refused_in_a_sentence(case, tmp_path_fa
     if not both.any():
         return
     peak = max(np.abs(wanted[both]).max(), np.abs(counts_of(case.image)[both]).max(initial=0), 1e-6)
-    seam = max(SEAM, STATED * (plan.expected_seam or 0))
+    stated = STATED_OF_TINY if min(case.image.shape) < TINY else STATED
+    seam = max(SEAM, stated * (plan.expected_seam or 0))
     if seam < 1:
         np.testing.assert_allclose(found[both], wanted[both], atol=seam * peak, rtol=1e-4)
 
