@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
@@ -98,7 +98,7 @@ class Keeper:
 
 
 def begin_with(start: str | Path, *networks: Network) -> None:
-    """Load weights that were trained before.
+    """Load weights that were trained before: of the same network, or of one that it begins with.
 
     Raises
     ------
@@ -110,12 +110,12 @@ def begin_with(start: str | Path, *networks: Network) -> None:
     path = weights_path(start)
     known, _ = load_network(path, checked_digest(path))
     for network in networks:
-        if known.configuration != network.configuration:
+        if replace(network.configuration, dense=known.configuration.dense) != known.configuration:
             raise ValueError(
                 f"{path.name} is of a network of another size: begin with nothing, or choose the "
                 "configuration that it was trained with"
             )
-        network.load_state_dict(known.state_dict())
+        network.load_state_dict(known.state_dict(), strict=False)
 
 
 def facts_of(path: Path) -> dict[str, Any]:

@@ -29,11 +29,16 @@ MARGIN = 0.25
 # An item whose data are wrong by `USUAL` in the mean counts once; what is wrong by less, more, up
 # to `USUAL / TINY` times.
 USUAL, TINY = 0.03, 0.005
+# Of decibels, as they may be counted instead: images and kernels; errors, squared, below which less
+# is hardly better.
+DECIBELS, LEAST_IMAGE, LEAST_KERNEL = 0.05, 1e-6, 1e-2
 # Frequencies at which the true kernel passes less than this don't count.
 PASSED = 0.02
 
 
-def loss(pairs: Sequence[Pair], batch: Batch, *, fixed: bool = False) -> Tensor:
+def loss(
+    pairs: Sequence[Pair], batch: Batch, *, fixed: bool = False, decibels: bool = False
+) -> Tensor:
     """Give the loss of all stages, to which later ones contribute more.
 
     Images count by Charbonnier's distance and that of their differences, relative to how far the
@@ -49,14 +54,17 @@ def loss(pairs: Sequence[Pair], batch: Batch, *, fixed: bool = False) -> Tensor:
     batch : Batch
     fixed : bool
         The kernels were given: images count only.
+    decibels : bool
+        Count images and kernels by the logarithms of their squared errors instead.
     """
     size = (batch.kernel.shape[-2], batch.kernel.shape[-1])
-    weights = _weights(batch, size) * _worth(batch, size)
+    weights = _weights(batch, size) * (1 if decibels else _worth(batch, size))
     total = batch.seen.new_zeros(())
     for stage, pair in enumerate(pairs):
-        part = _image(pair.image - batch.sharp, weights)
+        error = pair.image - batch.sharp
+        part = _in_decibels(error, weights) if decibels else _image(error, weights)
         if not fixed:
-            part = part + _kernel(pair.kernel, batch)
+            part = part + _kernel(pair.kernel, batch, decibels=decibels)
         total = total + EARLIER ** (len(pairs) - 1 - stage) * part
     if not fixed:
         explained = blurred(pairs[-1].image, pairs[-1].kernel) - batch.clean
@@ -91,19 +99,28 @@ def _image(error: Tensor, weights: Tensor) -> Tensor:
     return (weights * _charbonnier(error)).mean() + STEEP * steep
 
 
-def _kernel(kernel: Tensor, batch: Batch) -> Tensor:
+def _in_decibels(error: Tensor, weights: Tensor) -> Tensor:
+    squared = (weights * error.square()).mean(dim=(1, 2, 3))
+    return DECIBELS / 2 * torch.log(squared + LEAST_IMAGE).mean()
+
+
+def _kernel(kernel: Tensor, batch: Batch, *, decibels: bool) -> Tensor:
     if not batch.known:
         return REBLUR * _charbonnier(blurred(batch.sharp, kernel) - batch.clean).mean()
     truth = batch.kernel
     energy = truth.square().sum(dim=(1, 2, 3))
-    apart = ((kernel - truth).square().sum(dim=(1, 2, 3)) / energy).mean()
+    apart = (kernel - truth).square().sum(dim=(1, 2, 3)) / energy
+    if decibels:
+        counted = DECIBELS / 2 * torch.log(apart + LEAST_KERNEL).mean()
+    else:
+        counted = KERNEL * apart.mean()
     reblurred = _charbonnier(blurred(batch.sharp, kernel - truth)).mean()
     lengths = ops.transform_shape(tuple(truth.shape[-2:]))
     passed = ops.transfer_function(truth, lengths).abs() > PASSED
     spectrum = ops.transfer_function(kernel - truth, lengths)
     # The tiny number keeps the gradient finite where kernels agree.
     spectral = torch.sqrt(torch.view_as_real(spectrum).square().sum(-1) + 1e-10)
-    return KERNEL * apart + REBLUR * reblurred + SPECTRUM * (spectral * passed).mean()
+    return counted + REBLUR * reblurred + SPECTRUM * (spectral * passed).mean()
 
 
 def _weights(batch: Batch, size: tuple[int, int]) -> Tensor:

@@ -19,14 +19,16 @@ all parts, nothing is normalised over a tile, and kernels keep their size whatev
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
 from torch.nn import functional
 
 from napari_deblur.gdunet.blocks import Block, Pyramid, one_channel, soft
+from napari_deblur.gdunet.dense import CHOSEN, DAMPINGS, DenseImageStep, DensePyramid
 from napari_deblur.gdunet.kernel_prior import KernelPrior
 from napari_deblur.gdunet.physics import (
     autocorrelation,
@@ -75,6 +77,11 @@ class Configuration:
         Channels and blocks of what corrects the image's gradients.
     kernel_width, kernel_blocks : int
         Channels and blocks of the kernel's proximal map.
+    dense : int
+        How many stages of dense convolutions follow: what the stages before found of the kernel is
+        what they begin with, and with a given kernel they are all there is.
+    dense_widths, dense_encoder, dense_decoder : tuple of int
+        Channels and blocks of their levels, finest first; the coarsest has no decoder.
     without : tuple of str
         Parts that are left out, to find what they are worth: "attention", "gradients", "noise";
         "unfolding" leaves nothing but the U-Net, which knows no kernel.
@@ -92,6 +99,10 @@ class Configuration:
     gradient_blocks: int = 1
     kernel_width: int = 24
     kernel_blocks: int = 2
+    dense: int = 0
+    dense_widths: tuple[int, ...] = (64, 96)
+    dense_encoder: tuple[int, ...] = (3, 4)
+    dense_decoder: tuple[int, ...] = (3,)
     without: tuple[Part, ...] = ()
     kernel_step: Steps = "preconditioned"
 
@@ -114,14 +125,15 @@ class Configuration:
     @property
     def multiple(self) -> int:
         """A tile that begins at a multiple of so many pixels is treated as in a larger one."""
-        return int(2 ** len(self.encoder))
+        return int(2 ** max(len(self.encoder), len(self.dense_widths) if self.dense else 0))
 
 
 CONFIGURATIONS = {
     "tiny": Configuration(),
     # As large as "tiny", to compare with.
     "u-net": Configuration(stages=1, width=20, without=("unfolding",)),
-    "light": Configuration(stages=3, width=16, encoder=(1, 1, 2), gradient_width=16),
+    # "tiny" and two stages that are larger.
+    "light": Configuration(dense=2),
     # The published widths and numbers of blocks.
     "paper": Configuration(
         stages=3,
@@ -155,6 +167,7 @@ class Network(nn.Module):
         super().__init__()
         self.configuration = configuration
         self.stages = nn.ModuleList(Stage(configuration) for _ in range(configuration.stages))
+        self.dense = nn.ModuleList(DenseStage(configuration) for _ in range(configuration.dense))
 
     def forward(
         self,
@@ -193,12 +206,25 @@ class Network(nn.Module):
         """
         scene = Scene.of(seen, noise, kernel, self.configuration.without)
         image, pairs = seen, []
-        for stage in self.stages:
+        # To restore is what dense stages do better, and without the others' images.
+        with _in_full(self.stages, seen):
+            for stage in [] if fixed and self.dense else self.stages:
+                image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
+                pairs.append(Pair(image, kernel))
+        image = seen if self.dense else image
+        for stage in self.dense:
             image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
             pairs.append(Pair(image, kernel))
         if centre and not fixed and self.configuration.blind:
             pairs[-1] = centred(pairs[-1])
         return pairs
+
+
+def _in_full(stages: nn.ModuleList, like: Tensor) -> AbstractContextManager[Any]:
+    """Compute in all bits what isn't learned: there half of them would be lost for nothing."""
+    if any(parameter.requires_grad for parameter in stages.parameters()):
+        return nullcontext()
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class Scene(NamedTuple):
@@ -275,6 +301,49 @@ class Stage(nn.Module):
         change, features = self.image_prior(known)
         features = features.unflatten(0, (batch, channels)).mean(dim=1)
         return image + change.reshape(image.shape), features
+
+
+class DenseStage(nn.Module):
+    """One round of the algorithm with a larger image prior, which sees several steps at once."""
+
+    def __init__(self, c: Configuration) -> None:
+        super().__init__()
+        self.image_step = DenseImageStep()
+        self.image_prior = DensePyramid(
+            2 * len(DAMPINGS) + 3, c.dense_widths, c.dense_encoder, c.dense_decoder
+        )
+        self.kernel_step = KernelStep(c.kernel_step)
+        self.kernel_prior = KernelPrior(
+            c.dense_widths[-1],
+            c.kernel_width,
+            c.kernel_blocks,
+            attention="attention" not in c.without,
+        )
+
+    def forward(
+        self,
+        image: Tensor,
+        kernel: Tensor,
+        scene: Scene,
+        fixed: bool,  # noqa: FBT001
+    ) -> Pair:
+        """Improve an image and a kernel."""
+        image, features = self._restored(image, kernel, scene)
+        if fixed:
+            return Pair(image, kernel)
+        direction = self.kernel_step(kernel, image, scene)
+        shaped = self.kernel_prior.shaped(kernel, direction, scene.spread)
+        return Pair(image, self.kernel_prior.attended(shaped, direction, features, scene))
+
+    def _restored(self, image: Tensor, kernel: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Step and correct; the channels of an item go through the U-Net one by one."""
+        batch, channels = image.shape[:2]
+        steps, louder = self.image_step(image, kernel, scene)
+        besides = torch.stack((image, scene.seen, scene.noise), dim=2)
+        known = torch.cat((besides, steps, louder), dim=2).flatten(0, 1)
+        change, features = self.image_prior(known)
+        features = features.unflatten(0, (batch, channels)).mean(dim=1)
+        return steps[:, :, CHOSEN] + change.reshape(image.shape), features
 
 
 class ImageStep(nn.Module):

@@ -24,6 +24,7 @@ __all__ = [
     "autocorrelation",
     "blurred",
     "data_direction",
+    "data_directions",
     "data_gradient",
     "inner",
     "kernel_convolution",
@@ -85,6 +86,29 @@ def data_direction(residual: Tensor, kernel: Tensor, damping: Tensor) -> Tensor:
     damping : Tensor, shape (batch, 1, 1, 1), above 0
     """
     return _pulled(residual, kernel, damping)
+
+
+def data_directions(residual: Tensor, kernel: Tensor, damping: Tensor) -> tuple[Tensor, Tensor]:
+    """Give `data_direction` for several dampings at once, and what each makes of white noise.
+
+    Parameters
+    ----------
+    residual, kernel : see `data_gradient`
+    damping : Tensor, shape (batch, dampings, 1, 1), above 0
+
+    Returns
+    -------
+    directions : Tensor, shape (batch, channels, dampings, y, x)
+    gain : Tensor, shape (batch, dampings, 1, 1)
+        Standard deviation of the direction where that of the residual is 1.
+    """
+    ny, nx = (t + k - 1 for t, k in zip(residual.shape[-2:], kernel.shape[-2:], strict=True))
+    lengths = ops.transform_shape((ny, nx))
+    otf = ops.transfer_function(kernel, lengths)
+    filters = otf.conj() / (_square(otf) + damping)
+    spectrum = ops.forward(residual, lengths)[:, :, None] * filters[:, None]
+    gain = _square(filters).mean(dim=(-2, -1), keepdim=True).sqrt()
+    return ops.backward(spectrum, lengths)[..., :ny, :nx], gain
 
 
 def kernel_gradient(residual: Tensor, image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,9 @@ from napari_deblur.gdunet.synthesis import Recipe
 
 __all__ = ["Settings", "hashed"]
 
+# Which stages of a network are trained.
+LEARNED = ("all", "dense")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -48,6 +51,8 @@ class Settings:
         noise grow.
     fixed : float
         Share of batches with given kernels, near the truth, of which only the image is learned.
+    images_first : int
+        Iterations in which all kernels are given.
     made : float
         Share of objects that are made, not cut from images.
     objects, kernels : int
@@ -60,6 +65,11 @@ class Settings:
         Share of batches that come from pairs, where there are any.
     photons : (least, most)
         Per pixel at brightness 1, above 0.
+    learned : str
+        "all", or "dense": the stages before those stay as they are, and only tell kernels to begin
+        with.
+    decibels : bool
+        Errors count by their logarithms: see `losses.loss`.
     bfloat16 : bool
         Compute what is learned in half the bits, as GPUs do fast; transforms keep all of theirs.
     threads : int
@@ -83,6 +93,7 @@ class Settings:
     average: float = 0.999
     curriculum: int = 2500
     fixed: float = 0.25
+    images_first: int = 0
     made: float = 0.45
     objects: int = 800
     kernels: int = 3000
@@ -90,6 +101,8 @@ class Settings:
     families: tuple[tuple[str, float], ...] = ()
     paired: float = 0.5
     photons: tuple[float, float] = (30.0, 5000.0)
+    learned: str = "all"
+    decibels: bool = False
     bfloat16: bool = False
     threads: int = 0
     log_every: int = 50
@@ -113,6 +126,15 @@ class Settings:
         if self.kernel_step not in STEPS:
             raise ValueError(
                 f"kernel_step is {shown(self.kernel_step)} and must be one of: {', '.join(STEPS)}"
+            )
+        if self.learned not in LEARNED:
+            raise ValueError(
+                f"learned is {shown(self.learned)} and must be one of: {', '.join(LEARNED)}"
+            )
+        if self.learned == "dense" and not CONFIGURATIONS[self.configuration].dense:
+            raise ValueError(
+                f'learned is "dense", and {self.configuration} has no dense stages: nothing would '
+                "be learned"
             )
         for family, _ in self.families:
             if family not in FAMILIES:
@@ -170,7 +192,8 @@ class Settings:
             photons=(max(least, min(500.0, most / 2) * (least / 500.0) ** done), most),
             read_noise=0.02 * done,
             given=max(0.0, 1 - 6 * done),
-            fixed=hashed(self.seed + 1, iteration) % 1000 < 1000 * self.fixed,
+            fixed=iteration < self.images_first
+            or hashed(self.seed + 1, iteration) % 1000 < 1000 * self.fixed,
         )
 
 

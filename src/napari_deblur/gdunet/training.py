@@ -117,8 +117,11 @@ def train(
     network.to(device=place)
     average = Network(network.configuration).to(place).requires_grad_(False)
     average.load_state_dict(network.state_dict())
+    if settings.learned == "dense":
+        network.stages.requires_grad_(requires_grad=False)
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=settings.rate, betas=(0.9, 0.95), weight_decay=1e-4
+        learned, lr=settings.rate, betas=(0.9, 0.95), weight_decay=1e-4
     )
     state = Checkpoint(network, average, optimiser, asdict(settings))
     done = load_checkpoint(folder / CHECKPOINT, state)
@@ -156,10 +159,15 @@ def train(
             stages = network(
                 drawn.seen, drawn.noise, drawn.first, fixed=fixed, cut=cut, centre=False
             )
-        value = loss(stages, drawn, fixed=fixed or not network.configuration.blind)
+        value = loss(
+            stages[-len(network.dense) :] if settings.learned == "dense" else stages,
+            drawn,
+            fixed=fixed or not network.configuration.blind,
+            decibels=settings.decibels,
+        )
         optimiser.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(learned, settings.clip)
         if torch.isfinite(norm):
             optimiser.step()
             astray = 0
