@@ -23,6 +23,7 @@ from napari_deblur.gdunet.network import (
 from napari_deblur.gdunet.physics import (
     blurred,
     data_direction,
+    data_directions,
     data_gradient,
     inner,
     kernel_convolution,
@@ -33,6 +34,7 @@ from napari_deblur.gdunet.synthesis import Batch, default_kernel
 from napari_deblur.protocols import Blur
 
 SMALL = Configuration(width=4, encoder=(1, 1), decoder=(1, 1), gradient_width=4, kernel_width=8)
+DENSE = replace(SMALL, dense=2, dense_widths=(8, 12), dense_encoder=(1, 1), dense_decoder=(1,))
 
 
 def scene(batch=2, channels=1, side=(40, 37), size=(7, 5), seed=0):
@@ -125,21 +127,27 @@ def test_preconditioned_steps_go_downhill():
     assert similar > 0.8
 
 
-def test_untrained_it_is_alternating_proximal_gradient_descent():
+@pytest.mark.parametrize("kind", ["small", "dense"])
+def test_untrained_it_is_alternating_proximal_gradient_descent(kind):
     data = scene(side=(40, 36), size=(7, 5))[2]
     tile = data + 0.02 * torch.randn(data.shape, generator=torch.Generator().manual_seed(3))
     seen, first = extended(tile, (7, 5)), default_kernel(2, (7, 5))
     noise = torch.tensor([[1e-3, 1e-4], [1e-2, 0.0]])
     with torch.no_grad():
-        pairs = Network(CONFIGURATIONS["tiny"])(seen, noise, first)
+        pairs = Network(CONFIGURATIONS["light"])(seen, noise, first, part=kind)
     for item in range(2):
         level = float(torch.sqrt(0.1 * noise[item, 0] + noise[item, 1]))
-        u, h = reference(tile[item, 0].double().numpy(), first[item, 0].double().numpy(), level)
+        y, h = tile[item, 0].double().numpy(), first[item, 0].double().numpy()
+        u, h = reference(y, h, level, **STEPS[kind])
         np.testing.assert_allclose(pairs[-1].image[item, 0].numpy(), u, atol=2e-4)
         np.testing.assert_allclose(pairs[-1].kernel[item, 0].numpy(), h, atol=2e-5)
 
 
-def reference(y, h, level):
+# A dense stage has a whole step, and nothing of gradients.
+STEPS = {"small": {"length": 0.5, "weight": 0.05}, "dense": {"length": 1.0, "weight": 0.0}}
+
+
+def reference(y, h, level, length, weight):
     """Alternate Wiener-preconditioned image steps and least-squares kernel steps."""
     n, k = y.shape, h.shape
     u = np.pad(y, [((m - 1) // 2, m // 2) for m in k], mode="edge")
@@ -165,11 +173,11 @@ def reference(y, h, level):
     for _ in range(2):
         r = convolve(u, h, mode="valid") - y
         wiener = otf().conj() / (np.abs(otf()) ** 2 + np.exp(1.5) * level)
-        step = 0.5 * np.fft.ifft2(spectrum(r) * wiener).real[: u.shape[0], : u.shape[1]]
+        step = length * np.fft.ifft2(spectrum(r) * wiener).real[: u.shape[0], : u.shape[1]]
         for axis in (0, 1):
             d = np.diff(u, axis=axis, append=np.take(u, [-1], axis))
             back = d - soft(d, level)
-            step -= 0.05 * np.diff(back, axis=axis, prepend=0)
+            step -= weight * np.diff(back, axis=axis, prepend=0)
         u = u - step
         r = window * (convolve(u, h, mode="valid") - y)
         power = steep * np.abs(spectrum(u)) ** 2
@@ -186,14 +194,15 @@ def reference(y, h, level):
     ("side", "channels", "size"),
     [((40, 40), 1, (7, 7)), ((41, 67), 3, (5, 9)), ((64, 33), 2, (15, 15))],
 )
-def test_any_tile_channels_and_kernel(side, channels, size):
-    network = lively(Network(SMALL))
+@pytest.mark.parametrize("configuration", [SMALL, DENSE], ids=["small", "dense"])
+def test_any_tile_channels_and_kernel(configuration, side, channels, size):
+    network = lively(Network(configuration))
     seen = torch.rand(2, channels, *side)
     noise, first = torch.full((2, 2), 1e-3), default_kernel(2, size)
     with torch.no_grad():
         pairs = network(seen, noise, first)
         alone = network(seen[1:], noise[1:], first[1:])
-    assert len(pairs) == 2
+    assert len(pairs) == 2 + configuration.dense
     for pair in pairs:
         assert pair.image.shape == seen.shape
         assert pair.kernel.shape == (2, 1, *size)
@@ -202,6 +211,35 @@ def test_any_tile_channels_and_kernel(side, channels, size):
     # Items of a batch know nothing of each other.
     torch.testing.assert_close(pairs[-1].image[1:], alone[-1].image, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(pairs[-1].kernel[1:], alone[-1].kernel, atol=1e-5, rtol=1e-3)
+
+
+def test_dense_stages_begin_with_the_kernel_of_those_before():
+    network = lively(Network(DENSE))
+    seen, noise, first = torch.rand(2, 1, 40, 44), torch.full((2, 2), 1e-3), default_kernel(2, (9, 9))
+    with torch.no_grad():
+        whole = network(seen, noise, first, centre=False)
+        small = network(seen, noise, first, centre=False, part="small")
+        dense = network(seen, noise, small[-1].kernel, centre=False, part="dense")
+        given = network(seen, noise, first, fixed=True)
+    for one, other in zip(whole, [*small, *dense], strict=True):
+        torch.testing.assert_close(one.image, other.image)
+        torch.testing.assert_close(one.kernel, other.kernel)
+    # With a given kernel they are all there is.
+    assert len(given) == 2
+    assert all(torch.equal(pair.kernel, first) for pair in given)
+    alone = network(seen, noise, first, part="dense")
+    torch.testing.assert_close(given[0].image, alone[0].image)
+
+
+def test_a_dense_step_says_how_loud_it_makes_the_noise():
+    kernel = default_kernel(1, (9, 9))
+    white = torch.randn(1, 1, 200, 210, generator=torch.Generator().manual_seed(5))
+    damping = torch.tensor([0.003, 0.1])[None, :, None, None]
+    made, gain = data_directions(white, kernel, damping)
+    for i in range(2):
+        one = data_direction(white, kernel, damping[:, i : i + 1])
+        torch.testing.assert_close(made[:, :, i], one, atol=1e-4, rtol=1e-4)
+        assert torch.isclose(inner(one, (29, 29)).std(), gain[0, i, 0, 0], rtol=0.05)
 
 
 def test_a_kernel_is_centred_and_its_image_moves_with_it():
@@ -247,8 +285,9 @@ def test_what_is_nearly_right_counts_more():
     assert harm[0] > 3 * harm[1] > 0
 
 
-def test_with_its_kernel_fixed_a_tile_is_restored_as_in_the_whole():
-    network = lively(Network(CONFIGURATIONS["tiny"]))
+@pytest.mark.parametrize("name", ["tiny", "light"])
+def test_with_its_kernel_fixed_a_tile_is_restored_as_in_the_whole(name):
+    network = lively(Network(CONFIGURATIONS[name]))
     torch.manual_seed(2)
     size, cell, halo, core = (15, 15), 8, 64, 64
     sharp = torch.nn.functional.avg_pool2d(torch.rand(1, 1, 272, 272) ** 4, 5, 1)
@@ -266,13 +305,30 @@ def test_with_its_kernel_fixed_a_tile_is_restored_as_in_the_whole():
 
 
 @pytest.mark.parametrize(
-    ("name", "millions"), [("tiny", (0.3, 0.45)), ("light", (0.9, 1.2)), ("paper", (33, 39))]
+    ("name", "millions"), [("tiny", (0.3, 0.45)), ("light", (2.5, 3.2)), ("paper", (33, 39))]
 )
 def test_configurations_are_as_large_as_they_say(name, millions):
     with torch.device("meta"):
         network = Network(CONFIGURATIONS[name])
     count = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     assert millions[0] < count < millions[1]
+
+
+def test_errors_count_by_their_logarithms_where_decibels_are_asked_for():
+    sharp, kernel, clean = scene(size=(11, 11))
+    noise = torch.full((2, 2), 1e-3)
+    drawn = Batch(sharp, sharp, clean, noise, kernel, kernel, made_up=False)
+
+    def counted(image, found, *, fixed=False):
+        return float(loss([Pair(image, found)], drawn, decibels=True, fixed=fixed))
+
+    # Ten times the error counts the same whatever it was.
+    steps = [counted(sharp + error, kernel, fixed=True) for error in (0.02, 0.2, 2.0)]
+    assert steps[1] - steps[0] == pytest.approx(steps[2] - steps[1], rel=0.02)
+    assert steps[1] - steps[0] > 0.1
+    other = default_kernel(2, (11, 11))
+    wrong = [counted(sharp, (1 - w) * kernel + w * other) for w in (0, 0.3, 1)]
+    assert wrong[0] < wrong[1] < wrong[2]
 
 
 def test_attention_makes_gaussians_wider_and_narrower():

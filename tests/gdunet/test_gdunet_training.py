@@ -15,7 +15,7 @@ from napari_deblur.gdunet.blocks import Pyramid
 from napari_deblur.gdunet.keeping import Keeper
 from napari_deblur.gdunet.kernels import FAMILIES, made_kernels
 from napari_deblur.gdunet.losses import kernel_decibels, loss, psnr
-from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Pair
+from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Network, Pair
 from napari_deblur.gdunet.objects import KINDS, crops, made
 from napari_deblur.gdunet.pairs import crops_of_pairs, paired_batch
 from napari_deblur.gdunet.physics import blurred, inner
@@ -33,6 +33,8 @@ from napari_deblur.training import (
 
 SMALL = Configuration(width=4, encoder=(1, 1), decoder=(1, 1), gradient_width=4, kernel_width=8)
 CONFIGURATIONS.setdefault("small", SMALL)
+DENSE = replace(SMALL, dense=1, dense_widths=(8, 12), dense_encoder=(1, 1), dense_decoder=(1,))
+CONFIGURATIONS.setdefault("dense", DENSE)
 FEW = Settings(
     configuration="small",
     iterations=4,
@@ -261,6 +263,41 @@ def test_in_half_the_bits_a_training_stays_finite_and_transforms_keep_all_of_the
     steps.close()
     assert halves == {torch.bfloat16}
     assert transformed == {torch.float32}
+
+
+def test_dense_stages_learn_on_top_of_a_network_that_stays_as_it_is(tmp_path):
+    list(train(FEW, {}, tmp_path / "small"))
+    start = tmp_path / "small" / "weights.safetensors"
+    before = load_network(start, digest(start))[0].state_dict()
+    settings = replace(
+        FEW, configuration="dense", learned="dense", images_first=2, fixed=0.0, bfloat16=True,
+        decibels=True,
+    )  # fmt: skip
+    for stopped in (3, 4):
+        steps = train(replace(settings, iterations=stopped, decay=1), {}, tmp_path / "out", start=start)
+        assert all(np.isfinite(step.loss) for step in steps if step.iteration)
+    # With given kernels at first, then with those that the others find.
+    log = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    known = ["psnr out given" in json.loads(line)["numbers"] for line in log[1:]]
+    assert known == [True, True, False, False]
+    path = tmp_path / "out" / "weights.safetensors"
+    after = load_network(path, digest(path))[0].state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    fresh = torch.manual_seed(settings.seed) and Network(DENSE).state_dict()
+    moved = [name for name in after if not torch.equal(after[name], fresh[name].half().float())]
+    assert {name.split(".")[0] for name in set(moved) - set(before)} == {"dense"}
+    assert len(moved) > len(after) / 2
+    # Half the bits are kept of these.
+    kept = load_file(path)
+    assert {kept[name].dtype for name in kept if name not in before} == {torch.float16}
+    assert {kept[name].dtype for name in before} == {torch.float32}
+
+
+def test_nothing_is_learned_where_there_are_no_dense_stages():
+    with pytest.raises(ValueError, match='learned is "dense", and small has no dense stages'):
+        replace(FEW, learned="dense")
+    with pytest.raises(ValueError, match='learned is "some" and must be one of: all, dense'):
+        replace(FEW, learned="some")
 
 
 @pytest.mark.parametrize("name", ["light", "tiny"])

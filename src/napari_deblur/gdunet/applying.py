@@ -17,7 +17,7 @@ from napari_deblur.gdunet.synthesis import default_kernel
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_deblur.gdunet.network import Network
+    from napari_deblur.gdunet.network import Network, Part
 
 __all__ = ["Found", "Scale", "found_kernel", "restored", "stages"]
 
@@ -138,7 +138,12 @@ def stages(
 
 
 def found_kernel(
-    network: Network, tiles: Sequence[Tensor], first: Tensor | tuple[int, int], scale: Scale
+    network: Network,
+    tiles: Sequence[Tensor],
+    first: Tensor | tuple[int, int],
+    scale: Scale,
+    *,
+    part: Part = "all",
 ) -> Found:
     """Find the kernel that several tiles have in common.
 
@@ -153,6 +158,8 @@ def found_kernel(
     first : Tensor of shape (y, x), or (y, x)
         The kernel to begin with, or the shape of the default one; odd.
     scale : Scale
+    part : "all", "small" or "dense"
+        See `Network.forward`.
     """
     start = default_kernel(1, first)[0, 0] if isinstance(first, tuple) else first
     if not all(n % 2 for n in start.shape):
@@ -169,7 +176,8 @@ def found_kernel(
         whole = _filled(planes, torch.isfinite(planes)).sub_(scale.background).div_(scale.span)
         seen = whole[None]
         with torch.no_grad():
-            pair = network(seen, scale.noise_of(1, seen), start.to(seen)[None, None])[-1]
+            noise = scale.noise_of(1, seen)
+            pair = network(seen, noise, start.to(seen)[None, None], part=part)[-1]
         kernels.append(pair.kernel[0, 0])
         steep = sum(pair.image.diff(dim=axis).square().mean() for axis in (-2, -1))
         structure.append(steep / ((scale.noise / scale.span) ** 2 + 1e-6))

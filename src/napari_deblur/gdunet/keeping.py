@@ -22,11 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from napari_deblur.gdunet.network import Network
+    from napari_deblur.gdunet.network import Configuration, Network
     from napari_deblur.gdunet.schedule import Settings
 
 __all__ = ["BEST", "CHECKPOINT", "WEIGHTS", "Keeper", "begin_with", "facts_of"]
 
+# What two networks may differ in, if only one of them has dense stages.
+NO_DENSE: dict[str, Any] = {
+    "dense": 0,
+    "dense_widths": (),
+    "dense_encoder": (),
+    "dense_decoder": (),
+}
 BEST, CHECKPOINT, WEIGHTS = "best.safetensors", "checkpoint.safetensors", "weights.safetensors"
 
 
@@ -110,12 +117,19 @@ def begin_with(start: str | Path, *networks: Network) -> None:
     path = weights_path(start)
     known, _ = load_network(path, checked_digest(path))
     for network in networks:
-        if replace(network.configuration, dense=known.configuration.dense) != known.configuration:
+        if not _begins_alike(network.configuration, known.configuration):
             raise ValueError(
                 f"{path.name} is of a network of another size: begin with nothing, or choose the "
                 "configuration that it was trained with"
             )
         network.load_state_dict(known.state_dict(), strict=False)
+
+
+def _begins_alike(one: Configuration, other: Configuration) -> bool:
+    """Whether two networks are the same up to the end of the shorter one."""
+    if not (one.dense and other.dense):
+        one, other = (replace(c, **NO_DENSE) for c in (one, other))
+    return replace(one, dense=other.dense) == other
 
 
 def facts_of(path: Path) -> dict[str, Any]:

@@ -54,9 +54,10 @@ __all__ = [
     "noise_map",
 ]
 
-Part = Literal["attention", "gradients", "noise", "unfolding"]
+Without = Literal["attention", "gradients", "noise", "unfolding"]
+Part = Literal["all", "small", "dense"]
 Steps = Literal["preconditioned", "gradient", "released", "none"]
-PARTS: tuple[str, ...] = get_args(Part)
+PARTS: tuple[str, ...] = get_args(Without)
 STEPS: tuple[str, ...] = get_args(Steps)
 
 
@@ -103,7 +104,7 @@ class Configuration:
     dense_widths: tuple[int, ...] = (64, 96)
     dense_encoder: tuple[int, ...] = (3, 4)
     dense_decoder: tuple[int, ...] = (3,)
-    without: tuple[Part, ...] = ()
+    without: tuple[Without, ...] = ()
     kernel_step: Steps = "preconditioned"
 
     def __post_init__(self) -> None:
@@ -178,6 +179,7 @@ class Network(nn.Module):
         fixed: bool = False,
         cut: bool = False,
         centre: bool = True,
+        part: Part = "all",
     ) -> list[Pair]:
         """Run all stages.
 
@@ -198,21 +200,26 @@ class Network(nn.Module):
         centre : bool
             Centre the last kernel, see `centred`. Training must not: moved by whole pixels, a
             kernel that drifts away from its centre is never pulled back.
+        part : "all", "small" or "dense"
+            Run the stages before the dense ones only, or nothing but these, with a kernel that is
+            nearly right. What a network doesn't have is left out of "all".
 
         Returns
         -------
         list of Pair
-            One of each stage.
+            One of each stage that was run.
         """
         scene = Scene.of(seen, noise, kernel, self.configuration.without)
         image, pairs = seen, []
         # To restore is what dense stages do better, and without the others' images.
+        only = "dense" if fixed and self.dense else part
         with _in_full(self.stages, seen):
-            for stage in [] if fixed and self.dense else self.stages:
+            for stage in self.stages if only != "dense" else ():
                 image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
                 pairs.append(Pair(image, kernel))
-        image = seen if self.dense else image
-        for stage in self.dense:
+        dense = self.dense if only != "small" else ()
+        image = seen if dense else image
+        for stage in dense:
             image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
             pairs.append(Pair(image, kernel))
         if centre and not fixed and self.configuration.blind:

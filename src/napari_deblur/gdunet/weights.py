@@ -48,8 +48,14 @@ SENSELESS = (
 
 
 def save_weights(path: Path, network: Network, facts: dict[str, Any]) -> None:
-    """Write a network's weights, its configuration and what it was trained on."""
-    tensors: dict[str, Tensor] = dict(network.named_parameters())
+    """Write a network's weights, its configuration and what it was trained on.
+
+    The numbers of dense stages have half their bits: more of them don't show.
+    """
+    tensors: dict[str, Tensor] = {
+        name: parameter.detach().half() if name.startswith("dense.") else parameter
+        for name, parameter in network.named_parameters()
+    }
     texts = {"configuration": json.dumps(asdict(network.configuration)), "facts": json.dumps(facts)}
     save_tensors(path, tensors, texts)
 

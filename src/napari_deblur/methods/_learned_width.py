@@ -111,4 +111,5 @@ def _missed(network: Network, part: HeldOut, kernel: Tensor, scale: Scale) -> fl
     else:
         seen = seen.clamp(min=FAINT)
         nats = seen - torch.xlogy(held, seen)
+    # Some devices have no numbers of 64 bits.
     return float(nats.cpu().nansum(dtype=torch.float64))

@@ -221,10 +221,14 @@ class GDUNet:
         )
         with torch.no_grad():
             every = [
-                found_kernel(network, tiles, start, scale)
+                found_kernel(network, tiles, start, scale, part="small")
                 for start in starts(samples[0], (ky, kx), first)
             ]
-        whole = torch.stack([found.kernel.cpu() for found in every]).mean(dim=0)
+            whole = torch.stack([found.kernel for found in every]).mean(dim=0)
+            if network.dense:
+                every = [found_kernel(network, tiles, whole, scale, part="dense"), *every]
+                whole = every[0].kernel
+        whole = whole.cpu()
         kernel = centred(torch.from_numpy(ops.reshaped(whole.numpy(), shape[1:])))
         kernel, limited = held(samples, kernel)
         if "verdict" not in limited:
