@@ -454,8 +454,11 @@ def test_gdunet_takes_the_kernel_that_is_given_and_weights_by_path(viewer, widge
     for name in ("best", "weights", "checkpoint"):
         (trained / f"{name}.safetensors").touch()
     assert weights_files(tmp_path) == [
-        "tiny", str(trained / "best.safetensors"), str(trained / "weights.safetensors")
-    ]  # fmt: skip
+        "light",
+        "tiny",
+        str(trained / "best.safetensors"),
+        str(trained / "weights.safetensors"),
+    ]
 
 
 def test_weights_are_chosen_from_a_box(qtbot, tmp_path):
@@ -465,7 +468,7 @@ def test_weights_are_chosen_from_a_box(qtbot, tmp_path):
     form = form_of(registry.methods["gdunet"])
     box = WeightsRow(form["weights"], tmp_path)
     qtbot.addWidget(box)
-    assert box.box.currentText() == "tiny"
+    assert box.box.currentText() == "light"
     box.box.setCurrentText("/a/b.safetensors")
     assert form["weights"].value == "/a/b.safetensors"
     form["weights"].value = "tiny"

@@ -25,7 +25,7 @@ class Teaching:
     Parameters
     ----------
     configuration : "tiny" or "light"
-        How large the network is: light is for a GPU.
+        How large the network is: light takes three times as long, and makes better images.
     side : int
         Pixels along each axis of the images that are shown to the network, a multiple of 8.
     kernel : int
@@ -113,7 +113,7 @@ class Lesson:
     optics : {"na", "wavelength", "pixel_size"}, lengths in µm, or None
         Of the lens whose blur is to be undone later.
     start : str
-        Weights to begin with; "" for none.
+        Weights to begin with: "packaged" for those of the network's size; "" for none.
     iterations : int
     teaching : Teaching
     """
@@ -121,16 +121,11 @@ class Lesson:
     sharp: Sequence[Stack]
     blurred: Sequence[Stack] = ()
     optics: dict[str, float] | None = None
-    start: str = "tiny"
+    start: Literal["packaged", ""] = "packaged"
     iterations: int = 2000
     teaching: Teaching = field(default_factory=Teaching)
 
     def __post_init__(self) -> None:
-        if self.start == "tiny" != self.teaching.configuration:
-            raise ValueError(
-                f"a {self.teaching.configuration} network can't begin with the weights tiny: "
-                "choose configuration tiny under Advanced, or begin with nothing"
-            )
         least = self.teaching.side if self.blurred else self.teaching.smallest
         for stack in self.sharp:
             y, x = stack.shape[-2:]

@@ -94,7 +94,7 @@ class Train(TrainingForm):
             sharp=[stack_of(layer) for layer in sharp],
             blurred=[stack_of(layer) for layer in blurred],
             optics=self._optics(),
-            start=str(self.begin_with.currentData()),
+            start="packaged" if self.begin_with.currentData() else "",
             iterations=self.iterations.value(),
             teaching=value_of(self.form, Teaching),
         )

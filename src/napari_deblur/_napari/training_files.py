@@ -114,7 +114,7 @@ def written(lesson: Lesson, folder: Path) -> Generator[str, None, str]:
                     f"The sharp layer lies about {y} px along y and {x} px along x beside the "
                     "blurred one: move it in place first, or the network learns to move images."
                 )
-    begins = {"start": lesson.start} if lesson.start else {}
+    begins = {"start": lesson.teaching.configuration} if lesson.start else {}
     words: dict[str, Any] = {
         **begins,
         "training": lesson.teaching.settings(lesson.iterations, begun=bool(lesson.start)),

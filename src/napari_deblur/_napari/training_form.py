@@ -42,7 +42,7 @@ __all__ = ["LayerList", "TrainingForm", "called_sharp"]
 SHARP = re.compile(r"(?<![a-z])(sharp|(ground.?)?truth)(?![a-z])", re.IGNORECASE)
 SOURCES = {"sharp": "sharp layers", "pair": "a blurred/sharp pair"}
 LENSES = {"any": "of any kind", "known": "this one"}
-STARTS = {"tiny": "packaged weights", "": "nothing: takes hours"}
+STARTS = {"packaged": "packaged weights", "": "nothing: takes hours"}
 DEVICES = {name: name for name in ("auto", "cpu", "cuda", "mps")}
 ABOUT = (
     "Teaches the network of the method gdunet what your specimens look like. Sharp layers are "

@@ -67,7 +67,7 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Change (batch, channels, y, x)."""
-        changed: Tensor = x + self.second(functional.relu(self.first(x), inplace=True))
+        changed: Tensor = self.second(functional.relu(self.first(x), inplace=True)).add_(x)
         return changed
 
 

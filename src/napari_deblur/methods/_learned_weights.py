@@ -15,6 +15,9 @@ Thing = TypeVar("Thing")
 # tiles of 64² to 768² px: 49 to 93 of 12 channels, 63 to 118 of 16, 74 to 138 of 20, 130 to 233 of
 # 32; the smaller the tile the more. Not in strips, as on a GPU, 71 to 76 of 12 channels.
 PER_CHANNEL, BESIDES = 8, 8
+# And for each channel of a dense stage's finest level, which has a quarter of the pixels: of 64
+# channels, tiles of 128² to 768² px, 188 to 117 altogether.
+PER_DENSE = 2.5
 # Kernels are looked for in planes of so many pixels at least: the more there is to see, the better.
 # In 224² px they were 0.7 dB (1000 photons) and 0.4 dB (100) better than in 144², 1 and 0.5 dB
 # better than in 96², which is what was trained on (medians of 24 each).
@@ -29,7 +32,7 @@ class FromWeights(Generic[Thing]):
     read : function
         Of the network's sizes and of what is known of its training.
     otherwise : value
-        Of the class itself, and of objects whose weights can't be read: those of "tiny". What is
+        Of the class itself, and of objects whose weights can't be read: those of "light". What is
         wrong with them is said when they are needed.
     """
 
@@ -57,7 +60,9 @@ def multiple_of(configuration: Configuration, _: dict[str, Any]) -> int:
 
 def arrays_of(configuration: Configuration, _: dict[str, Any]) -> float:
     """Give the arrays of a tile's size that a call needs."""
-    return PER_CHANNEL * max(configuration.width, configuration.gradient_width) + BESIDES
+    c = configuration
+    small = PER_CHANNEL * max(c.width, c.gradient_width)
+    return max(small, PER_DENSE * c.dense_widths[0] if c.dense else 0) + BESIDES
 
 
 def shapes_of(_: Configuration, facts: dict[str, Any]) -> tuple[tuple[int, ...], ...]:

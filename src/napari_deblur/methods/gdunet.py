@@ -48,8 +48,9 @@ class GDUNet:
     Parameters
     ----------
     weights : str
-        "tiny", which comes with the program, or the path of a file that a training wrote. On a
-        cluster the workers must be able to read the path.
+        "light" or "tiny", which come with the program, or the path of a file that a training
+        wrote. "tiny" takes half the time, and its images are less good. On a cluster the workers
+        must be able to read the path.
     digest : str
         SHA-256 of that file, hexadecimal. Filled in when a plan is made; a run refuses another
         file.
@@ -70,7 +71,7 @@ class GDUNet:
     Departs from it as `napari_deblur.gdunet.network` says; trained anew, with known kernels.
     """
 
-    weights: str = "tiny"
+    weights: str = "light"
     digest: Annotated[str, {"visible": False}] = ""
     kernel: Literal["found", "given"] = "found"
     background: float | Literal["auto"] = "auto"
@@ -79,7 +80,7 @@ class GDUNet:
     noise: float | Literal["auto"] = "auto"
 
     multiple_of: ClassVar[FromWeights[int]] = FromWeights(multiple_of, 8)
-    arrays: ClassVar[FromWeights[float]] = FromWeights(arrays_of, 104.0)
+    arrays: ClassVar[FromWeights[float]] = FromWeights(arrays_of, 168.0)
     estimate_shapes: ClassVar[FromWeights[tuple[tuple[int, ...], ...]]] = FromWeights(
         shapes_of, ((256, 256),)
     )
@@ -90,7 +91,7 @@ class GDUNet:
 
     def __post_init__(self) -> None:
         if not self.weights or not isinstance(self.weights, str):
-            raise ValueError('weights is empty: give a name, such as "tiny", or the path of a file')
+            raise ValueError('weights is empty: give a name, such as "light", or the path of a file')
         if self.kernel not in ("found", "given"):
             raise ValueError(f'kernel is "{self.kernel}" and must be found or given')
         for name in ("background", "white", "gain", "noise"):
@@ -108,7 +109,7 @@ class GDUNet:
     def widest(self, image: tuple[int, int, int]) -> tuple[int, int, int]:
         """Choose the shape (1, y, x) that is searched in an image of nz, ny, nx voxels.
 
-        The largest of the training, 31 px of "tiny"; at most half the image.
+        The largest of the training, 31 px of "light"; at most half the image.
         """
         y, x = (_odd(min(self.largest_kernel, n // 2)) for n in image[1:])
         return 1, y, x
@@ -225,9 +226,10 @@ class GDUNet:
                 for start in starts(samples[0], (ky, kx), first)
             ]
             whole = torch.stack([found.kernel for found in every]).mean(dim=0)
+            last = every[0]
             if network.dense:
-                every = [found_kernel(network, tiles, whole, scale, part="dense"), *every]
-                whole = every[0].kernel
+                last = found_kernel(network, tiles, whole, scale, part="dense")
+                whole = last.kernel
         whole = whole.cpu()
         kernel = centred(torch.from_numpy(ops.reshaped(whole.numpy(), shape[1:])))
         kernel, limited = held(samples, kernel)
@@ -242,10 +244,11 @@ class GDUNet:
             "samples": [[list(span) for span in sample.region] for sample in samples],
             "searched": [ky, kx],
             "trained_with": list(facts["kernel_sizes"]),
-            # Of what was found from each start, and in each sample from the first start.
+            # Of what was found from each start, and in each sample: from the first start, or from
+            # the mean of what was found.
             "starts": [rounded(likeness(found.kernel.cpu(), whole)) for found in every],
-            "agreement": [rounded(likeness(one.cpu(), whole)) for one in every[0].each],
-            "counted": [rounded(float(weight)) for weight in every[0].weights],
+            "agreement": [rounded(likeness(one.cpu(), whole)) for one in last.each],
+            "counted": [rounded(float(weight)) for weight in last.weights],
         }
         if any(sample.facts.colour is not None for sample in samples):
             report["doubt"] = FILTERED
