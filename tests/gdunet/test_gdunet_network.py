@@ -14,11 +14,7 @@ from napari_deblur.gdunet.network import (
     CONFIGURATIONS,
     Configuration,
     Network,
-    Pair,
     centred,
-    difference,
-    difference_adjoint,
-    extended,
 )
 from napari_deblur.gdunet.physics import (
     blurred,
@@ -30,6 +26,8 @@ from napari_deblur.gdunet.physics import (
     kernel_direction,
     kernel_gradient,
 )
+from napari_deblur.gdunet.scene import Pair, extended
+from napari_deblur.gdunet.steps import difference, difference_adjoint
 from napari_deblur.gdunet.synthesis import Batch, default_kernel
 from napari_deblur.protocols import Blur
 
@@ -215,7 +213,11 @@ def test_any_tile_channels_and_kernel(configuration, side, channels, size):
 
 def test_dense_stages_begin_with_the_kernel_of_those_before():
     network = lively(Network(DENSE))
-    seen, noise, first = torch.rand(2, 1, 40, 44), torch.full((2, 2), 1e-3), default_kernel(2, (9, 9))
+    seen, noise, first = (
+        torch.rand(2, 1, 40, 44),
+        torch.full((2, 2), 1e-3),
+        default_kernel(2, (9, 9)),
+    )
     with torch.no_grad():
         whole = network(seen, noise, first, centre=False)
         small = network(seen, noise, first, centre=False, part="small")

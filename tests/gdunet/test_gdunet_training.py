@@ -15,10 +15,11 @@ from napari_deblur.gdunet.blocks import Pyramid
 from napari_deblur.gdunet.keeping import Keeper
 from napari_deblur.gdunet.kernels import FAMILIES, made_kernels
 from napari_deblur.gdunet.losses import kernel_decibels, loss, psnr
-from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Network, Pair
+from napari_deblur.gdunet.network import CONFIGURATIONS, Configuration, Network
 from napari_deblur.gdunet.objects import KINDS, crops, made
 from napari_deblur.gdunet.pairs import crops_of_pairs, paired_batch
 from napari_deblur.gdunet.physics import blurred, inner
+from napari_deblur.gdunet.scene import Pair
 from napari_deblur.gdunet.schedule import Settings
 from napari_deblur.gdunet.synthesis import Bank, Recipe, batch
 from napari_deblur.gdunet.training import train
@@ -274,7 +275,9 @@ def test_dense_stages_learn_on_top_of_a_network_that_stays_as_it_is(tmp_path):
         decibels=True,
     )  # fmt: skip
     for stopped in (3, 4):
-        steps = train(replace(settings, iterations=stopped, decay=1), {}, tmp_path / "out", start=start)
+        steps = train(
+            replace(settings, iterations=stopped, decay=1), {}, tmp_path / "out", start=start
+        )
         assert all(np.isfinite(step.loss) for step in steps if step.iteration)
     # With given kernels at first, then with those that the others find.
     log = (tmp_path / "out" / "log.jsonl").read_text().splitlines()

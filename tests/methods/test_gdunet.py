@@ -189,7 +189,7 @@ def test_a_file_without_a_suffix_is_kept_by_its_whole_path(tmp_path, monkeypatch
 
 
 def test_weights_that_are_not_shipped_are_said_not_to_be():
-    with pytest.raises(FileNotFoundError, match="weights paper are not shipped.*: light, tiny"):
+    with pytest.raises(FileNotFoundError, match=r"weights paper are not shipped.*: light, tiny"):
         GDUNet("paper").resolved([sample(counts())])
 
 

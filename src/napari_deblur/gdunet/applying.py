@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from napari_deblur import ops
-from napari_deblur.gdunet.network import Pair, extended
 from napari_deblur.gdunet.physics import inner
+from napari_deblur.gdunet.scene import Pair, extended
 from napari_deblur.gdunet.synthesis import default_kernel
 
 if TYPE_CHECKING:

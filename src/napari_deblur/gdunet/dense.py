@@ -7,20 +7,25 @@ same time, most of all in half the bits on processors that are made for that.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from napari_deblur.gdunet.kernel_prior import KernelPrior
 from napari_deblur.gdunet.physics import blurred, data_directions
+from napari_deblur.gdunet.scene import Pair
+from napari_deblur.gdunet.steps import KernelStep
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_deblur.gdunet.network import Scene
+    from napari_deblur.gdunet.network import Configuration
+    from napari_deblur.gdunet.scene import Scene
 
-__all__ = ["CHOSEN", "DAMPINGS", "DenseImageStep", "DensePyramid"]
+__all__ = ["DenseStage"]
 
 # How much each step damps, the logarithm of it at a noise of 1: sharp and noisy, to soft.
 DAMPINGS = (-0.5, 1.5, 3.5)
@@ -28,6 +33,49 @@ DAMPINGS = (-0.5, 1.5, 3.5)
 CHOSEN = 1
 # What a block adds to begin with.
 SMALL = 0.1
+
+
+class DenseStage(nn.Module):
+    """One round of the algorithm with a larger image prior, which sees several steps at once."""
+
+    def __init__(self, c: Configuration) -> None:
+        super().__init__()
+        self.image_step = DenseImageStep()
+        self.image_prior = DensePyramid(
+            2 * len(DAMPINGS) + 3, c.dense_widths, c.dense_encoder, c.dense_decoder
+        )
+        self.kernel_step = KernelStep(c.kernel_step)
+        self.kernel_prior = KernelPrior(
+            c.dense_widths[-1],
+            c.kernel_width,
+            c.kernel_blocks,
+            attention="attention" not in c.without,
+        )
+
+    def forward(
+        self,
+        image: Tensor,
+        kernel: Tensor,
+        scene: Scene,
+        fixed: bool,  # noqa: FBT001
+    ) -> Pair:
+        """Improve an image and a kernel."""
+        image, features = self._restored(image, kernel, scene)
+        if fixed:
+            return Pair(image, kernel)
+        direction = self.kernel_step(kernel, image, scene)
+        shaped = self.kernel_prior.shaped(kernel, direction, scene.spread)
+        return Pair(image, self.kernel_prior.attended(shaped, direction, features, scene))
+
+    def _restored(self, image: Tensor, kernel: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
+        """Step and correct; the channels of an item go through the U-Net one by one."""
+        batch, channels = image.shape[:2]
+        steps, louder = self.image_step(image, kernel, scene)
+        besides = torch.stack((image, scene.seen, scene.noise), dim=2)
+        known = torch.cat((besides, steps, louder), dim=2).flatten(0, 1)
+        change, features = self.image_prior(known)
+        features = features.unflatten(0, (batch, channels)).mean(dim=1)
+        return steps[:, :, CHOSEN] + change.reshape(image.shape), features
 
 
 class DenseImageStep(nn.Module):
@@ -95,7 +143,7 @@ class DensePyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple = 2 ** len(widths)
-        pairs = list(zip(widths, widths[1:], strict=False))
+        pairs = list(pairwise(widths))
 
         def blocks(width: int, count: int) -> nn.Sequential:
             return nn.Sequential(*(Residual(width) for _ in range(count)))
@@ -103,9 +151,7 @@ class DensePyramid(nn.Module):
         self.first = nn.Conv2d(4 * inputs, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(blocks(w, n) for w, n in zip(widths, encoder, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
-        self.up = nn.ModuleList(
-            nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in pairs
-        )
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in pairs)
         self.decoder = nn.ModuleList(
             blocks(w, n) for w, n in zip(widths[:-1], decoder, strict=True)
         )

@@ -13,7 +13,7 @@ from torch.nn import functional
 from napari_deblur.gdunet.blocks import Block, soft
 
 if TYPE_CHECKING:
-    from napari_deblur.gdunet.network import Scene
+    from napari_deblur.gdunet.scene import Scene
 
 __all__ = ["KernelPrior", "kernel_of"]
 

@@ -13,7 +13,7 @@ from napari_deblur.gdunet.physics import blurred, inner
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from napari_deblur.gdunet.network import Pair
+    from napari_deblur.gdunet.scene import Pair
     from napari_deblur.gdunet.synthesis import Batch
 
 __all__ = ["kernel_correlation", "kernel_decibels", "loss", "psnr"]

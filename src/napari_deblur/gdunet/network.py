@@ -18,41 +18,23 @@ all parts, nothing is normalised over a tile, and kernels keep their size whatev
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-from napari_deblur.gdunet.blocks import Block, Pyramid, one_channel, soft
-from napari_deblur.gdunet.dense import CHOSEN, DAMPINGS, DenseImageStep, DensePyramid
+from napari_deblur.gdunet.blocks import Pyramid
+from napari_deblur.gdunet.dense import DenseStage
 from napari_deblur.gdunet.kernel_prior import KernelPrior
-from napari_deblur.gdunet.physics import (
-    autocorrelation,
-    blurred,
-    data_direction,
-    inner,
-    kernel_convolution,
-    kernel_direction,
-    kernel_gradient,
-)
+from napari_deblur.gdunet.scene import Pair, Scene
+from napari_deblur.gdunet.steps import ImageStep, KernelStep
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = [
-    "CONFIGURATIONS",
-    "PARTS",
-    "STEPS",
-    "Configuration",
-    "Network",
-    "Pair",
-    "extended",
-    "noise_map",
-]
+__all__ = ["CONFIGURATIONS", "PARTS", "STEPS", "Configuration", "Network", "centred"]
 
 Without = Literal["attention", "gradients", "noise", "unfolding"]
 Part = Literal["all", "small", "dense"]
@@ -124,9 +106,14 @@ class Configuration:
         return "unfolding" not in self.without
 
     @property
+    def cell(self) -> int:
+        """Pixels that the U-Nets of stages that are not dense bin along each axis."""
+        return int(2 ** len(self.encoder))
+
+    @property
     def multiple(self) -> int:
         """A tile that begins at a multiple of so many pixels is treated as in a larger one."""
-        return int(2 ** max(len(self.encoder), len(self.dense_widths) if self.dense else 0))
+        return max(self.cell, 2 ** len(self.dense_widths) if self.dense else 1)
 
 
 CONFIGURATIONS = {
@@ -147,13 +134,6 @@ CONFIGURATIONS = {
         kernel_blocks=2,
     ),
 }
-
-
-class Pair(NamedTuple):
-    """What a stage found: image (batch, channels, y, x) and kernel (batch, 1, ky, kx)."""
-
-    image: Tensor
-    kernel: Tensor
 
 
 class Network(nn.Module):
@@ -234,37 +214,6 @@ def _in_full(stages: nn.ModuleList, like: Tensor) -> AbstractContextManager[Any]
     return torch.autocast(like.device.type, enabled=False)
 
 
-class Scene(NamedTuple):
-    """What stays the same through the stages."""
-
-    seen: Tensor
-    data: Tensor
-    noise: Tensor
-    level: Tensor
-    spread: Tensor
-
-    @classmethod
-    def of(cls, seen: Tensor, noise: Tensor, kernel: Tensor, without: tuple[str, ...]) -> Scene:
-        """Prepare data, the map of the noise, and the correlations of the data."""
-        if "noise" in without:
-            noise = torch.full_like(noise, 1e-3)
-        size = (kernel.shape[-2], kernel.shape[-1])
-        data = inner(seen, size)
-        # One number for the whole channel, lest tiles differ: the noise of a dim structure.
-        level = (TYPICAL * noise[:, :1] + noise[:, 1:]).clamp(min=DARKEST**2).sqrt()
-        return cls(
-            seen,
-            data,
-            noise_map(seen, noise),
-            level[..., None, None],
-            autocorrelation(data, size),
-        )
-
-
-# Brightness of a dim structure; and a noise below which none counts.
-TYPICAL, DARKEST = 0.1, 1e-3
-
-
 class Stage(nn.Module):
     """One round of the algorithm: image, then kernel."""
 
@@ -277,7 +226,7 @@ class Stage(nn.Module):
         if c.blind:
             self.kernel_step = KernelStep(c.kernel_step)
             self.kernel_prior = KernelPrior(
-                c.width * c.multiple,
+                c.width * c.cell,
                 c.kernel_width,
                 c.kernel_blocks,
                 attention="attention" not in c.without,
@@ -310,142 +259,6 @@ class Stage(nn.Module):
         return image + change.reshape(image.shape), features
 
 
-class DenseStage(nn.Module):
-    """One round of the algorithm with a larger image prior, which sees several steps at once."""
-
-    def __init__(self, c: Configuration) -> None:
-        super().__init__()
-        self.image_step = DenseImageStep()
-        self.image_prior = DensePyramid(
-            2 * len(DAMPINGS) + 3, c.dense_widths, c.dense_encoder, c.dense_decoder
-        )
-        self.kernel_step = KernelStep(c.kernel_step)
-        self.kernel_prior = KernelPrior(
-            c.dense_widths[-1],
-            c.kernel_width,
-            c.kernel_blocks,
-            attention="attention" not in c.without,
-        )
-
-    def forward(
-        self,
-        image: Tensor,
-        kernel: Tensor,
-        scene: Scene,
-        fixed: bool,  # noqa: FBT001
-    ) -> Pair:
-        """Improve an image and a kernel."""
-        image, features = self._restored(image, kernel, scene)
-        if fixed:
-            return Pair(image, kernel)
-        direction = self.kernel_step(kernel, image, scene)
-        shaped = self.kernel_prior.shaped(kernel, direction, scene.spread)
-        return Pair(image, self.kernel_prior.attended(shaped, direction, features, scene))
-
-    def _restored(self, image: Tensor, kernel: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
-        """Step and correct; the channels of an item go through the U-Net one by one."""
-        batch, channels = image.shape[:2]
-        steps, louder = self.image_step(image, kernel, scene)
-        besides = torch.stack((image, scene.seen, scene.noise), dim=2)
-        known = torch.cat((besides, steps, louder), dim=2).flatten(0, 1)
-        change, features = self.image_prior(known)
-        features = features.unflatten(0, (batch, channels)).mean(dim=1)
-        return steps[:, :, CHOSEN] + change.reshape(image.shape), features
-
-
-class ImageStep(nn.Module):
-    """A gradient step on the image: data, and two terms of its gradients."""
-
-    def __init__(self, c: Configuration) -> None:
-        super().__init__()
-        # Cautious to begin with, when kernels are wrong: they would bring up ripples.
-        self.length = _number(0.5)
-        # The logarithm of the damping is linear in that of the noise's level.
-        self.damping = nn.Parameter(torch.tensor([1.5, 1.0]))
-        self.weight = _number(0.05)
-        self.threshold = _number(1.0)
-        self.gradient_prior = None
-        if "gradients" not in c.without:
-            self.gradient_prior = GradientPrior(c.gradient_width, c.gradient_blocks, c.multiple)
-
-    def forward(self, image: Tensor, kernel: Tensor, scene: Scene) -> Tensor:
-        """Step downhill."""
-        residual = blurred(image, kernel) - scene.data
-        damping = torch.exp(self.damping[0] + self.damping[1] * scene.level.log())
-        down = positive(self.length) * data_direction(residual, kernel, damping)
-        if self.gradient_prior is None:
-            return image - down
-        limit = positive(self.threshold) * scene.level
-        for axis in (-2, -1):
-            steep = difference(image, axis)
-            wanted = self.gradient_prior(steep, scene, axis) + soft(steep, limit)
-            down = down + positive(self.weight) * difference_adjoint(steep - wanted, axis)
-        return image - down
-
-
-class GradientPrior(nn.Module):
-    """Correct one component of an image's gradient; the same network serves both axes."""
-
-    def __init__(self, width: int, blocks: int, cell: int) -> None:
-        super().__init__()
-        self.cell = cell
-        self.first = nn.Conv2d(2, width, 3, padding=1)
-        self.blocks = nn.Sequential(*(Block(width, cell) for _ in range(blocks)))
-        self.last = nn.Conv2d(width, 1, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
-
-    def forward(self, steep: Tensor, scene: Scene, axis: int) -> Tensor:
-        """Give what is to be added to the differences along `axis`."""
-        x = torch.stack((steep, scene.noise), dim=2).flatten(0, 1)
-        x = x.transpose(-2, -1) if axis == -2 else x
-        ny, nx = x.shape[-2:]
-        beyond = (0, -nx % self.cell, 0, -ny % self.cell)
-        x = functional.pad(x, beyond, mode="replicate") if any(beyond) else x
-        x = self.first(x.contiguous(memory_format=torch.channels_last))
-        x = one_channel(self.last, self.blocks(x))[..., :ny, :nx]
-        x = x.transpose(-2, -1) if axis == -2 else x
-        change: Tensor = x.reshape(steep.shape)
-        return change
-
-
-class KernelStep(nn.Module):
-    """The direction in which the kernel explains the data better, given the image."""
-
-    def __init__(self, kind: Steps) -> None:
-        super().__init__()
-        self.kind = kind
-        self.damping = nn.Parameter(torch.tensor(-2.0))
-
-    def forward(self, kernel: Tensor, image: Tensor, scene: Scene) -> Tensor:
-        """Give minus the preconditioned gradient, shape (batch, 1, ky, kx)."""
-        if self.kind == "none":
-            return torch.zeros_like(kernel)
-        residual = blurred(image, kernel) - scene.data
-        size = (kernel.shape[-2], kernel.shape[-1])
-        if self.kind == "preconditioned":
-            return -kernel_direction(residual, image, size, self.damping.exp())
-        compared = kernel_gradient if self.kind == "gradient" else kernel_convolution
-        return -compared(residual, image, size) / residual[0].numel()
-
-
-def noise_map(seen: Tensor, noise: Tensor) -> Tensor:
-    """Give the logarithm of the noise's standard deviation at each pixel, 0 at about .03.
-
-    Photons come as bright as the pixels around are in the mean.
-    """
-    around = functional.avg_pool2d(seen, 5, stride=1, padding=2, count_include_pad=False)
-    per_light, dark = noise[:, :1, None, None], noise[:, 1:, None, None]
-    return (per_light * around.clamp(min=0) + dark).clamp(min=DARKEST**2).log() / 2 + 3.5
-
-
-def extended(tile: Tensor, size: tuple[int, int]) -> Tensor:
-    """Continue a tile by the margin of a kernel of `size`, with its outermost pixels."""
-    ky, kx = size
-    margin = ((kx - 1) // 2, kx // 2, (ky - 1) // 2, ky // 2)
-    return functional.pad(tile, margin, mode="replicate")
-
-
 def centred(pair: Pair) -> Pair:
     """Move kernels by whole pixels until they are centred, and the images with them.
 
@@ -468,26 +281,3 @@ def _moved(thing: Tensor, by: Tensor, axis: int) -> Tensor:
     shape = [1] * thing.ndim
     shape[0], shape[axis] = thing.shape[0], n
     return thing.gather(axis, (places % n).reshape(shape).expand_as(thing))
-
-
-def difference(image: Tensor, axis: int) -> Tensor:
-    """Give each pixel's successor less the pixel, 0 for the last one."""
-    n = image.shape[axis]
-    return torch.cat((image.diff(dim=axis), torch.zeros_like(image.narrow(axis, n - 1, 1))), axis)
-
-
-def difference_adjoint(steep: Tensor, axis: int) -> Tensor:
-    """Apply the adjoint of `difference`."""
-    n = steep.shape[axis]
-    nothing = torch.zeros_like(steep.narrow(axis, 0, 1))
-    return -torch.cat((nothing, steep.narrow(axis, 0, n - 1), nothing), axis).diff(dim=axis)
-
-
-def positive(number: Tensor) -> Tensor:
-    """Give the number that a parameter stands for."""
-    return functional.softplus(number)
-
-
-def _number(start: float) -> nn.Parameter:
-    """Make a parameter that stands for a positive number, see `positive`."""
-    return nn.Parameter(torch.tensor(math.log(math.expm1(start))))

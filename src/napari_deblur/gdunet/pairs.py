@@ -11,8 +11,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from napari_deblur.gdunet.holes import HOLES, filled
-from napari_deblur.gdunet.network import extended
 from napari_deblur.gdunet.physics import inner
+from napari_deblur.gdunet.scene import extended
 from napari_deblur.gdunet.synthesis import EDGES, Batch, Recipe, default_kernel
 from napari_deblur.ops.statistics import estimate_noise
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from napari_deblur.gdunet.kernels import SCALES, gaussians, made_kernels, widths
-from napari_deblur.gdunet.network import extended
 from napari_deblur.gdunet.objects import made
 from napari_deblur.gdunet.physics import blurred, inner
+from napari_deblur.gdunet.scene import extended
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

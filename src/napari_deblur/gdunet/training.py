@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_deblur.gdunet.network import Pair
+    from napari_deblur.gdunet.scene import Pair
 
 __all__ = ["Shown", "Step", "train"]
 
@@ -120,9 +120,7 @@ def train(
     if settings.learned == "dense":
         network.stages.requires_grad_(requires_grad=False)
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(
-        learned, lr=settings.rate, betas=(0.9, 0.95), weight_decay=1e-4
-    )
+    optimiser = torch.optim.AdamW(learned, lr=settings.rate, betas=(0.9, 0.95), weight_decay=1e-4)
     state = Checkpoint(network, average, optimiser, asdict(settings))
     done = load_checkpoint(folder / CHECKPOINT, state)
     if start and not done:

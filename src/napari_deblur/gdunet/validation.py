@@ -20,7 +20,8 @@ from napari_deblur.gdunet.synthesis import Bank, Batch, Recipe, batch, default_k
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_deblur.gdunet.network import Network, Pair
+    from napari_deblur.gdunet.network import Network
+    from napari_deblur.gdunet.scene import Pair
     from napari_deblur.gdunet.schedule import Settings
 
 __all__ = ["PAIRS", "Shown", "banks", "digest_of", "measured", "score_of", "validated"]

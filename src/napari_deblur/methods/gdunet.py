@@ -91,7 +91,9 @@ class GDUNet:
 
     def __post_init__(self) -> None:
         if not self.weights or not isinstance(self.weights, str):
-            raise ValueError('weights is empty: give a name, such as "light", or the path of a file')
+            raise ValueError(
+                'weights is empty: give a name, such as "light", or the path of a file'
+            )
         if self.kernel not in ("found", "given"):
             raise ValueError(f'kernel is "{self.kernel}" and must be found or given')
         for name in ("background", "white", "gain", "noise"):
