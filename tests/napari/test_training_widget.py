@@ -76,7 +76,7 @@ def test_layers_become_files_that_the_command_reads(tmp_path, sharp):
     found = sharp_images(tmp_path / "out" / "images" / "sharp", ["*.tif"])
     np.testing.assert_array_equal(found[1], sharp[::-1])
     text = (tmp_path / "out" / "settings.toml").read_text("utf-8")
-    assert 'start = "tiny"' in text
+    assert 'start = "light"' in text
     assert "[[pairs]]" not in text
     # The same folder again, as long as nothing was learned there; not one with other things.
     _done(written(_lesson(_layer(sharp)), tmp_path / "out"))
