@@ -152,6 +152,7 @@ def _check_sizes(configuration: Configuration, file: Any) -> None:
     shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     c = configuration
     parts = (c.stages, c.middle, c.gradient_blocks, c.kernel_blocks, *c.encoder, *c.decoder)
+    parts += (c.dense, *c.dense_encoder, *c.dense_decoder)
     # Each has tensors of its own.
     if max(parts) > len(shapes) or len(parts) > len(shapes):
         raise ValueError(f"{max(parts)} parts of {len(shapes)} tensors")
