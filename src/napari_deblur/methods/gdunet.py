@@ -294,6 +294,9 @@ class GDUNet:
                 )
             image, kernel = stages(network, tile, kernels[0], scale)[-1]
             return Estimate(image, kernel, nothing)
+        known = tile[torch.isfinite(tile)]
+        if known.numel() and bool(known.min() == known.max()):  # nothing was seen
+            return Estimate(known[0].expand(tile.shape).clone(), None, nothing)
         planes = tile.reshape(-1, *tile.shape[-2:])
         image = torch.empty_like(planes)
         ky, kx = blur.shape
