@@ -57,7 +57,8 @@ def test_kernels_of_blurred_images_stay_as_they_were_found():
     light = 20 + 1000 * ops.blur(sharp, blur).clamp(min=0).numpy()
     for facts in ({}, {"gain": None, "noise": 15.0}):
         sample = photographed(light, **facts)
-        found = GDUNet().resolved([sample]).estimate([sample], (1, 31, 31), None)
+        # Not so of light, whose larger stages predict well without a kernel: see the card.
+        found = GDUNet("tiny").resolved([sample]).estimate([sample], (1, 31, 31), None)
         assert "held_out" not in found.report
     # Without any noise what is held out is what was kept, and no kernel predicts it best.
     quiet = replace(photographed(light, gain=None, noise=0.0), tile=torch.from_numpy(light))

@@ -192,7 +192,7 @@ class Network(nn.Module):
         scene = Scene.of(seen, noise, kernel, self.configuration.without)
         image, pairs = seen, []
         # To restore is what dense stages do better, and without the others' images.
-        only = "dense" if fixed and self.dense and part == "all" else part
+        only = "dense" if fixed and self.dense else part
         with _in_full(self.stages, seen):
             for stage in self.stages if only != "dense" else ():
                 image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)

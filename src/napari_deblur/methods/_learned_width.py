@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_deblur.gdunet.applying import Scale
-    from napari_deblur.gdunet.network import Network, Part
+    from napari_deblur.gdunet.network import Network
     from napari_deblur.ops.held_out import HeldOut
     from napari_deblur.protocols import Sample
 
@@ -103,9 +103,7 @@ def _missed(network: Network, part: HeldOut, kernel: Tensor, scale: Scale) -> fl
 
     tile = part.sample.tile
     kernel = kernel.to(tile.device)
-    # The larger stages denoise so well that no kernel predicts better than the right one, too.
-    stages: Part = "small" if network.stages else "all"
-    made = restored(network, tile, kernel, scale, part=stages)
+    made = restored(network, tile, kernel, scale)
     seen = (ops.blur(made, Blur(kernel[None])) - part.shift) * part.scale
     held = inner(part.held, (kernel.shape[-2], kernel.shape[-1]))
     if part.noise is not None:
