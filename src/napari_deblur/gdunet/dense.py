@@ -61,11 +61,11 @@ class DenseStage(nn.Module):
     ) -> Pair:
         """Improve an image and a kernel."""
         image, features = self._restored(image, kernel, scene)
-        if fixed:
-            return Pair(image, kernel)
-        direction = self.kernel_step(kernel, image, scene)
-        shaped = self.kernel_prior.shaped(kernel, direction, scene.spread)
-        return Pair(image, self.kernel_prior.attended(shaped, direction, features, scene))
+        if not fixed:
+            kernel = self.kernel_prior(
+                kernel, self.kernel_step(kernel, image, scene), features, scene
+            )
+        return Pair(image, kernel)
 
     def _restored(self, image: Tensor, kernel: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
         """Step and correct; the channels of an item go through the U-Net one by one."""

@@ -56,6 +56,11 @@ class KernelPrior(nn.Module):
         self.last = _silent(nn.Conv2d(width, 1, 3, padding=1))
         self.attention = Attention(features, width) if attention else None
 
+    def forward(self, kernel: Tensor, direction: Tensor, features: Tensor, scene: Scene) -> Tensor:
+        """Improve a kernel: see `shaped`, and `attended`, which comes after it."""
+        shaped = self.shaped(kernel, direction, scene.spread)
+        return self.attended(shaped, direction, features, scene)
+
     def shaped(self, kernel: Tensor, direction: Tensor, spread: Tensor) -> Tensor:
         """Step along `direction`, then shrink and correct; may be negative.
 

@@ -244,11 +244,11 @@ class Stage(nn.Module):
             return Pair(self._restored(image, scene)[0], kernel)
         stepped = self.image_step(image, kernel, scene)
         image, features = self._restored(stepped, scene)
-        if fixed:
-            return Pair(image, kernel)
-        direction = self.kernel_step(kernel, image, scene)
-        shaped = self.kernel_prior.shaped(kernel, direction, scene.spread)
-        return Pair(image, self.kernel_prior.attended(shaped, direction, features, scene))
+        if not fixed:
+            kernel = self.kernel_prior(
+                kernel, self.kernel_step(kernel, image, scene), features, scene
+            )
+        return Pair(image, kernel)
 
     def _restored(self, image: Tensor, scene: Scene) -> tuple[Tensor, Tensor]:
         """Apply the image's proximal map; the channels of an item go through it one by one."""
