@@ -211,6 +211,11 @@ def test_any_tile_channels_and_kernel(configuration, side, channels, size):
     torch.testing.assert_close(pairs[-1].kernel[1:], alone[-1].kernel, atol=1e-5, rtol=1e-3)
 
 
+def test_dense_stages_are_no_plain_u_net():
+    with pytest.raises(ValueError, match="dense stages know kernels"):
+        replace(DENSE, without=("unfolding",))
+
+
 def test_dense_stages_begin_with_the_kernel_of_those_before():
     network = lively(Network(DENSE))
     seen, noise, first = (

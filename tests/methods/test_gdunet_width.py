@@ -51,18 +51,30 @@ def test_a_soft_object_is_not_taken_for_a_blurred_one(monkeypatch, facts):
     assert decibels(sample, light, found) > decibels(sample, light, before) + 2
 
 
-def test_kernels_of_blurred_images_stay_as_they_were_found():
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "tiny",
+        pytest.param(
+            "light",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="its larger stages predict so well without a kernel that it is narrowed",
+            ),
+        ),
+    ],
+)
+def test_kernels_of_blurred_images_stay_as_they_were_found(weights):
     blur = Blur(torch.from_numpy(kernel_of((15, 15), 2.0).at().copy()))
     sharp = torch.from_numpy(made(1, 142, 4)[0].astype(np.float32))
     light = 20 + 1000 * ops.blur(sharp, blur).clamp(min=0).numpy()
     for facts in ({}, {"gain": None, "noise": 15.0}):
         sample = photographed(light, **facts)
-        # Not so of light, whose larger stages predict well without a kernel: see the card.
-        found = GDUNet("tiny").resolved([sample]).estimate([sample], (1, 31, 31), None)
+        found = GDUNet(weights).resolved([sample]).estimate([sample], (1, 31, 31), None)
         assert "held_out" not in found.report
     # Without any noise what is held out is what was kept, and no kernel predicts it best.
     quiet = replace(photographed(light, gain=None, noise=0.0), tile=torch.from_numpy(light))
-    found = GDUNet().resolved([quiet]).estimate([quiet], (1, 31, 31), None)
+    found = GDUNet(weights).resolved([quiet]).estimate([quiet], (1, 31, 31), None)
     assert "held_out" not in found.report
 
 

@@ -13,7 +13,7 @@ from napari_deblur.gdunet.strips import block_in_strips, fits, to_one_channel
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Block", "Pyramid", "one_channel", "soft"]
+__all__ = ["Block", "Pyramid", "filled_up", "one_channel", "soft"]
 
 # A window of attention is so many cells wide; a cell is a pixel of the coarsest level.
 WINDOW = 3
@@ -141,8 +141,7 @@ class Pyramid(nn.Module):
         The far edges are filled up to a multiple of 2 to the number of levels and cut off again.
         """
         ny, nx = x.shape[-2:]
-        beyond = (0, -nx % self.multiple, 0, -ny % self.multiple)
-        x = functional.pad(x, beyond, mode="replicate") if any(beyond) else x
+        x = filled_up(x, self.multiple)
         x = self.first(x.contiguous(memory_format=torch.channels_last))
         kept = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
@@ -153,6 +152,13 @@ class Pyramid(nn.Module):
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
             x = blocks(_finer(up.get_parameter("weight"), x, kept.pop()))
         return one_channel(self.last, x)[..., :ny, :nx], features
+
+
+def filled_up(x: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column until both axes are multiples."""
+    ny, nx = x.shape[-2:]
+    beyond = (0, -nx % multiple, 0, -ny % multiple)
+    return functional.pad(x, beyond, mode="replicate") if any(beyond) else x
 
 
 def one_channel(convolution: nn.Conv2d, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from napari_deblur.gdunet.blocks import filled_up
 from napari_deblur.gdunet.kernel_prior import KernelPrior
 from napari_deblur.gdunet.physics import blurred, data_directions
 from napari_deblur.gdunet.scene import Pair
@@ -165,9 +166,9 @@ class DensePyramid(nn.Module):
         The far edges are filled up to a multiple of 2 to the number of levels and cut off again.
         """
         ny, nx = x.shape[-2:]
-        beyond = (0, -nx % self.multiple, 0, -ny % self.multiple)
-        x = functional.pad(x, beyond, mode="replicate") if any(beyond) else x
-        x = functional.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        x = functional.pixel_unshuffle(filled_up(x, self.multiple), 2).contiguous(
+            memory_format=torch.channels_last
+        )
         x = self.first(x)
         kept = []
         for level, blocks in enumerate(self.encoder):

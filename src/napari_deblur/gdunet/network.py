@@ -100,6 +100,11 @@ class Configuration:
                     f'{name} of a network has "{unknown[0]}" and can have: {", ".join(known)}'
                 )
 
+        if self.dense and not self.blind:
+            raise ValueError(
+                'without of a network has "unfolding", and dense stages know kernels: take u-net'
+            )
+
     @property
     def blind(self) -> bool:
         """Whether there are kernels in it."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from napari_deblur.gdunet.blocks import Block, one_channel, soft
+from napari_deblur.gdunet.blocks import Block, filled_up, one_channel, soft
 from napari_deblur.gdunet.physics import (
     blurred,
     data_direction,
@@ -74,8 +74,7 @@ class GradientPrior(nn.Module):
         x = torch.stack((steep, scene.noise), dim=2).flatten(0, 1)
         x = x.transpose(-2, -1) if axis == -2 else x
         ny, nx = x.shape[-2:]
-        beyond = (0, -nx % self.cell, 0, -ny % self.cell)
-        x = functional.pad(x, beyond, mode="replicate") if any(beyond) else x
+        x = filled_up(x, self.cell)
         x = self.first(x.contiguous(memory_format=torch.channels_last))
         x = one_channel(self.last, self.blocks(x))[..., :ny, :nx]
         x = x.transpose(-2, -1) if axis == -2 else x
