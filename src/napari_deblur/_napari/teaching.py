@@ -25,7 +25,7 @@ class Teaching:
     Parameters
     ----------
     configuration : "light" or "tiny"
-        How large the network is: tiny learns in three quarters of the time, its images are less good.
+        How large the network is: tiny takes a quarter less time, its images are less good.
     side : int
         Pixels along each axis of the images that are shown to the network, a multiple of 8.
     kernel : int
