@@ -33,6 +33,7 @@ TICK = 50  # ms
 LATER = 150  # ms
 PAUSED = "Paused. "
 UNKNOWN = "How long it takes is known after the first tile; a preview tells it before."
+NOT_BEGUN = "Cancelled before the run began."
 QUESTION = "Press Start to begin, or Cancel to change something."
 
 
@@ -82,7 +83,7 @@ class Deblur(Previews):
 
         steps = requesting(asking, place, planned)
         then = partial(self._addressed, layer, stack, key)
-        self.start("Run", steps, then, otherwise="Cancelled before the run began.")
+        self.start("Run", steps, then, otherwise=NOT_BEGUN)
         self._run_of = layer.name
 
     def start_again(self) -> None:
@@ -141,6 +142,9 @@ class Deblur(Previews):
     def _addressed(self, layer: Any, stack: Stack, key: Any, outcome: tuple[str, Found]) -> None:
         request, found = outcome
         self._source = (key, found)
+        if self.stopped:  # while the last step was done
+            self.idle(NOT_BEGUN)
+            return
         self._begin(request, layer, stack, found[1])
 
     def _begin(

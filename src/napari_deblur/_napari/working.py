@@ -64,6 +64,7 @@ class Working(QWidget):  # type: ignore[misc]
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop; an iteration that goes on is finished first")
         self.cancel.setEnabled(False)
+        self.stopped = False  # whether Cancel was pressed since something was begun
         self.cancel.clicked.connect(self.stop)
         self.destroyed.connect(self._stopper)
         Calm(self)
@@ -99,6 +100,7 @@ class Working(QWidget):  # type: ignore[misc]
 
     def stop(self) -> None:
         """Cancel what is going on."""
+        self.stopped = True
         self.say("Cancelling …")
         self._stopper()
 
@@ -126,9 +128,16 @@ class Working(QWidget):  # type: ignore[misc]
             Set when the user cancels, for steps that look at it meanwhile.
         otherwise : str
             Shown when it was cancelled.
+
+        Raises
+        ------
+        ValueError
+            If something goes on.
         """
         from napari.qt.threading import create_worker
 
+        if self.busy():
+            raise ValueError("Something goes on already: wait for its end, or press Cancel")
         event = cancelled or Event()
         worker = create_worker(_tamed, steps, event, _ignore_errors=True)
         ended = partial(self._worked, then, otherwise)
@@ -140,6 +149,7 @@ class Working(QWidget):  # type: ignore[misc]
 
     def begin(self, what: str, stop: Callable[[], None]) -> None:
         """Show that something goes on, which `stop` ends."""
+        self.stopped = False
         self._stopper.stop = stop
         if self._window is None and (window := main_window_of(self)) is not None:
             window.destroyed.connect(self._stopper)
@@ -184,11 +194,20 @@ class Working(QWidget):  # type: ignore[misc]
         show_error(text)
 
     def plainly(self, do: Callable[[], None], *_: Any) -> None:
-        """Do something of which a mistake in the form is shown in plain words."""
+        """Do something of which a mistake in the form is shown in plain words.
+
+        What went on before goes on: a mistake is none of its business.
+        """
+        from napari.utils.notifications import show_error
+
+        busy = self.busy()
         try:
             do()
         except Exception as error:  # noqa: BLE001 - else the buttons would stay grey for good
-            self.fail(words(error))
+            if busy:
+                show_error(words(error))
+            else:
+                self.fail(words(error))
 
     def event(self, event: Any) -> bool:
         """Stop when the dock is closed, but what outlives it: napari takes the widget out of it."""
@@ -203,6 +222,8 @@ class Working(QWidget):  # type: ignore[misc]
         return bool(super().event(event))
 
     def _worked(self, then: Callable[[Any], None], otherwise: str, outcome: Any) -> None:
+        if not isalive(self):  # the window was closed meanwhile
+            return
         if isinstance(outcome, Exception):
             outcome = Failed(words(outcome))
         if isinstance(outcome, Failed):
@@ -210,7 +231,10 @@ class Working(QWidget):  # type: ignore[misc]
         elif outcome is None:
             self.idle(otherwise)
         else:
-            self.plainly(partial(then, outcome))
+            try:
+                then(outcome)
+            except Exception as error:  # noqa: BLE001 - as in `plainly`
+                self.fail(words(error))
 
 
 def _tell(text: str) -> None:
