@@ -211,9 +211,25 @@ def test_any_tile_channels_and_kernel(configuration, side, channels, size):
     torch.testing.assert_close(pairs[-1].kernel[1:], alone[-1].kernel, atol=1e-5, rtol=1e-3)
 
 
-def test_dense_stages_are_no_plain_u_net():
-    with pytest.raises(ValueError, match="dense stages know kernels"):
-        replace(DENSE, without=("unfolding",))
+def test_without_unfolding_dense_convolutions_know_no_kernel():
+    network = lively(Network(replace(DENSE, stages=0, dense=1, without=("unfolding",))))
+    seen, noise = torch.rand(2, 1, 37, 45), torch.full((2, 2), 1e-3)
+    first, other = default_kernel(2, (9, 9)), default_kernel(2, (5, 5))
+    (one,), (two,) = network(seen, noise, first), network(seen, noise, other, fixed=True)
+    assert torch.equal(one.image, two.image)
+    assert torch.equal(one.kernel, first)
+    assert (one.image - seen).abs().max() > 0.01
+    (noisier,) = network(seen, 10 * noise, first)
+    assert not torch.equal(noisier.image, one.image)
+
+
+@pytest.mark.parametrize(("plain", "unfolded"), [("u-net", "tiny"), ("u-net-light", "light")])
+def test_u_nets_to_compare_with_are_as_large(plain, unfolded):
+    one, other = (
+        sum(p.numel() for p in Network(CONFIGURATIONS[name]).parameters())
+        for name in (plain, unfolded)
+    )
+    assert 1 <= one / other < 1.05
 
 
 def test_dense_stages_begin_with_the_kernel_of_those_before():

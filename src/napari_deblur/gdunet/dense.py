@@ -41,10 +41,12 @@ class DenseStage(nn.Module):
 
     def __init__(self, c: Configuration) -> None:
         super().__init__()
+        self.unfolded = c.blind
+        known = 2 * len(DAMPINGS) + 3 if c.blind else 2
+        self.image_prior = DensePyramid(known, c.dense_widths, c.dense_encoder, c.dense_decoder)
+        if not c.blind:
+            return
         self.image_step = DenseImageStep()
-        self.image_prior = DensePyramid(
-            2 * len(DAMPINGS) + 3, c.dense_widths, c.dense_encoder, c.dense_decoder
-        )
         self.kernel_step = KernelStep(c.kernel_step)
         self.kernel_prior = KernelPrior(
             c.dense_widths[-1],
@@ -61,6 +63,9 @@ class DenseStage(nn.Module):
         fixed: bool,  # noqa: FBT001
     ) -> Pair:
         """Improve an image and a kernel."""
+        if not self.unfolded:
+            known = torch.stack((image, scene.noise), dim=2).flatten(0, 1)
+            return Pair(image + self.image_prior(known)[0].reshape(image.shape), kernel)
         image, features = self._restored(image, kernel, scene)
         if not fixed:
             kernel = self.kernel_prior(

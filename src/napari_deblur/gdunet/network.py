@@ -100,11 +100,6 @@ class Configuration:
                     f'{name} of a network has "{unknown[0]}" and can have: {", ".join(known)}'
                 )
 
-        if self.dense and not self.blind:
-            raise ValueError(
-                'without of a network has "unfolding", and dense stages know kernels: take u-net'
-            )
-
     @property
     def blind(self) -> bool:
         """Whether there are kernels in it."""
@@ -127,6 +122,15 @@ CONFIGURATIONS = {
     "u-net": Configuration(stages=1, width=20, without=("unfolding",)),
     # "tiny" and two stages that are larger.
     "light": Configuration(dense=2),
+    # As large as "light", to compare with.
+    "u-net-light": Configuration(
+        stages=0,
+        dense=1,
+        dense_widths=(64, 96, 128),
+        dense_encoder=(4, 3, 4),
+        dense_decoder=(4, 3),
+        without=("unfolding",),
+    ),
     # The published widths and numbers of blocks.
     "paper": Configuration(
         stages=3,
