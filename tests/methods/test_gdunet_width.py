@@ -1,4 +1,4 @@
-"""A kernel that predicts held-out light worse than none is narrowed, and no other one."""
+"""A kernel that predicts held-out light hardly better than none is narrowed, and no other one."""
 
 from dataclasses import replace
 
@@ -46,24 +46,12 @@ def test_a_soft_object_is_not_taken_for_a_blurred_one(monkeypatch, facts):
     found = method.estimate([sample], (1, 31, 31), None)
     monkeypatch.setattr(_learned_width, "narrowed", lambda _, __, kernel, ___: (kernel, {}))
     before = method.estimate([sample], (1, 31, 31), None)
-    assert found.report["held_out"]["none is better by"] > 100
+    assert "worth" in found.report["held_out"]
     assert found.report["held_out"]["narrowed"] < 0.8
     assert decibels(sample, light, found) > decibels(sample, light, before) + 2
 
 
-@pytest.mark.parametrize(
-    "weights",
-    [
-        "tiny",
-        pytest.param(
-            "light",
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="its larger stages predict so well without a kernel that it is narrowed",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("weights", ["light", "tiny"])
 def test_kernels_of_blurred_images_stay_as_they_were_found(weights):
     blur = Blur(torch.from_numpy(kernel_of((15, 15), 2.0).at().copy()))
     sharp = torch.from_numpy(made(1, 142, 4)[0].astype(np.float32))

@@ -80,7 +80,9 @@ class Found:
     weights: Tensor
 
 
-def restored(network: Network, tile: Tensor, kernel: Tensor, scale: Scale) -> Tensor:
+def restored(
+    network: Network, tile: Tensor, kernel: Tensor, scale: Scale, *, part: Part = "all"
+) -> Tensor:
     """Restore a tile with a kernel that stays as it is.
 
     Parameters
@@ -90,17 +92,25 @@ def restored(network: Network, tile: Tensor, kernel: Tensor, scale: Scale) -> Te
         In counts; NaN where nothing is known. Axes in front are planes of one kernel.
     kernel : Tensor, shape (y, x)
     scale : Scale
+    part : "all", "small" or "dense"
+        See `Network.forward`.
 
     Returns
     -------
     Tensor, shape of `tile`
         In counts, background included; where nothing is known, what suits the pixels around.
     """
-    return stages(network, tile, kernel, scale, fixed=True)[-1].image
+    return stages(network, tile, kernel, scale, fixed=True, part=part)[-1].image
 
 
 def stages(
-    network: Network, tile: Tensor, kernel: Tensor, scale: Scale, *, fixed: bool = False
+    network: Network,
+    tile: Tensor,
+    kernel: Tensor,
+    scale: Scale,
+    *,
+    fixed: bool = False,
+    part: Part = "all",
 ) -> list[Pair]:
     """Give image (shape and unit of `tile`) and kernel (y, x) after each stage; see `restored`.
 
@@ -125,7 +135,7 @@ def stages(
         whole = functional.pad(whole, (0, beyond[1], 0, beyond[0]), mode="replicate")
     seen = extended(whole[None], size)
     with torch.no_grad():
-        pairs = network(seen, scale.noise_of(1, seen), odd[None, None], fixed=fixed)
+        pairs = network(seen, scale.noise_of(1, seen), odd[None, None], fixed=fixed, part=part)
     done = []
     ny, nx = planes.shape[-2:]
     for pair in pairs:

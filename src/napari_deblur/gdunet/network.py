@@ -191,7 +191,8 @@ class Network(nn.Module):
             kernel that drifts away from its centre is never pulled back.
         part : "all", "small" or "dense"
             Run the stages before the dense ones only, or nothing but these, with a kernel that is
-            nearly right. What a network doesn't have is left out of "all".
+            nearly right, as "all" does where it is fixed. What a network doesn't have is left out
+            of "all".
 
         Returns
         -------
@@ -201,7 +202,7 @@ class Network(nn.Module):
         scene = Scene.of(seen, noise, kernel, self.configuration.without)
         image, pairs = seen, []
         # To restore is what dense stages do better, and without the others' images.
-        only = "dense" if fixed and self.dense else part
+        only = "dense" if fixed and self.dense and part == "all" else part
         with _in_full(self.stages, seen):
             for stage in self.stages if only != "dense" else ():
                 image, kernel = stage(image, kernel.detach() if cut else kernel, scene, fixed)
