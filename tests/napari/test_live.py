@@ -111,6 +111,25 @@ def test_cancelled_search_is_not_live_any_more(widget, qtbot):
     assert widget.overlay.layer("image") is None
 
 
+def test_a_mistake_while_a_preview_is_made_ends_it_first(widget, qtbot):
+    row = widget.live_row
+    widget._forms["blind-richardson-lucy"]["rounds"].value = 200
+    row.region.click()
+    qtbot.waitUntil(lambda: not row.going.isHidden(), timeout=20_000)
+    began, start = [], row.start
+    row.start = lambda *args, **kwargs: (began.append(row.busy()), start(*args, **kwargs))
+    widget._forms["blind-richardson-lucy"]["iterations"].value = "many"
+    qtbot.waitUntil(lambda: row.status.text().startswith("No preview: "), timeout=20_000)
+    assert not row.busy()
+    assert widget.overlay.layer("image") is None
+    widget._forms["blind-richardson-lucy"]["rounds"].value = 2
+    widget._forms["blind-richardson-lucy"]["iterations"].value = 3
+    qtbot.waitUntil(lambda: widget.overlay.layer("image") is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: not row.busy())
+    assert began == [False]
+    assert row.status.text().startswith("58 × 58 pixels in ")
+
+
 def test_key_shows_before_and_after(widget, qtbot):
     from napari.utils.key_bindings import KeyBinding
 

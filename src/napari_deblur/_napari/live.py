@@ -63,6 +63,7 @@ class LiveRow(Working):
         self._paused = self._missed = False
         self._event = Event()
         self._said = ""
+        self._wrong = ""  # with what was asked for last
         self._timer, self._slow = QTimer(self), QTimer(self)
         for timer, then in ((self._timer, self._due), (self._slow, self._say_it_takes)):
             timer.setSingleShot(True)
@@ -148,7 +149,7 @@ class LiveRow(Working):
         """Leave nothing of what was shown and said: the region or the image is another."""
         self._timer.stop()
         self._event.set()
-        self.shown = None
+        self.shown, self._wrong = None, ""
         self.overlay.clear()
         self.slider.setValue(0)
         self.before.setChecked(False)
@@ -175,9 +176,9 @@ class LiveRow(Working):
     def idle(self, text: str) -> None:
         """Show how it ended; do what was asked for meanwhile."""
         self._slow.stop()
-        super().idle(text)
+        super().idle(text or self._wrong)
         self.going.hide()
-        self.status.setVisible(bool(text))
+        self.status.setVisible(bool(text or self._wrong))
         if self._newest is not self._done and not self._paused:
             self.ask()
 
@@ -237,9 +238,13 @@ class LiveRow(Working):
             self._missed = True
             return
         try:
-            self._newest = self._order()
+            self._newest, self._wrong = self._order(), ""
         except Exception as error:  # noqa: BLE001 - shown in plain words
-            self.fail(words(error))
+            self._wrong = f"No preview: {words(error)}"
+            self._done = self._newest
+            self._event.set()  # what is computed is no longer asked for
+            if not self.busy():
+                self.idle(self._wrong)
             return
         if self.busy():
             return
