@@ -198,6 +198,8 @@ def _run(
                 raise
             yield last
             return
+        if how.overwrite or outputs.is_blank(output):  # before anything is removed, or made
+            _check_methods(plan, how)
         store = held.enter_context(
             closing(
                 creating.create(output, plan, job=job, resume=how.resume, overwrite=how.overwrite)
@@ -219,6 +221,7 @@ def _run(
         if everything is not None and finishing.all_there(store, everything):
             yield finishing.was_complete(store, everything, tally)
             return
+        _check_methods(plan, how)
         if lacks:
             store.mark_incomplete()
         if how.part is None:
@@ -238,6 +241,13 @@ def _run(
                 yield from finishing.finished(store, engine, done, tally, claim, **how.failing)
             else:
                 yield from _finished_by_last(store, engine, tally, claim, how)
+
+
+def _check_methods(plan: Plan, how: _How) -> None:
+    """Refuse what each tile would fail of, where this machine is to do it."""
+    for channel in plan.channels if how.scheduler is None else ():
+        if check := getattr(channel.method, "check", None):
+            check()
 
 
 def _numbers(plan: Plan, done: Done, how: _How) -> Any:

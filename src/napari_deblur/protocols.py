@@ -122,6 +122,9 @@ class Method(Protocol):
     `arrays` is the number of float32 arrays of the padded tile's size that memory must hold at the
     peak of a call, the tile itself included: the planner counts memory with it. Where transforms
     are not in place (GPUs, ARM, macOS) a few more are counted, or ``arrays_torch`` if there is one.
+
+    One that needs more than itself, such as a file, has ``check()``, which raises `OSError` or
+    `ValueError` where that isn't there: a run asks before it begins.
     """
 
     multiple_of: ClassVar[int]

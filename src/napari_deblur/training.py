@@ -125,8 +125,10 @@ def train_network(
         both += [(two[0] / name, two[1] / name) for name in names]
         materials += _materials("blurred of a pair", [two[0] / name for name in names])
         materials += _materials("sharp of a pair", [two[1] / name for name in names])
-    if start and (root / start).is_file():
-        start = str(root / start)
+    for there in (path.parent, root):  # beside the settings, or with the images
+        if start and (there / start).is_file():
+            start = str(there / start)
+            break
     program = f"napari-deblur {napari_deblur.__version__}"
     card = Card(out, chosen, start, words.get("optics"), materials, device, program)
     pairs = Each(_pair, both)

@@ -211,6 +211,11 @@ def test_any_tile_channels_and_kernel(configuration, side, channels, size):
     torch.testing.assert_close(pairs[-1].kernel[1:], alone[-1].kernel, atol=1e-5, rtol=1e-3)
 
 
+def test_without_unfolding_dense_stages_go_on_from_nothing():
+    with pytest.raises(ValueError, match="take u-net or u-net-light"):
+        replace(DENSE, without=("unfolding",))
+
+
 def test_without_unfolding_dense_convolutions_know_no_kernel():
     network = lively(Network(replace(DENSE, stages=0, dense=1, without=("unfolding",))))
     seen, noise = torch.rand(2, 1, 37, 45), torch.full((2, 2), 1e-3)

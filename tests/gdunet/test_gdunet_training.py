@@ -195,6 +195,34 @@ def test_a_log_that_was_cut_in_a_line_is_gone_on_with(tmp_path):
     log.write_text(whole[:-1] + '\n{"iteration": 4, "numbers": {}')
     assert list(train(replace(FEW, iterations=5), {}, tmp_path))[-1].iteration == 5
     assert log.read_text().startswith(whole)
+    with log.open("ab") as file:
+        file.write(b"\xff\xfe\n")
+    assert list(train(replace(FEW, iterations=6), {}, tmp_path))[-1].iteration == 6
+    assert log.read_text().startswith(whole)
+
+
+def test_stages_that_never_learn_must_know_something(tmp_path):
+    alone = replace(FEW, configuration="dense", learned="dense")
+    with pytest.raises(ValueError, match="say which weights they have"):
+        list(train(alone, {}, tmp_path / "alone"))
+    list(train(FEW, {}, tmp_path / "small"))
+    start = tmp_path / "small" / "weights.safetensors"
+    assert list(train(alone, {}, tmp_path / "both", start=start))[-1].iteration == 4
+    again = replace(alone, iterations=5)
+    assert list(train(again, {}, tmp_path / "both"))[-1].iteration == 5  # it has them
+
+
+def test_what_a_training_begins_with_lies_beside_its_settings(tmp_path):
+    list(train(FEW, {}, tmp_path / "first"))
+    (tmp_path / "first" / "weights.safetensors").rename(tmp_path / "mine.safetensors")
+    few = {k: v for k, v in vars(FEW).items() if k in ("batch", "objects", "kernels", "iterations")}
+    numbers = "\n".join(f"{name} = {value}" for name, value in few.items())
+    sizes = 'sizes = [[32, 9], [24, 7]]\ndecay = 2\nconfiguration = "small"'
+    settings = tmp_path / "settings.toml"
+    settings.write_text(f'start = "mine.safetensors"\n[training]\n{numbers}\n{sizes}\n')
+    (tmp_path / "data").mkdir()
+    steps = list(train_network(settings, tmp_path / "second", data=tmp_path / "data"))
+    assert steps[0].iteration == 0
 
 
 def test_what_was_trained_before_is_not_begun_with_what_is_easy(tmp_path, monkeypatch):

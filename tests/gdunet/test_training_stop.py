@@ -90,6 +90,22 @@ def test_weights_to_begin_with_are_validated_first(tmp_path):
         next(train(FEW, {}, tmp_path / "third", start="tiny"))
     with pytest.raises(FileNotFoundError, match='no weights "nothing"'):
         next(train(FEW, {}, tmp_path / "third", start="nothing"))
+    with pytest.raises(ValueError, match="is of a larger network"):
+        next(train(replace(FEW, configuration="tiny"), {}, tmp_path / "third", start="light"))
+
+
+def test_the_best_stays_wherever_the_weights_lie_that_it_began_with(tmp_path):
+    list(train(LONG, {}, tmp_path / "first", stop=_after(1)))
+    start = tmp_path / "first" / WEIGHTS
+    list(train(LONG, {}, tmp_path / "second", start=start, stop=_after(1)))
+    best = tmp_path / "second" / BEST
+    before = facts_of(best)["best"]["score"]
+    moved = start.rename(tmp_path / "elsewhere.safetensors")
+    for after, begun in ((2, moved), (3, start)):  # where they are by now, and where they were
+        worse = replace(LONG, rate=30.0, warm_up=1)
+        list(train(worse, {}, tmp_path / "second", start=begun, stop=_after(after)))
+        assert facts_of(best)["best"]["score"] >= before
+        assert facts_of(best)["begun_with"] == str(start)
 
 
 def test_what_is_held_back_is_not_learned_from():

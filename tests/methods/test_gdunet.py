@@ -23,6 +23,7 @@ from napari_deblur.plans import Plan
 from napari_deblur.protocols import Blur, Facts, Kernel, KernelField, Sample
 from napari_deblur.psfs.gaussian import Gaussian
 from napari_deblur.restoring import restore_tile
+from napari_deblur.results import open_result
 from napari_deblur.stack import Pixels, Stack
 from napari_deblur.testing import kernel_of, scene
 from napari_deblur.tiles import Grid, halves
@@ -57,6 +58,7 @@ def stack_of(array, axes="yx"):
     return Stack(Pixels(array, axes), axes)
 
 
+TINIER = Configuration(width=4, encoder=(1, 1), decoder=(1, 1), gradient_width=4, kernel_width=8)
 KNOWN = {"background": 100.0, "white": 1000.0, "noise": 10.0, "gain": 1.0}
 
 
@@ -120,6 +122,31 @@ def test_other_weights_than_planned_are_refused(tmp_path):
         GDUNet(str(path), digest="0" * 64).resolved([sample(tile)])
     with pytest.raises(ValueError, match="the plan says 000000"):
         replace(planned, digest="0" * 64)(tile, blur)
+
+
+@pytest.mark.parametrize(
+    ("harm", "error"),
+    [
+        (Path.unlink, FileNotFoundError),
+        (lambda path: save_weights(path, Network(TINIER), {"kernel_sizes": [9]}), ValueError),
+    ],
+    ids=["removed", "changed"],
+)
+def test_a_run_refuses_other_weights_before_it_removes_a_result(tmp_path, harm, error):
+    torch.manual_seed(1)
+    path, output = tmp_path / "own.safetensors", tmp_path / "a.deblur.zarr"
+    save_weights(path, Network(TINIER), {"kernel_sizes": [9], "image_sides": [48]})
+    stack = stack_of(counts((60, 64)))
+    plan = nd.plan(stack, GDUNet(weights=str(path)), kernel=kernel_of((9, 9), 1.8), judge=False)
+    *_, last = nd.run(plan, output, stack)
+    assert last.phase == "complete"
+    harm(path)
+    for place, overwrite in ((output, True), (tmp_path / "b.deblur.zarr", False)):
+        with pytest.raises(error, match="own"):
+            list(nd.run(plan, place, stack, overwrite=overwrite))
+    assert not (tmp_path / "b.deblur.zarr").exists()
+    assert open_result(output).complete
+    assert [p.phase for p in nd.run(plan, output, stack)][-1] == "complete"  # nothing left to do
 
 
 def test_threads_that_begin_together_load_the_network_once(tmp_path, monkeypatch):
@@ -257,6 +284,9 @@ def test_blur_within_planes_only():
     with pytest.raises(ValueError, match="plane by plane"):
         fixed(made.seen[None].expand(9, -1, -1).clone(), Blur(torch.ones(1, 3, 5, 5) / 75))
     shares = torch.rand(2, *ops.object_shape((64, 70), (9, 9)))
+    blur = Blur(torch.ones(1, 3, 5, 5) / 75)
+    with pytest.raises(ValueError, match="plane by plane"):  # before anything is begun
+        GDUNet(kernel="given").resolved([replace(made.sample(), blur=blur)])
     with pytest.raises(ValueError, match="varies within planes"):
         fixed(made.seen, Blur(made.blur.basis.repeat(2, 1, 1), shares / shares.sum(0)))
     with pytest.raises(ValueError, match="kernels of one plane"):
@@ -413,6 +443,17 @@ def test_flat_fields_show_no_seams():
     # Rows beside a seam look like all others.
     steps = np.abs(np.diff(tiled, axis=0)).mean(axis=1)
     assert steps[[63, 127, 191]].max() < steps.mean() + 4 * steps.std()
+
+
+def test_where_nothing_was_seen_tiles_know_no_more_than_the_whole():
+    """A mosaic is padded: some tiles are nothing but that, others a part."""
+    padded = counts((203, 190))
+    padded[:, 60:] = 100
+    tiled, whole, span = tiled_and_whole(padded, halo=32)
+    assert np.abs(tiled - whole).max() / span < 5e-3
+    assert (tiled[:, 72:] == 100).all()
+    assert (whole[:, 72:] == 100).all()
+    assert np.abs(whole[:, :60] - padded[:, :60]).mean() > 1
 
 
 # In plans

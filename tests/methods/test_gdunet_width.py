@@ -66,6 +66,15 @@ def test_kernels_of_blurred_images_stay_as_they_were_found(weights):
     assert "held_out" not in found.report
 
 
+def test_a_shape_that_is_padded_with_zeros_decides_nothing():
+    soft = gaussian_filter(made(1, 64, 4)[0].astype(float), 1.5)
+    sample = photographed(20 + 1000 * soft / soft.max())
+    method = GDUNet("tiny").resolved([sample])
+    searched, padded = (method.estimate([sample], (1, side, side), None) for side in (31, 61))
+    assert searched.report["held_out"] == padded.report["held_out"]
+    np.testing.assert_allclose(padded.at()[0, 15:46, 15:46], searched.at()[0], atol=1e-6)
+
+
 def test_holes_and_an_unknown_scale_are_no_obstacle():
     light = np.full((70, 80), 40.0)
     light[20:50, 30:60] = 200

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Train"]
 
 TICK = 100  # ms
+NOT_BEGUN = "Cancelled before it began."
 # Folders that are learned in, by any widget: the dock of one may be closed meanwhile.
 _TRAINED: set[Path] = set()
 
@@ -119,7 +120,7 @@ class Train(TrainingForm):
         if known is None:
             steps = written(self.lesson(), folder)
             then = partial(self._written, folder)
-            self.start("Writing the layers", steps, then, otherwise="Cancelled before it began.")
+            self.start("Writing the layers", steps, then, otherwise=NOT_BEGUN)
             return
         if wanted <= known.iterations:
             raise ValueError(
@@ -142,6 +143,9 @@ class Train(TrainingForm):
             self.say("Stopping, and looking how good it is; press again to end at once")
 
     def _written(self, folder: Path, note: str) -> None:
+        if self.stopped:  # while the last layer was written
+            self.idle(NOT_BEGUN)
+            return
         self._note = note
         self._learn(folder, {})
 

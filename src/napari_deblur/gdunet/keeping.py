@@ -117,6 +117,11 @@ def begin_with(start: str | Path, *networks: Network) -> None:
     path = weights_path(start)
     known, _ = load_network(path, checked_digest(path))
     for network in networks:
+        if known.configuration.dense > network.configuration.dense:
+            raise ValueError(
+                f"{path.name} is of a larger network, whose dense stages would be lost: choose the "
+                'configuration that it was trained with, such as configuration = "light"'
+            )
         if not _begins_alike(network.configuration, known.configuration):
             raise ValueError(
                 f"{path.name} is of a network of another size: begin with nothing, or choose the "

@@ -100,6 +100,12 @@ class Configuration:
                     f'{name} of a network has "{unknown[0]}" and can have: {", ".join(known)}'
                 )
 
+        if self.dense and self.stages and not self.blind:
+            raise ValueError(
+                'without of a network has "unfolding": what its stages make is not what dense ones '
+                "go on from; take u-net or u-net-light"
+            )
+
     @property
     def blind(self) -> bool:
         """Whether there are kernels in it."""

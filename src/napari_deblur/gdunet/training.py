@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from napari_deblur.gdunet.checkpoints import Checkpoint, load_checkpoint
-from napari_deblur.gdunet.keeping import BEST, CHECKPOINT, WEIGHTS, Keeper, begin_with
+from napari_deblur.gdunet.keeping import BEST, CHECKPOINT, WEIGHTS, Keeper, begin_with, facts_of
 from napari_deblur.gdunet.losses import loss
 from napari_deblur.gdunet.network import Network
 from napari_deblur.gdunet.pairs import Pairs, paired_batch
@@ -95,8 +95,9 @@ def train(
     device : str
         Of torch.
     start : str or Path
-        Weights to begin with, by name or path, of a network of the same size; "" for none. They
-        are validated first, so that the best is never worse than these.
+        Weights to begin with, by name or path, of a network of the same size, or of one without
+        dense stages; "" for none. They are validated first, so that the best is never worse than
+        these.
     stop : function without arguments
         Asked before each iteration. Once it says True, the state and the weights are saved and
         validated, and the training ends; it can be gone on with.
@@ -125,6 +126,11 @@ def train(
     done = load_checkpoint(folder / CHECKPOINT, state)
     if start and not done:
         begin_with(start, network, average)
+    if settings.learned == "dense" and settings.network.stages and not (start or done):
+        raise ValueError(
+            'learned is "dense", and the stages before those stay as they are: say which weights '
+            'they have (start = "tiny"), or learn "all"'
+        )
     if done >= settings.iterations:
         files = [name for name in (BEST, WEIGHTS) if (folder / name).exists()]
         say(
@@ -135,7 +141,9 @@ def train(
     say("making objects and kernels to learn from")
     bank, several, cases = banks(settings, images, pairs, say)
     say(f"training begins at iteration {done} of {settings.iterations}")
-    keeper = Keeper(folder, settings, state, digest_of(cases), str(start))
+    # What is gone on with began as it did, wherever those weights lie by now.
+    begun = str(facts_of(folder / WEIGHTS).get("begun_with", start)) if done else str(start)
+    keeper = Keeper(folder, settings, state, digest_of(cases), begun)
     log, saved = folder / "log.jsonl", time.monotonic()
     _cut_log(log, done)
     count, checked = done, done
@@ -282,7 +290,7 @@ def _refuse_to_stray(times: int, iteration: int) -> None:
 def _cut_log(path: Path, done: int) -> None:
     """Leave out of the log what a crash made undone, or half written."""
     kept = []
-    for line in path.read_text().splitlines() if path.exists() and done else []:
+    for line in path.read_text("utf-8", "replace").splitlines() if path.exists() and done else []:
         with suppress(ValueError, KeyError, TypeError):
             if json.loads(line)["iteration"] <= done:
                 kept.append(line + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -70,7 +71,9 @@ def weights_path(weights: str | Path) -> Path:
     """
     packaged = FOLDER / f"{weights}.safetensors"
     named = packaged.parent == FOLDER and packaged.exists()
-    path = packaged if named else Path(weights).expanduser()
+    path = packaged if named else Path(weights)
+    with suppress(RuntimeError):  # nobody of that name has a home
+        path = path.expanduser()
     if not path.is_file():
         names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
         there = ", ".join(names) or "none is packaged"

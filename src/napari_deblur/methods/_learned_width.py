@@ -37,13 +37,13 @@ PHOTONS, LEAST_KEPT, MOST_KEPT = 100, 1e-6, 0.8
 SEED = 3
 # Widths that are tried, times that of the kernel; how many worse ones in a row end it.
 NARROWER, PATIENCE = (0.82, 0.67, 0.55, 0.45, 0.37, 0.3, 0.2), 2
-# A kernel that is worth more stays: the part of the noise's variance that is left in what the
-# network predicts with none, and not in what it predicts with the kernel.
-ENOUGH = 0.008
+# A kernel that is worth more stays: how much more of the variance of the noise, of the light that
+# was kept, is left in what is predicted with none than in what is predicted with the kernel.
+ENOUGH = 0.0225
 # What counts against a width: the nats by which it predicts worse; of what a kernel is worth this
 # share for each e-fold of width; and, for the square of its logarithm from what was found, as many
-# nats for each pixel, but no fewer than in a tile of 192 × 192.
-WIDE, TRUST, USUAL = 0.4, 0.01, 192 * 192
+# nats for each pixel, but no fewer than for so many.
+WIDE, TRUST, USUAL = 0.4, 0.014, 162 * 162
 # Between those that were tried.
 BETWEEN = 100
 # Photons; what is predicted to be darker counts as that.
@@ -58,12 +58,13 @@ def narrowed(
     Returns
     -------
     kernel : Tensor
-        As it was, where it predicts much better.
+        As it was, where it predicts much better. What is compared lies half its size from edges.
     report : dict
         ``held_out``: by how many nats it predicted better than none, and how much narrower it
         became.
     """
     from napari_deblur import ops
+    from napari_deblur.gdunet.physics import inner
     from napari_deblur.ops.held_out import hold_out
 
     looked, share = samples[:LOOKED], _kept(samples[0], scale)
@@ -72,13 +73,14 @@ def narrowed(
     times = SPLITS if len(looked) == 1 else 1
     parts = hold_out(looked, share=share, seed=SEED, times=times)
     noisier = replace(scale, gain=scale.gain / share, noise=scale.noise / share**0.5)
-    pixels = sum(one.tile.numel() for one in looked)
+    size = (kernel.shape[-2], kernel.shape[-1])
+    pixels = sum(int(inner(part.held, size).isfinite().sum()) for part in parts) / times
 
     def missed(one: Tensor) -> float:
         return sum(_missed(network, part, one, noisier) for part in parts) / times
 
     none, found = missed(ops.delta(tuple(kernel.shape))), missed(kernel)
-    if none - found > ENOUGH * pixels * (1 - share) / share:
+    if none - found > ENOUGH * pixels * (1 - share) / share / 2:
         return kernel, {}
     trust = TRUST * max(pixels, USUAL)
     tried, worse = {1.0: found}, 0

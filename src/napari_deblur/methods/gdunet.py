@@ -16,6 +16,8 @@ from napari_deblur.methods._learned_weights import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from napari_deblur.gdunet.applying import Scale
@@ -26,11 +28,17 @@ __all__ = ["GDUNet"]
 
 # Pixels, with margins, that go through the network at a time: planes need nothing of each other.
 AT_ONCE = 2**20
+# Pixels around one, all of which are the same where nothing was seen. No halo is shorter.
+FLAT = 8
 # Pixels along each axis of the smallest kernel that is looked for.
 SMALLEST = 5
 FILTERED = (
     "neighbouring pixels share their noise, as in an image that was filtered or resampled, and "
     "gdunet knows the noise of single pixels only"
+)
+SOLID = (
+    "gdunet restores plane by plane, and the kernel has several planes: give one plane of it, or "
+    "take a method for volumes, such as richardson-lucy"
 )
 
 
@@ -118,17 +126,13 @@ class GDUNet:
 
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Take the weights' digest, and decide range and noise: the same for all tiles."""
-        from napari_deblur.gdunet.weights import checked_digest, name_of, weights_path
+        from napari_deblur.gdunet.weights import name_of
         from napari_deblur.methods._learned_range import noise_of, white_of
         from napari_deblur.ops.statistics import background_of
 
-        path = weights_path(self.weights)
-        found = checked_digest(path)
-        if self.digest not in ("", found):
-            raise ValueError(
-                f"{path.name} has the SHA-256 {found[:12]}…, and digest says {self.digest[:12]}…: "
-                "leave digest out, or find the file that was meant"
-            )
+        if any(sample.blur is not None and sample.blur.ndim == 3 for sample in samples):
+            raise ValueError(SOLID)
+        path, found = self._file()
         background = background_of(samples) if self.background == "auto" else self.background
         gain = (samples[0].facts.gain or 0.0) if self.gain == "auto" else self.gain
         noise = noise_of(samples, background, gain) if self.noise == "auto" else self.noise
@@ -142,6 +146,18 @@ class GDUNet:
             gain=gain,
             noise=noise,
         )
+
+    def check(self) -> None:
+        """Refuse weights that are not those that the plan was made with.
+
+        Raises
+        ------
+        FileNotFoundError
+            When there are none of that name or path.
+        ValueError
+            When they are others.
+        """
+        self._file()
 
     def first_kernel(
         self,
@@ -233,12 +249,12 @@ class GDUNet:
                 last = found_kernel(network, tiles, whole, scale, part="dense")
                 whole = last.kernel
         whole = whole.cpu()
-        kernel = centred(torch.from_numpy(ops.reshaped(whole.numpy(), shape[1:])))
-        kernel, limited = held(samples, kernel)
+        kernel, limited = held(samples, centred(whole.clone()))
         if "verdict" not in limited:
             clean = [replace(one, tile=tile) for one, tile in zip(samples, tiles, strict=True)]
             kernel, predicted = narrowed(network, clean, kernel, scale)
             limited |= predicted
+        kernel = centred(torch.from_numpy(ops.reshaped(kernel.numpy(), shape[1:])))
         report: dict[str, Any] = {
             "method": "gdunet",
             "weights": self.weights,
@@ -290,13 +306,10 @@ class GDUNet:
             if min(blur.shape) < SMALLEST:
                 raise ValueError(
                     f"gdunet finds no kernel of {blur.shape[0]} × {blur.shape[1]} px: ask for "
-                    f"{SMALLEST} px or more along y and x"
+                    f"{SMALLEST} px or more along y and x, in an image of twice as many"
                 )
             image, kernel = stages(network, tile, kernels[0], scale)[-1]
             return Estimate(image, kernel, nothing)
-        known = tile[torch.isfinite(tile)]
-        if known.numel() and bool(known.min() == known.max()):  # nothing was seen
-            return Estimate(known[0].expand(tile.shape).clone(), None, nothing)
         planes = tile.reshape(-1, *tile.shape[-2:])
         image = torch.empty_like(planes)
         ky, kx = blur.shape
@@ -305,7 +318,8 @@ class GDUNet:
         for at in range(0, len(planes), many):
             ops.checkpoint()
             kernel = kernels[at if len(kernels) > 1 else 0]
-            image[at : at + many] = restored(network, planes[at : at + many], kernel, scale)
+            some = planes[at : at + many]
+            image[at : at + many] = _flat_kept(some, restored(network, some, kernel, scale))
         return Estimate(image.reshape(tile.shape), None, nothing)
 
     def trace(self, tile: Tensor, blur: Blur) -> dict[str, Tensor]:
@@ -331,6 +345,19 @@ class GDUNet:
             "kernel": torch.stack([pair.kernel for pair in pairs]),
         }
 
+    def _file(self) -> tuple[Path, str]:
+        """Find the weights; give their SHA-256, too, which must be the plan's if there is one."""
+        from napari_deblur.gdunet.weights import checked_digest, weights_path
+
+        path = weights_path(self.weights)
+        found = checked_digest(path)
+        if self.digest not in ("", found):
+            raise ValueError(
+                f"{path} has the SHA-256 {found[:12]}…, and digest says {self.digest[:12]}…: "
+                "find the file that was meant, or make a plan anew (leave digest out)"
+            )
+        return path, found
+
     def _scale(self) -> Scale:
         """Give range and noise to the network."""
         from napari_deblur.gdunet.applying import Scale
@@ -348,6 +375,24 @@ class GDUNet:
         return load_network(weights_path(self.weights), self.digest, str(tile.device))
 
 
+def _flat_kept(planes: Tensor, image: Tensor) -> Tensor:
+    """Leave pixels (planes, y, x) as they were seen where all around them are the same.
+
+    The network, which never saw such, makes a faint pattern out of what is at the edges.
+    """
+    import torch
+    from torch.nn.functional import max_pool2d
+
+    def highest(values: Tensor) -> Tensor:
+        rows = max_pool2d(values[:, None], (2 * FLAT + 1, 1), 1, (FLAT, 0))
+        return max_pool2d(rows, (1, 2 * FLAT + 1), 1, (0, FLAT))[:, 0]
+
+    known = torch.isfinite(planes)
+    high = highest(planes.masked_fill(~known, -torch.inf))
+    low = -highest((-planes).masked_fill_(~known, -torch.inf))
+    return torch.where(high == low, high, image)
+
+
 def _odd(n: int) -> int:
     return max(n - 1 + n % 2, 1)
 
@@ -358,10 +403,7 @@ def _of_planes(blur: Blur, tile: Tensor) -> list[Tensor]:
     A blur within planes whose kernel varies along z alone is exact that way.
     """
     if blur.ndim != 2:
-        raise ValueError(
-            f"gdunet restores plane by plane, and the kernel has {blur.shape[0]} planes: give one "
-            "plane of it, or take a method for volumes, such as richardson-lucy"
-        )
+        raise ValueError(SOLID)
     if blur.weights is None:
         return [blur.basis[0]]
     weights = blur.weights.flatten(-2)
