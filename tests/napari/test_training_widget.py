@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -412,6 +414,24 @@ def test_ended_before_it_learns(widget, qtbot):
     _until(qtbot, lambda: not widget.busy(), 30)
     assert widget.status.text() == "Ended at once: what was saved before is there."
     assert widget.go.text() == "Start"
+
+
+def test_cancelled_while_the_last_layer_is_written_nothing_begins(widget, qtbot, trained):
+    go = Event()
+
+    def steps():
+        yield "writing"
+        assert go.wait(60)
+        return ""
+
+    then = partial(widget._written, trained / "one")
+    widget.start("Writing the layers", steps(), then)
+    qtbot.waitUntil(lambda: widget.status.text() == "Writing …")
+    widget.cancel.click()
+    go.set()
+    qtbot.waitUntil(lambda: not widget.busy())
+    assert widget.status.text() == "Cancelled before it began."
+    assert widget._child is None
 
 
 def test_child_imports_neither_napari_nor_qt():
