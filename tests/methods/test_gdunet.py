@@ -82,6 +82,27 @@ def test_where_there_is_only_noise_it_is_not_stretched_to_the_whole_range():
     assert float(restored.std()) < float(noise.std())
 
 
+def test_where_nothing_is_without_light_the_darkest_is_above_the_background():
+    random = np.random.default_rng(1)
+    y, x = np.mgrid[:96, :100]
+    light = 250 + 210 * np.sin(x / 9) * np.cos(y / 7)
+    textured = sample(random.poisson(light).astype(np.float32), gain=1.0, background=250.0)
+    guessed = replace(textured.facts, origins={"background": "estimated"})
+    camera = replace(guessed, offset=5.0, read_noise=1.0)
+    for facts, least, most in ((guessed, 25, 60), (camera, 5, 15)):
+        found = GDUNet().resolved([replace(textured, facts=facts)])
+        assert least < found.background < most
+        assert found.noise > 0 or facts.offset is None
+    assert GDUNet().resolved([textured]).background == 250  # said by somebody who knows
+    assert GDUNet(background=80.0).resolved([replace(textured, facts=guessed)]).background == 80
+    dark = sample(counts(), gain=1.0, background=100.0)
+    dark = replace(dark, facts=replace(dark.facts, offset=0.0, origins={"background": "estimated"}))
+    assert GDUNet().resolved([dark]).background == 100
+    holes = replace(dark, tile=dark.tile.clone())
+    holes.tile[20:40, 10:90] = torch.nan
+    assert GDUNet().resolved([holes]).background == 100
+
+
 def test_weights_that_are_not_there_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no weights "huge".*one of: .*tiny'):
         GDUNet("huge").resolved([sample(counts())])

@@ -8,11 +8,51 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_deblur.protocols import Sample
 
-__all__ = ["noise_of", "white_of"]
+__all__ = ["darkest_of", "noise_of", "white_of"]
 
 # What is taken for the range is at least so many times the noise: as in training, where the fewest
 # photons make a noise of a sixth of it. Where there is nothing but noise, it stays what it is.
 LEAST = 6.0
+
+
+# Means of so many pixels across are compared with the background; this share of them may be darker
+# by noise, which is as many of its standard deviations.
+ACROSS, DARKEST, DEVIATIONS = 3, 0.1, 3.1
+# By so many standard deviations of a pixel something is darker than what is dark everywhere.
+CLEARLY = 3
+# Of the way from no light to the darkest there is: the network knows a little light everywhere.
+BEHIND = 0.1
+
+
+def darkest_of(samples: Sequence[Sample], background: float, gain: float) -> float:
+    """Give the level of no light, where something is darker than an estimated background.
+
+    Where no part of an image is without light, what is taken for the background is that of dark
+    parts. The network takes all that is darker for noise, and predicts such images badly whatever
+    the kernel: of a textured one, 11 000 nats worse with the right kernel than with none, where it
+    is 1100 better once what is darkest is above the background.
+    """
+    import numpy as np
+    from scipy.ndimage import uniform_filter
+
+    facts = samples[0].facts
+    if facts.background is not None and facts.origins.get("background") != "estimated":
+        return background
+    lowest = []
+    for sample in samples:
+        planes = sample.tile.detach().cpu().numpy().reshape(-1, *sample.tile.shape[-2:])
+        for plane in planes:
+            known = np.isfinite(plane)
+            if known.any():
+                filled = np.where(known, plane, plane[known].max())
+                lowest.append(np.percentile(uniform_filter(filled, ACROSS), DARKEST))
+    noise = noise_of(samples, background, gain)
+    darkest = min(lowest, default=background) + DEVIATIONS * noise / ACROSS
+    if darkest > background - CLEARLY * noise:
+        return background
+    if facts.offset is None or facts.offset >= darkest:
+        return float(darkest)
+    return float(facts.offset + BEHIND * (darkest - facts.offset))
 
 
 def noise_of(samples: Sequence[Sample], background: float, gain: float) -> float:

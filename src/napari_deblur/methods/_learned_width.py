@@ -43,7 +43,7 @@ ENOUGH = 0.0225
 # What counts against a width: the nats by which it predicts worse; of what a kernel is worth this
 # share for each e-fold of width; and, for the square of its logarithm from what was found, as many
 # nats for each pixel, but no fewer than for so many.
-WIDE, TRUST, USUAL = 0.4, 0.014, 162 * 162
+WIDE, TRUST, USUAL = 0.4, 0.005, 162 * 162
 # Between those that were tried.
 BETWEEN = 100
 # Photons; what is predicted to be darker counts as that.

@@ -67,7 +67,8 @@ class GDUNet:
         Gaussian. "given": the one that is given is right, and only the image is restored.
     background, white : float or "auto"
         Counts of nothing and of the brightest: the network works between the two. "auto": as
-        measured, the brightest 0.1 % left out, and at least 6 times the noise apart.
+        measured, or the darkest there is, and the brightest 0.1 % left out; at least 6 times the
+        noise apart.
     gain : float or "auto"
         Counts per photon; 0 where it isn't known.
     noise : float or "auto"
@@ -127,14 +128,17 @@ class GDUNet:
     def resolved(self, samples: Sequence[Sample]) -> Self:
         """Take the weights' digest, and decide range and noise: the same for all tiles."""
         from napari_deblur.gdunet.weights import name_of
-        from napari_deblur.methods._learned_range import noise_of, white_of
+        from napari_deblur.methods._learned_range import darkest_of, noise_of, white_of
         from napari_deblur.ops.statistics import background_of
 
         if any(sample.blur is not None and sample.blur.ndim == 3 for sample in samples):
             raise ValueError(SOLID)
         path, found = self._file()
-        background = background_of(samples) if self.background == "auto" else self.background
         gain = (samples[0].facts.gain or 0.0) if self.gain == "auto" else self.gain
+        if self.background == "auto":
+            background = darkest_of(samples, background_of(samples), gain)
+        else:
+            background = self.background
         noise = noise_of(samples, background, gain) if self.noise == "auto" else self.noise
         white = white_of(samples, background, noise) if self.white == "auto" else self.white
         return replace(
