@@ -10,6 +10,13 @@ is little light to tell.
 
 The stages before the dense ones are asked, where there are such: dense ones denoise so well that
 they predict nearly as well with any kernel.
+
+Chosen on 95 crops that were held back from the training, with kernels of its families, as planned,
+and with the weights `light`; then looked at on 23 others. Gain over the input in dB, mean: as
+before, when kernels were narrowed only where none predicted better, and with this. 1000 photons:
+11 hardly blurred 1.5 and 2.4, three and one lost more than 0.2, the worst 4.8 and 0.6; 36 blurred
+3.8 and 4.2. 100 photons: 12 hardly blurred 9.0 and 8.8, 36 blurred 6.9 and 7.1. The others, 1000
+photons: five hardly blurred 0.6 and 1.3, 18 blurred 2.4 and 2.3.
 """
 
 from __future__ import annotations
