@@ -52,7 +52,7 @@ ENOUGH = 0.0225
 # share for each e-fold of width; and, for the square of its logarithm from what was found, as many
 # nats for each pixel, but no fewer than for so many.
 WIDE, TRUST, USUAL = 0.4, 0.005, 162 * 162
-# No narrower, unless the dense stages, too, predict better with no kernel.
+# No narrower, unless all stages predict better with no kernel.
 AGREED = 0.7
 # Between those that were tried.
 BETWEEN = 100
@@ -101,7 +101,7 @@ def narrowed(
         if worse == PATIENCE:
             break
     factor = _best(tried, none, trust, between=BETWEEN)
-    if factor < AGREED and network.dense and missed(point, "all") > missed(kernel, "all"):
+    if factor < AGREED and missed(point, "all") > missed(kernel, "all"):
         factor = AGREED
     if factor == 1:
         return kernel, {}
