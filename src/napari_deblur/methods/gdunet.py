@@ -29,7 +29,7 @@ __all__ = ["GDUNet"]
 # Pixels, with margins, that go through the network at a time: planes need nothing of each other.
 AT_ONCE = 2**20
 # Pixels around one, all of which are the same where nothing was seen. No halo is shorter.
-FLAT = 8
+FLAT, ALIKE = 8, 1e-5
 # Pixels along each axis of the smallest kernel that is looked for.
 SMALLEST = 5
 FILTERED = (
@@ -323,7 +323,8 @@ class GDUNet:
             ops.checkpoint()
             kernel = kernels[at if len(kernels) > 1 else 0]
             some = planes[at : at + many]
-            image[at : at + many] = _flat_kept(some, restored(network, some, kernel, scale))
+            made = restored(network, some, kernel, scale)
+            image[at : at + many] = _flat_kept(some, made, scale.span)
         return Estimate(image.reshape(tile.shape), None, nothing)
 
     def trace(self, tile: Tensor, blur: Blur) -> dict[str, Tensor]:
@@ -344,8 +345,12 @@ class GDUNet:
             raise ValueError("a trace is made with one kernel, not with a field: give one kernel")
         network, _ = self._network(tile)
         pairs = stages(network, tile, kernels[0], scale, fixed=self.kernel == "given")
+        images = [pair.image for pair in pairs]
+        if self.kernel == "given":
+            planes, last = (one.reshape(-1, *tile.shape[-2:]) for one in (tile, images[-1]))
+            images[-1] = _flat_kept(planes, last, scale.span).reshape(tile.shape)
         return {
-            "image": torch.stack([pair.image for pair in pairs]),
+            "image": torch.stack(images),
             "kernel": torch.stack([pair.kernel for pair in pairs]),
         }
 
@@ -379,8 +384,10 @@ class GDUNet:
         return load_network(weights_path(self.weights), self.digest, str(tile.device))
 
 
-def _flat_kept(planes: Tensor, image: Tensor) -> Tensor:
+def _flat_kept(planes: Tensor, image: Tensor, span: float) -> Tensor:
     """Leave pixels (planes, y, x) as they were seen where all around them are the same.
+
+    As good as the same: between that and `ALIKE` of the range one becomes the other smoothly.
 
     The network, which never saw such, makes a faint pattern out of what is at the edges.
     """
@@ -394,7 +401,10 @@ def _flat_kept(planes: Tensor, image: Tensor) -> Tensor:
     known = torch.isfinite(planes)
     high = highest(planes.masked_fill(~known, -torch.inf))
     low = -highest((-planes).masked_fill_(~known, -torch.inf))
-    return torch.where(high == low, high, image)
+    there = high >= low
+    seen = torch.where(known, planes, torch.where(there, high, image))
+    alike = (1 - (high - low) / (ALIKE * span)).clamp(0, 1)
+    return image.lerp(seen, torch.where(there, alike, 0.0))
 
 
 def _odd(n: int) -> int:
