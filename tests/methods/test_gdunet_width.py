@@ -75,6 +75,37 @@ def test_a_shape_that_is_padded_with_zeros_decides_nothing():
     np.testing.assert_allclose(padded.at()[0, 15:46, 15:46], searched.at()[0], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("worth", "steep", "agreed", "least", "most"),
+    [
+        (1e6, 0.0, False, 1, 1),  # nats: a right kernel, which is worth much
+        (400.0, 1e5, False, 1, 1),  # any narrower one predicts clearly worse
+        (400.0, 0.0, True, 0.2, 0.69),  # none costs anything, and all stages say so
+        (400.0, 0.0, False, 0.7, 0.7),  # only the smaller ones do
+    ],
+)
+def test_what_is_worth_little_is_narrowed_as_far_as_it_costs_little(
+    monkeypatch, worth, steep, agreed, least, most
+):
+    sample = photographed(np.full((64, 64), 200.0), white=5000.0)
+    method = GDUNet("tiny").resolved([sample])
+    network, _ = method._network(sample.tile)
+    kernel = torch.from_numpy(kernel_of((15, 15), 2.0).at()[0].copy())
+    wide = float(kernel.max())
+
+    def missed(network, part, one, scale, stages):
+        point = float(one.max()) == 1
+        if stages == "all":
+            return 0.0 if point == agreed else 1.0
+        return worth if point else steep * (float(one.max()) / wide - 1)
+
+    monkeypatch.setattr(_learned_width, "_missed", missed)
+    found, report = _learned_width.narrowed(network, [sample], kernel, method._scale())
+    factor = report.get("held_out", {"narrowed": 1})["narrowed"]
+    assert least <= factor <= most
+    assert (factor == 1) == torch.equal(found, kernel)
+
+
 def test_holes_and_an_unknown_scale_are_no_obstacle():
     light = np.full((70, 80), 40.0)
     light[20:50, 30:60] = 200
